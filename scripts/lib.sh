@@ -1,0 +1,42 @@
+# shellcheck shell=bash
+# What every script here shares: how it speaks, and how a long step reports itself.
+# A script sets `top` (the project's root) before it sources this.
+
+say() { printf '%s\n' "$*"; }
+warn() { printf 'warning: %s\n' "$*" >&2; }
+die() {
+	printf 'error: %s\n' "$*" >&2
+	exit 1
+}
+
+# step NAME TEXT CMD...
+# Runs CMD with its output in output/logs/NAME.log. A terminal sees the seconds
+# pass; a log file gets one line when it starts and one when it ends. On failure
+# the end of the log is shown, and where the rest is.
+step() {
+	local name=$1 text=$2 log status=0 start=$SECONDS pid
+	shift 2
+	# shellcheck disable=SC2154 # set by the script that sources this
+	log=$top/output/logs/$name.log
+	mkdir -p "${log%/*}"
+	"$@" >"$log" 2>&1 </dev/null &
+	pid=$!
+	# A step that is interrupted must not go on in the background.
+	# shellcheck disable=SC2064 # the pid of now is meant
+	trap "kill $pid 2>/dev/null; exit 130" INT TERM
+	if [ -t 1 ]; then
+		while kill -0 "$pid" 2>/dev/null; do
+			printf '\r  %-52s %4ds ' "$text" $((SECONDS - start))
+			sleep 1
+		done
+	fi
+	wait "$pid" || status=$?
+	trap - INT TERM
+	[ -t 1 ] && printf '\r'
+	if [ "$status" -ne 0 ]; then
+		printf '  %-52s failed after %ds\n' "$text" $((SECONDS - start))
+		tail -n 25 "$log" >&2
+		die "$text failed with status $status; the whole log is ${log#"$top"/}"
+	fi
+	printf '  %-52s %4ds\n' "$text" $((SECONDS - start))
+}
