@@ -40,3 +40,21 @@ step() {
 	fi
 	printf '  %-52s %4ds\n' "$text" $((SECONDS - start))
 }
+
+# rust_dirs: each folder with a cargo new enough for the workspace, the user's
+# own first. Debian's stands in when that one lacks something (rustup's has no
+# musl target and no sources unless asked), and also when it is too old.
+rust_dirs() {
+	local own dir version seen=:
+	own=$(command -v cargo || true)
+	for dir in "${own%/*}" "${HOME:-/nonexistent}/.cargo/bin" /usr/bin; do
+		if [ ! -x "$dir/rustc" ]; then continue; fi
+		case $seen in *":$dir:"*) continue ;; esac
+		seen+=$dir:
+		version=$("$dir/cargo" --version 2>/dev/null) || continue
+		version=${version#cargo 1.}
+		version=${version%%.*}
+		# Debian 13 has 1.85, the oldest that rust/Cargo.toml admits.
+		if [ "$version" -ge 85 ] 2>/dev/null; then printf '%s\n' "$dir"; fi
+	done
+}
