@@ -1,0 +1,268 @@
+//! Settings, read from words such as those of the kernel command line.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// What every setting's name starts with.
+const PREFIX: &str = "diskomator.";
+
+/// Every setting: its name without the prefix, and what it does.
+const SETTINGS: [&str; 2] = ["debug", "log"];
+
+/// The settings of one run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// `diskomator.log=LEVEL`: what the daemons write to the kernel's log.
+    pub log: LogLevel,
+    /// `diskomator.debug`: a root shell on the serial console.
+    pub debug: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { log: LogLevel::Info, debug: false }
+    }
+}
+
+/// How much is logged, from little to much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Only what failed.
+    Error,
+    /// Also what is odd.
+    Warn,
+    /// Also each change of state, once.
+    Info,
+    /// Also why: packets dropped, events ignored.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// Every level with the word that selects it.
+    pub const ALL: [(&'static str, Self); 5] = [
+        ("error", Self::Error),
+        ("warn", Self::Warn),
+        ("info", Self::Info),
+        ("debug", Self::Debug),
+        ("trace", Self::Trace),
+    ];
+}
+
+impl FromStr for LogLevel {
+    type Err = Warning;
+
+    fn from_str(word: &str) -> Result<Self, Warning> {
+        Self::ALL.iter().find(|(name, _)| *name == word).map(|(_, level)| *level).ok_or_else(|| Warning::BadValue {
+            name: "log",
+            value: word.to_owned(),
+            expected: "error, warn, info, debug or trace",
+        })
+    }
+}
+
+/// Why a word had no effect. None of these stops the system from starting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Warning {
+    /// No setting has this name.
+    UnknownWord {
+        /// The whole word, as it was given.
+        word: String,
+        /// The setting that was probably meant, with its prefix.
+        nearest: Option<String>,
+    },
+    /// The setting exists, its value does not.
+    BadValue {
+        /// The setting, without its prefix.
+        name: &'static str,
+        /// The value that was given; empty if there was none.
+        value: String,
+        /// What would have been right.
+        expected: &'static str,
+    },
+}
+
+impl std::error::Error for Warning {}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownWord { word, nearest } => {
+                write!(f, "unknown setting {word:?} on the kernel command line is ignored")?;
+                match nearest {
+                    Some(nearest) => write!(f, "; did you mean {nearest:?}?"),
+                    None => Ok(()),
+                }
+            }
+            Self::BadValue { name, value, expected } => {
+                write!(f, "{PREFIX}{name}={value:?} on the kernel command line is ignored: it must be {expected}")
+            }
+        }
+    }
+}
+
+impl Config {
+    /// Reads the words of a kernel command line, in its own syntax: words are
+    /// parted by white space, double quotes keep it, the last of two equal
+    /// settings counts, and `--` ends what is for the kernel
+    /// (`next_arg` in the kernel's `lib/cmdline.c`).
+    ///
+    /// Words of other programs are none of our business. Those that carry our
+    /// prefix, or nearly carry it, and mean nothing are returned as warnings.
+    pub fn from_cmdline(line: &str) -> (Self, Vec<Warning>) {
+        let mut config = Self::default();
+        let mut warnings = Vec::new();
+        for word in words(line) {
+            if let Err(warning) = config.set(&word) {
+                warnings.push(warning);
+            }
+        }
+        (config, warnings)
+    }
+
+    fn set(&mut self, word: &str) -> Result<(), Warning> {
+        let Some(setting) = word.strip_prefix(PREFIX) else {
+            return if nearly_prefixed(word) { Err(unknown(word)) } else { Ok(()) };
+        };
+        let (name, value) = match setting.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (setting, None),
+        };
+        match name {
+            "debug" => self.debug = boolean("debug", value)?,
+            "log" => self.log = value.unwrap_or_default().parse()?,
+            _ => return Err(unknown(word)),
+        }
+        Ok(())
+    }
+}
+
+/// A switch: present is on, and the words that systemd's `parse_boolean` takes.
+fn boolean(name: &'static str, value: Option<&str>) -> Result<bool, Warning> {
+    match value {
+        None | Some("1" | "yes" | "true" | "on") => Ok(true),
+        Some("0" | "no" | "false" | "off") => Ok(false),
+        Some(other) => Err(Warning::BadValue { name, value: other.to_owned(), expected: "yes or no" }),
+    }
+}
+
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word = String::new();
+    let mut quoted = false;
+    for c in line.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            c if c.is_whitespace() && !quoted => words.push(std::mem::take(&mut word)),
+            c => word.push(c),
+        }
+    }
+    words.push(word);
+    words.retain(|word| !word.is_empty());
+    if let Some(end) = words.iter().position(|word| word == "--") {
+        words.truncate(end);
+    }
+    words
+}
+
+fn unknown(word: &str) -> Warning {
+    let name = word.split('=').next().unwrap_or(word);
+    let nearest = SETTINGS
+        .iter()
+        .map(|setting| format!("{PREFIX}{setting}"))
+        .map(|setting| (distance(&setting, name), setting))
+        .min()
+        .filter(|(distance, _)| *distance <= 3)
+        .map(|(_, setting)| setting);
+    Warning::UnknownWord { word: word.to_owned(), nearest }
+}
+
+/// `diskomater.debug` is meant for us; `dm_mod.create` is not.
+fn nearly_prefixed(word: &str) -> bool {
+    let name = word.split('=').next().unwrap_or(word);
+    match name.split_once(['.', '-', '_']) {
+        Some((first, _)) => distance(first, PREFIX.trim_end_matches('.')) <= 2,
+        None => false,
+    }
+}
+
+/// Levenshtein's distance in characters.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, cb) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(ca != *cb);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn warnings(line: &str) -> Vec<String> {
+        Config::from_cmdline(line).1.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn an_empty_line_gives_the_defaults() {
+        assert_eq!(Config::from_cmdline(""), (Config::default(), vec![]));
+    }
+
+    #[test]
+    fn the_last_of_two_equal_settings_counts() {
+        let (config, warnings) = Config::from_cmdline("diskomator.log=error x diskomator.log=trace");
+        assert_eq!(config.log, LogLevel::Trace);
+        assert_eq!(warnings, vec![]);
+    }
+
+    #[test]
+    fn a_switch_takes_the_usual_words() {
+        for (line, on) in
+            [("diskomator.debug", true), ("diskomator.debug=yes", true), ("diskomator.debug diskomator.debug=0", false)]
+        {
+            assert_eq!(Config::from_cmdline(line).0.debug, on, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_typo_is_named_with_the_nearest_right_word() {
+        assert_eq!(
+            warnings("quiet diskomator.lgo=debug console=ttyS0 root=/dev/sda1 dm_mod.create=x"),
+            ["unknown setting \"diskomator.lgo=debug\" on the kernel command line is ignored; \
+              did you mean \"diskomator.log\"?"]
+        );
+        assert_eq!(
+            warnings("diskomater.debug"),
+            ["unknown setting \"diskomater.debug\" on the kernel command line is ignored; \
+              did you mean \"diskomator.debug\"?"]
+        );
+        assert_eq!(
+            warnings("diskomator.frobnicate"),
+            ["unknown setting \"diskomator.frobnicate\" on the kernel command line is ignored"]
+        );
+    }
+
+    #[test]
+    fn a_bad_value_says_what_would_be_right() {
+        assert_eq!(
+            warnings("diskomator.log=loud"),
+            ["diskomator.log=\"loud\" on the kernel command line is ignored: \
+              it must be error, warn, info, debug or trace"]
+        );
+        assert_eq!(warnings("diskomator.log").len(), 1);
+    }
+
+    #[test]
+    fn quotes_keep_white_space_and_two_dashes_end_the_line() {
+        assert_eq!(words("a \"b c\"  d=\"e f\""), ["a", "b c", "d=e f"]);
+        assert_eq!(words("a -- diskomator.debug"), ["a"]);
+    }
+}

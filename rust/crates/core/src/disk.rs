@@ -1,0 +1,444 @@
+//! Disks: what sysfs says of a block device, read into what the rest needs.
+
+use std::fmt;
+
+/// What sysfs says of one block device, unread. Absent files are `None`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Attributes {
+    /// The kernel's name: `sda`, `nvme0n1`.
+    pub name: String,
+    /// The device below `/sys` with every link followed, without a leading
+    /// slash: `devices/pci0000:00/…/block/sda`.
+    pub devpath: String,
+    /// `diskseq`: a number that no other disk, and no other medium of the
+    /// same drive, has had since boot.
+    pub diskseq: Option<u64>,
+    /// `size`, in units of 512 bytes whatever the block size is.
+    pub sectors: u64,
+    /// `queue/logical_block_size`, bytes.
+    pub block_size: u32,
+    /// `ro`.
+    pub read_only: bool,
+    /// `removable`: the medium is, not the drive.
+    pub removable: bool,
+    /// `hidden`: not a device of its own, such as one path of an NVMe disk.
+    pub hidden: bool,
+    /// `holders/`: the device mapper or md devices that are made of this one.
+    pub holders: Vec<String>,
+    /// `wwid`, or `device/wwid`, or an MMC card's `device/cid`.
+    pub wwid: Option<String>,
+    /// `serial` or `device/serial`.
+    pub serial: Option<String>,
+    /// `device/model`, or an MMC card's `device/name`.
+    pub model: Option<String>,
+    /// `device/vendor`.
+    pub vendor: Option<String>,
+    /// `device/firmware_rev`, `device/rev` or an MMC card's `device/fwrev`.
+    pub firmware: Option<String>,
+    /// `device/vpd_pg80`: SCSI's Unit Serial Number page.
+    pub vpd_serial: Option<Vec<u8>>,
+    /// `device/vpd_pg89`: the ATA Information page, of SATA and PATA disks.
+    pub vpd_ata: Option<Vec<u8>>,
+    /// `serial` of the USB device that the disk is in.
+    pub usb_serial: Option<String>,
+    /// `port_no` of the ATA port that the disk is at.
+    pub ata_port: Option<u32>,
+    /// `device/transport` of an NVMe controller: `pcie`, `tcp`, …
+    pub transport: Option<String>,
+}
+
+/// How a disk is attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Bus {
+    /// NVMe, local or over fabrics.
+    Nvme,
+    /// SATA or PATA, but not behind USB or a SAS controller.
+    Ata,
+    /// SAS, parallel SCSI, RAID controllers, virtio-scsi, Hyper-V, UFS.
+    Scsi,
+    /// USB mass storage, also as UAS.
+    Usb,
+    /// SD cards and eMMC.
+    Mmc,
+    /// virtio-blk.
+    Virtio,
+    /// Made by the kernel out of something else: loop, dm, md, zram.
+    Virtual,
+    /// Any other controller.
+    Other,
+}
+
+impl fmt::Display for Bus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Nvme => "nvme",
+            Self::Ata => "ata",
+            Self::Scsi => "scsi",
+            Self::Usb => "usb",
+            Self::Mmc => "mmc",
+            Self::Virtio => "virtio",
+            Self::Virtual => "virtual",
+            Self::Other => "other",
+        })
+    }
+}
+
+/// A whole block device that may be exported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disk {
+    /// The kernel's name of this boot: `sda`, `nvme0n1`.
+    pub name: String,
+    /// See [`Attributes::diskseq`]; 0 on kernels before 5.15.
+    pub diskseq: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Bytes of a logical block.
+    pub block_size: u32,
+    /// The device refuses writes.
+    pub read_only: bool,
+    /// The medium can be taken out.
+    pub removable: bool,
+    /// Not a device of its own.
+    pub hidden: bool,
+    /// Devices that are made of this one.
+    pub holders: Vec<String>,
+    /// How it is attached.
+    pub bus: Bus,
+    /// Reached over NVMe over Fabrics, so not a disk of this machine.
+    pub remote: bool,
+    /// A name that the disk itself has and no other should, if it has one.
+    pub wwid: Option<String>,
+    /// The disk's own model, cleaned.
+    pub model: Option<String>,
+    /// The disk's own serial number, cleaned.
+    pub serial: Option<String>,
+    /// The disk's own firmware revision, cleaned.
+    pub firmware: Option<String>,
+    /// Where the disk is plugged in: the same on every boot while it stays
+    /// there, in the manner of udev's `ID_PATH`.
+    pub bus_path: String,
+    /// The logical unit of a SCSI or USB device: 0 but for card readers and
+    /// storage arrays.
+    pub lun: u64,
+}
+
+impl Disk {
+    /// Makes sense of what sysfs says.
+    pub fn new(attributes: Attributes) -> Self {
+        let a = attributes;
+        let bus = bus(&a);
+        let ata = a.vpd_ata.as_deref().and_then(AtaIdentity::parse);
+        let ata = ata.as_ref();
+        let model = ata
+            .and_then(|ata| clean(&ata.model))
+            .or_else(|| full_model(a.vendor.as_deref(), a.model.as_deref()))
+            .or_else(|| (bus == Bus::Virtio).then(|| "virtio-blk".to_owned()));
+        let serial = ata
+            .and_then(|ata| clean(&ata.serial))
+            .or_else(|| a.vpd_serial.as_deref().and_then(vpd_text).and_then(|serial| clean(&serial)))
+            .or_else(|| a.serial.as_deref().and_then(clean))
+            .or_else(|| a.usb_serial.as_deref().and_then(clean));
+        let firmware = ata.and_then(|ata| clean(&ata.firmware)).or_else(|| a.firmware.as_deref().and_then(clean));
+        Self {
+            bus_path: bus_path(&a),
+            lun: lun(&a.devpath),
+            diskseq: a.diskseq.unwrap_or(0),
+            size: a.sectors.saturating_mul(512),
+            block_size: a.block_size,
+            read_only: a.read_only,
+            removable: a.removable,
+            hidden: a.hidden,
+            remote: a.transport.as_deref().is_some_and(|transport| transport != "pcie"),
+            wwid: a.wwid.as_deref().and_then(clean),
+            name: a.name,
+            holders: a.holders,
+            bus,
+            model,
+            serial,
+            firmware,
+        }
+    }
+}
+
+/// A size as people say it: in powers of 1024, with as many digits as matter.
+pub fn human_size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+    let mut unit = 0;
+    // Tenths, rounded, so that 1023.96 MiB becomes 1 GiB.
+    let mut tenths = u128::from(bytes) * 10;
+    while tenths >= 10235 && unit + 1 < UNITS.len() {
+        tenths = (tenths + 512) / 1024;
+        unit += 1;
+    }
+    match (tenths / 10, tenths % 10) {
+        (whole, 0) => format!("{whole} {}", UNITS[unit]),
+        (whole, tenth) if whole < 100 => format!("{whole}.{tenth} {}", UNITS[unit]),
+        (whole, tenth) => format!("{} {}", whole + u128::from(tenth >= 5), UNITS[unit]),
+    }
+}
+
+/// Printable ASCII with single spaces, or nothing if nothing is left: what an
+/// NVMe string may hold (NVM Express Base Specification, "ASCII strings") and
+/// what a terminal can be shown.
+fn clean(text: &str) -> Option<String> {
+    let printable: String = text.chars().map(|c| if c.is_ascii_graphic() { c } else { ' ' }).collect();
+    let words: Vec<&str> = printable.split(' ').filter(|word| !word.is_empty()).collect();
+    (!words.is_empty()).then(|| words.join(" "))
+}
+
+/// SCSI parts a name into vendor and product. Some repeat the vendor, and the
+/// SCSI layer calls every ATA disk's vendor `ATA`; virtio has a PCI number.
+fn full_model(vendor: Option<&str>, model: Option<&str>) -> Option<String> {
+    let model = model.and_then(clean)?;
+    match vendor.and_then(clean) {
+        Some(vendor) if vendor != "ATA" && !vendor.starts_with("0x") && !model.starts_with(&vendor) => {
+            Some(format!("{vendor} {model}"))
+        }
+        _ => Some(model),
+    }
+}
+
+fn bus(a: &Attributes) -> Bus {
+    let has = |part: &str| components(&a.devpath).any(|component| component.starts_with(part));
+    if a.devpath.starts_with("devices/virtual/") && !has("nvme-") {
+        Bus::Virtual
+    } else if a.name.starts_with("nvme") {
+        Bus::Nvme
+    } else if has("usb") {
+        Bus::Usb
+    } else if a.name.starts_with("mmcblk") {
+        Bus::Mmc
+    } else if a.name.starts_with("vd") {
+        Bus::Virtio
+    } else if components(&a.devpath).any(|component| numbered(component, "ata").is_some()) {
+        Bus::Ata
+    } else if has("target") {
+        Bus::Scsi
+    } else {
+        Bus::Other
+    }
+}
+
+fn components(devpath: &str) -> impl DoubleEndedIterator<Item = &str> {
+    devpath.split('/').filter(|component| !component.is_empty())
+}
+
+fn numbered<'a>(component: &'a str, prefix: &str) -> Option<&'a str> {
+    let number = component.strip_prefix(prefix)?;
+    (!number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())).then_some(number)
+}
+
+/// `2:0:1:0`, the name of a SCSI device: host, channel, target, LUN.
+fn scsi_address(component: &str) -> Option<[&str; 4]> {
+    let parts: Vec<&str> = component.split(':').collect();
+    let parts: [&str; 4] = parts.try_into().ok()?;
+    parts.iter().all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit())).then_some(parts)
+}
+
+/// `0000:00:1f.2`, the name of a PCI function.
+fn is_pci_address(component: &str) -> bool {
+    let pattern = b"xxxx:xx:xx.x";
+    component.len() == pattern.len()
+        && component.bytes().zip(pattern).all(|(byte, expected)| match expected {
+            b'x' => byte.is_ascii_hexdigit(),
+            other => byte == *other,
+        })
+}
+
+fn lun(devpath: &str) -> u64 {
+    components(devpath).rev().find_map(scsi_address).and_then(|[_, _, _, lun]| lun.parse().ok()).unwrap_or(0)
+}
+
+/// The parts of a sysfs path that stay the same from boot to boot: the PCI
+/// function, the USB ports, the ATA port's number on its controller, SCSI
+/// channel, target and LUN. Counters such as `host3`, `ata5`, `usb1` or
+/// `virtio2`, which depend on the order of discovery, are left out.
+fn bus_path(a: &Attributes) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for component in components(&a.devpath) {
+        if is_pci_address(component) {
+            // A bridge's address says no more than that of what is behind it.
+            parts = vec![format!("pci-{component}")];
+        } else if let Some((port, interface)) = component.split_once('-').and_then(|(bus, rest)| {
+            let numeric = !bus.is_empty() && bus.bytes().all(|byte| byte.is_ascii_digit());
+            numeric.then(|| rest.split_once(':')).flatten()
+        }) {
+            parts.push(format!("usb-{port}:{interface}"));
+        } else if numbered(component, "ata").is_some() {
+            if let Some(port) = a.ata_port {
+                parts.push(format!("ata-{port}"));
+            }
+        } else if let Some([_, channel, target, lun]) = scsi_address(component) {
+            parts.push(format!("scsi-{channel}:{target}:{lun}"));
+        } else if let Some((_, card)) = component.split_once(':').filter(|(host, _)| host.starts_with("mmc")) {
+            parts.push(format!("mmc-{card}"));
+        } else if let Some(namespace) = component
+            .strip_prefix("nvme")
+            .and_then(|rest| rest.split_once('n'))
+            .map(|(_, namespace)| namespace)
+            .filter(|namespace| !namespace.is_empty() && namespace.bytes().all(|byte| byte.is_ascii_digit()))
+        {
+            parts.push(format!("nvme-{namespace}"));
+        }
+    }
+    if parts.is_empty() { a.name.clone() } else { parts.join("-") }
+}
+
+/// A vital product data page of ASCII text (SPC-4, 7.8: four bytes of header
+/// of which the last two are the length of the rest).
+fn vpd_text(page: &[u8]) -> Option<String> {
+    let length = usize::from(u16::from_be_bytes([*page.get(2)?, *page.get(3)?]));
+    let text = page.get(4..)?;
+    Some(String::from_utf8_lossy(text.get(..length).unwrap_or(text)).into_owned())
+}
+
+/// What IDENTIFY DEVICE says (ACS-3, 7.12.7), from the ATA Information VPD
+/// page, which holds it from byte 60 on (SAT-3, 12.4.2). SCSI's own model and
+/// serial fields have room for less.
+#[derive(Debug, PartialEq, Eq)]
+struct AtaIdentity {
+    serial: String,
+    firmware: String,
+    model: String,
+}
+
+impl AtaIdentity {
+    fn parse(page: &[u8]) -> Option<Self> {
+        let identify = page.get(60..)?;
+        let words = |from: usize, to: usize| -> Option<String> {
+            let bytes = identify.get(from * 2..to * 2)?;
+            // Each word holds two characters, the first in its upper half.
+            let text: Vec<u8> = bytes.chunks_exact(2).flat_map(|word| [word[1], word[0]]).collect();
+            Some(String::from_utf8_lossy(&text).into_owned())
+        };
+        Some(Self { serial: words(10, 20)?, firmware: words(23, 27)?, model: words(27, 47)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attributes(name: &str, devpath: &str) -> Attributes {
+        Attributes {
+            name: name.to_owned(),
+            devpath: format!("devices/{devpath}/block/{name}"),
+            block_size: 512,
+            ..Attributes::default()
+        }
+    }
+
+    fn ata_page(serial: &str, firmware: &str, model: &str) -> Vec<u8> {
+        let mut page = vec![0; 572];
+        for (text, word, words) in [(serial, 10, 10), (firmware, 23, 4), (model, 27, 20)] {
+            let padded = format!("{text:width$}", width = words * 2);
+            for (i, pair) in padded.as_bytes().chunks(2).enumerate() {
+                page[60 + (word + i) * 2] = pair[1];
+                page[60 + (word + i) * 2 + 1] = pair[0];
+            }
+        }
+        page
+    }
+
+    #[test]
+    fn an_ata_disk_has_its_full_model_and_serial() {
+        let disk = Disk::new(Attributes {
+            vendor: Some("ATA     ".into()),
+            model: Some("Samsung SSD 860 ".into()),
+            firmware: Some("1B6Q".into()),
+            vpd_ata: Some(ata_page("S3Z8NB0K123456X", "RVT01B6Q", "Samsung SSD 860 EVO 500GB")),
+            ata_port: Some(2),
+            ..attributes("sda", "pci0000:00/0000:00:1f.2/ata5/host4/target4:0:0/4:0:0:0")
+        });
+        assert_eq!(disk.model.as_deref(), Some("Samsung SSD 860 EVO 500GB"));
+        assert_eq!(disk.serial.as_deref(), Some("S3Z8NB0K123456X"));
+        assert_eq!(disk.firmware.as_deref(), Some("RVT01B6Q"));
+        assert_eq!(disk.bus, Bus::Ata);
+        assert_eq!(disk.bus_path, "pci-0000:00:1f.2-ata-2-scsi-0:0:0");
+    }
+
+    #[test]
+    fn truncated_pages_are_passed_over() {
+        let page = ata_page("S", "F", "M");
+        for end in 0..page.len() {
+            assert_eq!(AtaIdentity::parse(&page[..end]).is_some(), end >= 60 + 94, "{end}");
+        }
+        for page in [&b""[..], b"\0\x80\0", b"\0\x80\0\x05abc"] {
+            assert_eq!(vpd_text(page), if page.len() < 4 { None } else { Some("abc".into()) });
+        }
+    }
+
+    #[test]
+    fn a_usb_disk_has_the_serial_of_its_usb_device_and_the_path_of_its_ports() {
+        let disk = Disk::new(Attributes {
+            vendor: Some("SanDisk".into()),
+            model: Some("Ultra Fit".into()),
+            usb_serial: Some("4C530001".into()),
+            ..attributes("sdb", "pci0000:00/0000:00:14.0/usb1/1-2/1-2.4/1-2.4:1.0/host6/target6:0:0/6:0:0:3")
+        });
+        assert_eq!(disk.model.as_deref(), Some("SanDisk Ultra Fit"));
+        assert_eq!(disk.serial.as_deref(), Some("4C530001"));
+        assert_eq!(disk.bus, Bus::Usb);
+        assert_eq!(disk.bus_path, "pci-0000:00:14.0-usb-2.4:1.0-scsi-0:0:3");
+        assert_eq!(disk.lun, 3);
+    }
+
+    #[test]
+    fn counters_of_discovery_are_no_part_of_the_bus_path() {
+        let here = attributes("vda", "pci0000:00/0000:00:02.1/0000:02:00.0/virtio3");
+        let there = attributes("vdc", "pci0000:00/0000:00:02.1/0000:02:00.0/virtio7");
+        assert_eq!(bus_path(&here), "pci-0000:02:00.0");
+        assert_eq!(bus_path(&here), bus_path(&there));
+        let nvme = attributes("nvme1n1", "pci0000:00/0000:00:05.0/nvme/nvme1");
+        assert_eq!(bus_path(&nvme), "pci-0000:00:05.0-nvme-1");
+        let card = attributes("mmcblk0", "pci0000:00/0000:00:06.0/mmc_host/mmc0/mmc0:4567");
+        assert_eq!(bus_path(&card), "pci-0000:00:06.0-mmc-4567");
+    }
+
+    #[test]
+    fn buses_are_told_apart() {
+        for (name, devpath, bus) in [
+            ("nvme0n1", "pci0000:00/0000:00:05.0/nvme/nvme0", Bus::Nvme),
+            ("nvme0n1", "virtual/nvme-subsystem/nvme-subsys0", Bus::Nvme),
+            ("vda", "pci0000:00/0000:00:04.0/virtio1", Bus::Virtio),
+            ("sda", "pci0000:00/0000:00:04.0/virtio1/host0/target0:0:1/0:0:1:0", Bus::Scsi),
+            ("mmcblk0", "pci0000:00/0000:00:06.0/mmc_host/mmc0/mmc0:4567", Bus::Mmc),
+            ("loop0", "virtual", Bus::Virtual),
+            ("dm-0", "virtual", Bus::Virtual),
+        ] {
+            assert_eq!(Disk::new(attributes(name, devpath)).bus, bus, "{name} {devpath}");
+        }
+    }
+
+    #[test]
+    fn text_of_disks_is_cleaned() {
+        assert_eq!(clean("  QEMU   HARDDISK\n\u{1b}[2J"), Some("QEMU HARDDISK [2J".into()));
+        assert_eq!(clean("\0 \u{fffd}"), None);
+        assert_eq!(full_model(Some("QEMU"), Some("QEMU HARDDISK")), Some("QEMU HARDDISK".into()));
+        assert_eq!(full_model(Some("0x1af4"), None), None);
+    }
+
+    #[test]
+    fn sizes_are_said_as_people_say_them() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (512, "512 B"),
+            (1024, "1 KiB"),
+            (1536, "1.5 KiB"),
+            (64 << 20, "64 MiB"),
+            (1 << 30, "1 GiB"),
+            ((1 << 30) - 1, "1 GiB"),
+            (500_107_862_016, "466 GiB"),
+            (4_000_787_030_016, "3.6 TiB"),
+            (u64::MAX, "16384 PiB"),
+        ] {
+            assert_eq!(human_size(bytes), text);
+        }
+    }
+
+    #[test]
+    fn sizes_are_in_bytes_whatever_the_block_size_is() {
+        let disk = Disk::new(Attributes { sectors: 8, block_size: 4096, ..attributes("sda", "x") });
+        assert_eq!(disk.size, 4096);
+    }
+}

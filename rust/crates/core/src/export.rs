@@ -1,0 +1,112 @@
+//! What becomes of each disk: policy, identity and the target's state in one.
+
+use std::collections::BTreeMap;
+
+use crate::config::Config;
+use crate::disk::Disk;
+use crate::identity::{self, Identity, Machine};
+use crate::nvmet::model::{NSID, Subsystem, Target};
+use crate::policy::{self, Refusal};
+
+/// A disk and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Export {
+    /// The disk.
+    pub disk: Disk,
+    /// What it is exported as, if it is, or why it never will be.
+    pub decision: Result<Identity, Refusal>,
+    /// Whether hosts can use it now.
+    pub enabled: bool,
+}
+
+/// Decides on every disk of `disks`. `target` tells what is exported already.
+pub fn decide(machine: &Machine, disks: Vec<Disk>, config: &Config, target: &Target) -> Vec<Export> {
+    let decisions: Vec<Result<(), Refusal>> = disks.iter().map(|disk| policy::exportable(disk, config)).collect();
+    let chosen: Vec<&Disk> =
+        disks.iter().zip(&decisions).filter(|(_, decision)| decision.is_ok()).map(|(disk, _)| disk).collect();
+    let in_use = |nqn: &str, disk: &Disk| is_enabled(target, nqn, disk);
+    let mut identities = identity::assign(machine, &chosen, &in_use).into_iter();
+    disks
+        .into_iter()
+        .zip(decisions)
+        .filter_map(|(disk, decision)| {
+            let decision = match decision {
+                Ok(()) => Ok(identities.next()?),
+                Err(refusal) => Err(refusal),
+            };
+            let enabled = decision.as_ref().is_ok_and(|identity| is_enabled(target, &identity.nqn, &disk));
+            Some(Export { disk, decision, enabled })
+        })
+        .collect()
+}
+
+/// The subsystems that `exports` ask for, by NQN.
+pub fn desired(exports: &[Export]) -> BTreeMap<String, Subsystem> {
+    exports
+        .iter()
+        .filter_map(|export| {
+            let identity = export.decision.as_ref().ok()?;
+            Some((identity.nqn.clone(), Subsystem::disk(identity, device_path(&export.disk))))
+        })
+        .collect()
+}
+
+/// The path by which the target opens a disk. The name by `diskseq` means
+/// this disk only: the kernel gives a name such as `sda` to the next disk
+/// while the target may still hold the one that was pulled.
+pub fn device_path(disk: &Disk) -> String {
+    match disk.diskseq {
+        0 => format!("/dev/{}", disk.name),
+        diskseq => format!("/dev/disk/by-diskseq/{diskseq}"),
+    }
+}
+
+fn is_enabled(target: &Target, nqn: &str, disk: &Disk) -> bool {
+    target
+        .subsystems
+        .get(nqn)
+        .and_then(|subsystem| subsystem.namespaces.get(&NSID))
+        .is_some_and(|namespace| namespace.enabled && namespace.device_path == device_path(disk))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::Attributes;
+
+    fn disk(name: &str, diskseq: u64, sectors: u64) -> Disk {
+        Disk::new(Attributes {
+            name: name.into(),
+            devpath: format!("devices/pci0000:00/0000:00:05.0/{name}"),
+            diskseq: Some(diskseq),
+            sectors,
+            wwid: Some(format!("wwid-{name}")),
+            ..Attributes::default()
+        })
+    }
+
+    #[test]
+    fn every_disk_is_decided_on_in_its_order() {
+        let machine = Machine::new(None, &[]);
+        let disks = vec![disk("sda", 3, 8), disk("sdb", 4, 0), disk("sdc", 5, 8)];
+        let before = decide(&machine, disks.clone(), &Config::default(), &Target::default());
+        assert_eq!(before.iter().map(|export| export.enabled).collect::<Vec<_>>(), [false; 3]);
+        assert_eq!(before[1].decision, Err(Refusal::NoMedium));
+
+        let wanted = desired(&before);
+        assert_eq!(wanted.len(), 2);
+        let target = Target { subsystems: wanted, ports: BTreeMap::new() };
+        let after = decide(&machine, disks, &Config::default(), &target);
+        assert_eq!(after.iter().map(|export| export.enabled).collect::<Vec<_>>(), [true, false, true]);
+    }
+
+    #[test]
+    fn a_disk_that_took_the_name_of_a_pulled_one_is_not_taken_for_it() {
+        let machine = Machine::new(None, &[]);
+        let before = decide(&machine, vec![disk("sda", 3, 8)], &Config::default(), &Target::default());
+        let target = Target { subsystems: desired(&before), ports: BTreeMap::new() };
+        let after = decide(&machine, vec![disk("sda", 9, 8)], &Config::default(), &target);
+        assert!(!after[0].enabled);
+        assert_ne!(desired(&after), target.subsystems);
+    }
+}

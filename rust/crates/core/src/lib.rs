@@ -1,0 +1,16 @@
+//! What diskomator decides, as pure functions and state machines.
+//!
+//! Nothing here opens a file or a socket, reads a clock, starts a thread or
+//! makes up a random number: time, randomness and what the kernel says are
+//! arguments. That is what makes each decision testable on any machine.
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod dhcp;
+pub mod disk;
+pub mod export;
+pub mod identity;
+pub mod net;
+pub mod nvmet;
+pub mod policy;
+pub mod uevent;

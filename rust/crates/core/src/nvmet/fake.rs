@@ -1,0 +1,295 @@
+//! A stand-in for `/sys/kernel/config/nvmet` that enforces the kernel's rules
+//! (`drivers/nvme/target/configfs.c`, `fs/configfs/dir.c`), for tests of
+//! plans. What it says is compared with a real kernel by the end-to-end tests.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::model::{Namespace, Port, PortAddress, PortId, Subsystem, Target};
+use super::plan::Op;
+use crate::identity::NQN_MAX;
+
+/// What the kernel answers, by its names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Errno {
+    /// ENOENT
+    NoEntry,
+    /// EEXIST
+    Exists,
+    /// EBUSY
+    Busy,
+    /// EACCES
+    Access,
+    /// EINVAL
+    Invalid,
+    /// ENOTEMPTY
+    NotEmpty,
+    /// EADDRINUSE
+    AddressInUse,
+    /// ENOMEDIUM
+    NoMedium,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Fake {
+    target: Target,
+    /// Subsystems that a host has sent Identify Controller to.
+    discovered: BTreeSet<String>,
+    /// Devices that do not open.
+    refused: BTreeMap<String, Errno>,
+}
+
+impl Fake {
+    pub(crate) fn target(&self) -> Target {
+        self.target.clone()
+    }
+
+    pub(crate) fn refuse(&mut self, device: &str, errno: Errno) {
+        self.refused.insert(device.to_owned(), errno);
+    }
+
+    pub(crate) fn accept(&mut self, device: &str) {
+        self.refused.remove(device);
+    }
+
+    pub(crate) fn identify(&mut self, nqn: &str) {
+        self.discovered.insert(nqn.to_owned());
+    }
+
+    pub(crate) fn apply(&mut self, op: &Op) -> Result<(), Errno> {
+        match op {
+            Op::MakeDir(path) => self.make_dir(&split(path)),
+            Op::RemoveDir(path) => self.remove_dir(&split(path)),
+            Op::Write { path, value } => self.write(&split(path), value),
+            Op::Link { target, path } => {
+                let &["ports", id, "subsystems", nqn] = &split(path)[..] else { return Err(Errno::Invalid) };
+                assert_eq!(split(target), ["subsystems", nqn]);
+                self.link(id, nqn)
+            }
+            Op::Unlink(path) => {
+                let &["ports", id, "subsystems", nqn] = &split(path)[..] else { return Err(Errno::Invalid) };
+                if self.port(id)?.subsystems.remove(nqn) { Ok(()) } else { Err(Errno::NoEntry) }
+            }
+        }
+    }
+
+    fn make_dir(&mut self, path: &[&str]) -> Result<(), Errno> {
+        match *path {
+            ["subsystems", nqn] if nqn.len() > NQN_MAX => Err(Errno::Invalid),
+            ["subsystems", nqn] => {
+                let made = Subsystem {
+                    serial: "0123456789abcdef0123".into(),
+                    model: "Linux".into(),
+                    firmware: "6.12".into(),
+                    ..Subsystem::default()
+                };
+                insert(&mut self.target.subsystems, nqn.to_owned(), made)
+            }
+            ["subsystems", nqn, "namespaces", nsid] => {
+                let made = Namespace { uuid: "random".into(), nguid: "zeros".into(), ..Namespace::default() };
+                insert(&mut self.subsystem(nqn)?.namespaces, number(nsid)?, made)
+            }
+            ["ports", id] => {
+                let address = PortAddress {
+                    trtype: String::new(),
+                    adrfam: "pcie".into(),
+                    traddr: String::new(),
+                    trsvcid: String::new(),
+                };
+                let id = PortId::try_from(number(id)?).map_err(|_| Errno::Invalid)?;
+                insert(&mut self.target.ports, id, Port { address, subsystems: BTreeSet::new() })
+            }
+            _ => Err(Errno::NoEntry),
+        }
+    }
+
+    fn remove_dir(&mut self, path: &[&str]) -> Result<(), Errno> {
+        match *path {
+            ["subsystems", nqn] => {
+                if !self.subsystem(nqn)?.namespaces.is_empty() {
+                    return Err(Errno::NotEmpty);
+                }
+                if self.target.ports.values().any(|port| port.subsystems.contains(nqn)) {
+                    return Err(Errno::Busy);
+                }
+                self.target.subsystems.remove(nqn);
+                self.discovered.remove(nqn);
+                Ok(())
+            }
+            // The kernel disables what is still enabled.
+            ["subsystems", nqn, "namespaces", nsid] => {
+                self.subsystem(nqn)?.namespaces.remove(&number(nsid)?).map(drop).ok_or(Errno::NoEntry)
+            }
+            ["ports", id] => {
+                if !self.port(id)?.subsystems.is_empty() {
+                    return Err(Errno::NotEmpty);
+                }
+                self.target.ports.remove(&id.parse().map_err(|_| Errno::NoEntry)?);
+                Ok(())
+            }
+            _ => Err(Errno::NoEntry),
+        }
+    }
+
+    fn write(&mut self, path: &[&str], value: &str) -> Result<(), Errno> {
+        match *path {
+            ["subsystems", nqn, "namespaces", nsid, attribute] => {
+                let refused = self.refused.clone();
+                let namespaces = &mut self.subsystem(nqn)?.namespaces;
+                let namespace = namespaces.get_mut(&number(nsid)?).ok_or(Errno::NoEntry)?;
+                match (attribute, value) {
+                    ("enable", "1") => {
+                        if namespace.device_path.is_empty() {
+                            return Err(Errno::NoEntry);
+                        }
+                        if let Some(errno) = refused.get(&namespace.device_path) {
+                            return Err(*errno);
+                        }
+                        namespace.enabled = true;
+                    }
+                    ("enable", "0") => namespace.enabled = false,
+                    ("revalidate_size", _) if !namespace.enabled => return Err(Errno::Invalid),
+                    ("revalidate_size", _) => {}
+                    ("device_path" | "device_uuid" | "device_nguid", _) if namespace.enabled => {
+                        return Err(Errno::Busy);
+                    }
+                    ("device_path", value) => value.clone_into(&mut namespace.device_path),
+                    ("device_uuid", value) => value.clone_into(&mut namespace.uuid),
+                    ("device_nguid", value) => value.clone_into(&mut namespace.nguid),
+                    _ => return Err(Errno::NoEntry),
+                }
+                Ok(())
+            }
+            ["subsystems", nqn, attribute] => {
+                let discovered = self.discovered.contains(nqn);
+                let subsystem = self.subsystem(nqn)?;
+                let (field, most) = match attribute {
+                    "attr_allow_any_host" => {
+                        subsystem.allow_any_host = value == "1";
+                        return Ok(());
+                    }
+                    "attr_serial" => (&mut subsystem.serial, 20),
+                    "attr_model" => (&mut subsystem.model, 40),
+                    "attr_firmware" => (&mut subsystem.firmware, 8),
+                    _ => return Err(Errno::NoEntry),
+                };
+                let printable = value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+                if discovered || value.is_empty() || value.len() > most || !printable {
+                    return Err(Errno::Invalid);
+                }
+                value.clone_into(field);
+                Ok(())
+            }
+            ["ports", id, attribute] => {
+                let port = self.port(id)?;
+                if !port.subsystems.is_empty() {
+                    return Err(Errno::Access);
+                }
+                let field = match attribute {
+                    "addr_trtype" => &mut port.address.trtype,
+                    "addr_adrfam" => &mut port.address.adrfam,
+                    "addr_traddr" => &mut port.address.traddr,
+                    "addr_trsvcid" => &mut port.address.trsvcid,
+                    _ => return Err(Errno::NoEntry),
+                };
+                value.clone_into(field);
+                Ok(())
+            }
+            _ => Err(Errno::NoEntry),
+        }
+    }
+
+    /// The first link of a port makes it listen.
+    fn link(&mut self, id: &str, nqn: &str) -> Result<(), Errno> {
+        self.subsystem(nqn)?;
+        let address = self.port(id)?.address.clone();
+        if address.trtype != "tcp" {
+            return Err(Errno::Invalid);
+        }
+        let id: PortId = id.parse().map_err(|_| Errno::NoEntry)?;
+        let listening =
+            |(other, port): (&PortId, &Port)| *other != id && !port.subsystems.is_empty() && port.address == address;
+        if self.target.ports.iter().any(listening) {
+            return Err(Errno::AddressInUse);
+        }
+        let port = self.target.ports.get_mut(&id).ok_or(Errno::NoEntry)?;
+        if port.subsystems.insert(nqn.to_owned()) { Ok(()) } else { Err(Errno::Exists) }
+    }
+
+    fn subsystem(&mut self, nqn: &str) -> Result<&mut Subsystem, Errno> {
+        self.target.subsystems.get_mut(nqn).ok_or(Errno::NoEntry)
+    }
+
+    fn port(&mut self, id: &str) -> Result<&mut Port, Errno> {
+        let id: PortId = id.parse().map_err(|_| Errno::NoEntry)?;
+        self.target.ports.get_mut(&id).ok_or(Errno::NoEntry)
+    }
+}
+
+fn split(path: &str) -> Vec<&str> {
+    path.split('/').collect()
+}
+
+fn number(text: &str) -> Result<u32, Errno> {
+    text.parse().ok().filter(|number| *number > 0).ok_or(Errno::Invalid)
+}
+
+fn insert<K: Ord, V>(items: &mut BTreeMap<K, V>, key: K, made: V) -> Result<(), Errno> {
+    match items.entry(key) {
+        Entry::Occupied(_) => Err(Errno::Exists),
+        Entry::Vacant(entry) => {
+            entry.insert(made);
+            Ok(())
+        }
+    }
+}
+
+#[test]
+fn the_fake_says_no_where_the_kernel_does() {
+    let mut fake = Fake::default();
+    let mut shell = |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let op = match words[..] {
+            ["mkdir", path] => Op::MakeDir(path.into()),
+            ["rmdir", path] => Op::RemoveDir(path.into()),
+            ["write", path, value] => Op::Write { path: path.into(), value: value.into() },
+            ["write", path] => Op::Write { path: path.into(), value: String::new() },
+            ["ln", target, path] => Op::Link { target: target.into(), path: path.into() },
+            ["rm", path] => Op::Unlink(path.into()),
+            _ => panic!("{line}"),
+        };
+        fake.apply(&op)
+    };
+    for (line, answer) in [
+        ("mkdir subsystems/s", Ok(())),
+        ("mkdir subsystems/s", Err(Errno::Exists)),
+        ("write subsystems/s/attr_serial 123456789012345678901", Err(Errno::Invalid)),
+        ("write subsystems/s/attr_serial", Err(Errno::Invalid)),
+        ("write subsystems/s/attr_serial SN", Ok(())),
+        ("mkdir subsystems/s/namespaces/0", Err(Errno::Invalid)),
+        ("mkdir subsystems/s/namespaces/1", Ok(())),
+        ("write subsystems/s/namespaces/1/device_path /dev/x", Ok(())),
+        ("write subsystems/s/namespaces/1/enable 1", Ok(())),
+        ("write subsystems/s/namespaces/1/device_path /dev/y", Err(Errno::Busy)),
+        ("write subsystems/s/namespaces/1/device_uuid y", Err(Errno::Busy)),
+        ("mkdir ports/1", Ok(())),
+        ("ln subsystems/s ports/1/subsystems/s", Err(Errno::Invalid)),
+        ("write ports/1/addr_trtype tcp", Ok(())),
+        ("write ports/1/addr_adrfam ipv4", Ok(())),
+        ("write ports/1/addr_trsvcid 4420", Ok(())),
+        ("write ports/1/addr_traddr 0.0.0.0", Ok(())),
+        ("ln subsystems/s ports/1/subsystems/s", Ok(())),
+        ("ln subsystems/s ports/1/subsystems/s", Err(Errno::Exists)),
+        ("write ports/1/addr_traddr 192.0.2.1", Err(Errno::Access)),
+        ("rmdir ports/1", Err(Errno::NotEmpty)),
+        ("rmdir subsystems/s", Err(Errno::NotEmpty)),
+        ("rmdir subsystems/s/namespaces/1", Ok(())),
+        ("rmdir subsystems/s", Err(Errno::Busy)),
+        ("rm ports/1/subsystems/s", Ok(())),
+        ("rm ports/1/subsystems/s", Err(Errno::NoEntry)),
+        ("rmdir subsystems/s", Ok(())),
+        ("rmdir ports/1", Ok(())),
+    ] {
+        assert_eq!(shell(line), answer, "{line}");
+    }
+}

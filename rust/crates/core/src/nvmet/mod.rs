@@ -1,0 +1,8 @@
+//! The kernel's NVMe target (`drivers/nvme/target`) as configfs shows it,
+//! and how to get it from one state to another.
+
+pub mod model;
+pub mod plan;
+
+#[cfg(test)]
+mod fake;

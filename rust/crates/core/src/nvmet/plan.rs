@@ -1,0 +1,492 @@
+//! From the state that is to the state that should be.
+//!
+//! An operation is one change to configfs. A plan is split by subject, since
+//! a disk that hangs while it is taken down must hold up neither the ports nor
+//! other disks. Planning again after a plan was applied gives nothing; after a
+//! part of it was applied, it gives the rest.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::model::{LISTENER_NQN, NSID, Namespace, Port, PortAddress, PortId, Subsystem, Target, is_ours};
+
+/// One change below `/sys/kernel/config/nvmet`. Paths are relative to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// Make an item.
+    MakeDir(String),
+    /// Remove an item.
+    RemoveDir(String),
+    /// Write an attribute.
+    Write {
+        /// The attribute.
+        path: String,
+        /// Its new value.
+        value: String,
+    },
+    /// Link a subsystem to a port.
+    Link {
+        /// The subsystem's directory.
+        target: String,
+        /// The link.
+        path: String,
+    },
+    /// Remove such a link.
+    Unlink(String),
+}
+
+impl fmt::Display for Op {
+    /// A line of shell that does the same, run in that directory.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MakeDir(path) => write!(f, "mkdir {path}"),
+            Self::RemoveDir(path) => write!(f, "rmdir {path}"),
+            Self::Write { path, value } => write!(f, "echo -n '{}' >{path}", value.replace('\'', r"'\''")),
+            Self::Link { target, path } => write!(f, "ln -s \"$PWD\"/{target} {path}"),
+            Self::Unlink(path) => write!(f, "rm {path}"),
+        }
+    }
+}
+
+/// Our ports, and how to get them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortPlan {
+    /// What the listener needs, before any port.
+    pub listener: Vec<Op>,
+    /// The ports that every disk is to be linked to, and what each of them
+    /// needs first.
+    pub ports: Vec<(PortId, Vec<Op>)>,
+}
+
+/// Makes every address of `addresses` listen, with the listener linked.
+///
+/// A port of somebody else that has one of the addresses is used as it is,
+/// since the kernel would let no second one listen there.
+pub fn plan_ports(addresses: &[PortAddress], actual: &Target) -> PortPlan {
+    let mut listener = Vec::new();
+    match actual.subsystems.get(LISTENER_NQN) {
+        Some(found) if !found.allow_any_host => {}
+        found => {
+            if found.is_none() {
+                listener.push(Op::MakeDir(subsystem(LISTENER_NQN)));
+            }
+            listener.push(write(&subsystem(LISTENER_NQN), "attr_allow_any_host", "0"));
+        }
+    }
+    let mut ports: Vec<(PortId, Vec<Op>)> = Vec::new();
+    for address in addresses {
+        let taken: Vec<PortId> = ports.iter().map(|(id, _)| *id).collect();
+        let mut ops = Vec::new();
+        let found = find_port(actual, address, &taken);
+        let id = match found {
+            Some((id, _)) => id,
+            None => {
+                let free = |id: &PortId| !actual.ports.contains_key(id) && !taken.contains(id);
+                let id = (1..=PortId::MAX).find(free).unwrap_or(PortId::MAX);
+                ops.push(Op::MakeDir(port(id)));
+                id
+            }
+        };
+        ops.extend(port_attributes(id, address, found.map(|(_, port)| &port.address)));
+        if !found.is_some_and(|(_, port)| port.subsystems.contains(LISTENER_NQN)) {
+            ops.push(link(id, LISTENER_NQN));
+        }
+        ports.push((id, ops));
+    }
+    PortPlan { listener, ports }
+}
+
+/// Removes the listener from every port, and the ports that are then empty
+/// and have one of our addresses. To be done when our disks are gone.
+pub fn plan_no_ports(addresses: &[PortAddress], actual: &Target) -> Vec<Op> {
+    let mut ops = Vec::new();
+    for (id, port) in &actual.ports {
+        if port.subsystems.contains(LISTENER_NQN) {
+            ops.push(unlink(*id, LISTENER_NQN));
+        }
+        let others = port.subsystems.iter().any(|nqn| nqn != LISTENER_NQN);
+        if addresses.contains(&port.address) && !others {
+            ops.push(Op::RemoveDir(self::port(*id)));
+        }
+    }
+    if actual.subsystems.contains_key(LISTENER_NQN) {
+        ops.push(Op::RemoveDir(subsystem(LISTENER_NQN)));
+    }
+    ops
+}
+
+/// What each disk needs, by NQN; disks that need nothing are left out.
+/// Subsystems of other people are never touched.
+pub fn plan_disks(
+    desired: &BTreeMap<String, Subsystem>,
+    actual: &Target,
+    ports: &[PortId],
+) -> BTreeMap<String, Vec<Op>> {
+    let ours = actual.subsystems.keys().filter(|nqn| is_ours(nqn) && *nqn != LISTENER_NQN);
+    desired
+        .keys()
+        .chain(ours)
+        .map(|nqn| (nqn.clone(), plan_disk(nqn, desired.get(nqn), actual, ports)))
+        .filter(|(_, ops)| !ops.is_empty())
+        .collect()
+}
+
+/// What one disk needs.
+pub fn plan_disk(nqn: &str, desired: Option<&Subsystem>, actual: &Target, ports: &[PortId]) -> Vec<Op> {
+    let found = actual.subsystems.get(nqn);
+    let links = links(actual, nqn);
+    match (desired, found) {
+        (None, None) => Vec::new(),
+        (None, Some(found)) => teardown(nqn, found, &links),
+        (Some(desired), None) => bring_up(nqn, desired, None, &links, ports),
+        (Some(desired), Some(found)) => {
+            let renamed = strings(desired) != strings(found);
+            // Serial, model and firmware are fixed once a host has asked for
+            // them, which takes a link; before, they may still be written.
+            if renamed && !links.is_empty() {
+                let mut ops = teardown(nqn, found, &links);
+                ops.extend(bring_up(nqn, desired, None, &BTreeSet::new(), ports));
+                ops
+            } else {
+                bring_up(nqn, desired, Some(found), &links, ports)
+            }
+        }
+    }
+}
+
+/// The namespace first, so that hosts get the event that it is gone and drop
+/// the disk; then the links, which cuts the connections; then the rest.
+fn teardown(nqn: &str, found: &Subsystem, links: &BTreeSet<PortId>) -> Vec<Op> {
+    let mut ops = Vec::new();
+    for (nsid, namespace) in &found.namespaces {
+        ops.extend(remove_namespace(nqn, *nsid, namespace));
+    }
+    ops.extend(links.iter().map(|id| unlink(*id, nqn)));
+    ops.push(Op::RemoveDir(subsystem(nqn)));
+    ops
+}
+
+fn bring_up(
+    nqn: &str,
+    desired: &Subsystem,
+    found: Option<&Subsystem>,
+    links: &BTreeSet<PortId>,
+    ports: &[PortId],
+) -> Vec<Op> {
+    let mut ops = Vec::new();
+    let directory = subsystem(nqn);
+    if found.is_none() {
+        ops.push(Op::MakeDir(directory.clone()));
+    }
+    for (attribute, wanted, is) in [
+        ("attr_serial", &desired.serial, found.map(|found| &found.serial)),
+        ("attr_model", &desired.model, found.map(|found| &found.model)),
+        ("attr_firmware", &desired.firmware, found.map(|found| &found.firmware)),
+    ] {
+        if is != Some(wanted) {
+            ops.push(write(&directory, attribute, wanted));
+        }
+    }
+    if found.map(|found| found.allow_any_host) != Some(desired.allow_any_host) {
+        ops.push(write(&directory, "attr_allow_any_host", if desired.allow_any_host { "1" } else { "0" }));
+    }
+    for (nsid, namespace) in found.iter().flat_map(|found| &found.namespaces) {
+        if *nsid != NSID {
+            ops.extend(remove_namespace(nqn, *nsid, namespace));
+        }
+    }
+    if let Some(wanted) = desired.namespaces.get(&NSID) {
+        ops.extend(bring_up_namespace(nqn, wanted, found.and_then(|found| found.namespaces.get(&NSID))));
+    }
+    ops.extend(ports.iter().filter(|id| !links.contains(id)).map(|id| link(*id, nqn)));
+    ops
+}
+
+fn bring_up_namespace(nqn: &str, wanted: &Namespace, found: Option<&Namespace>) -> Vec<Op> {
+    if found == Some(wanted) {
+        return Vec::new();
+    }
+    let directory = namespace(nqn, NSID);
+    let mut ops = Vec::new();
+    // Another device, or the same one with another medium, may have another
+    // block size. Only a namespace that is made anew takes that over.
+    let found = match found {
+        Some(found) if found.enabled => {
+            ops.extend(remove_namespace(nqn, NSID, found));
+            None
+        }
+        other => other,
+    };
+    if found.is_none() {
+        ops.push(Op::MakeDir(directory.clone()));
+    }
+    for (attribute, wanted, is) in [
+        ("device_path", &wanted.device_path, found.map(|found| &found.device_path)),
+        ("device_uuid", &wanted.uuid, found.map(|found| &found.uuid)),
+        ("device_nguid", &wanted.nguid, found.map(|found| &found.nguid)),
+    ] {
+        if is != Some(wanted) {
+            ops.push(write(&directory, attribute, wanted));
+        }
+    }
+    ops.push(write(&directory, "enable", "1"));
+    ops
+}
+
+fn remove_namespace(nqn: &str, nsid: u32, found: &Namespace) -> Vec<Op> {
+    let directory = namespace(nqn, nsid);
+    let disable = found.enabled.then(|| write(&directory, "enable", "0"));
+    disable.into_iter().chain([Op::RemoveDir(directory)]).collect()
+}
+
+/// Tells hosts that the disk of `nqn` has another size.
+pub fn plan_resize(nqn: &str) -> Op {
+    write(&namespace(nqn, NSID), "revalidate_size", "1")
+}
+
+/// The port at `address`, or one whose making was cut short before it had an
+/// address at all: that is written last. `taken` ports serve another address.
+fn find_port<'a>(actual: &'a Target, address: &PortAddress, taken: &[PortId]) -> Option<(PortId, &'a Port)> {
+    let half_made = |port: &Port| {
+        let PortAddress { trtype, traddr, trsvcid, .. } = &port.address;
+        port.subsystems.is_empty()
+            && traddr.is_empty()
+            && (trtype.is_empty() || *trtype == address.trtype)
+            && (trsvcid.is_empty() || *trsvcid == address.trsvcid)
+    };
+    let ports = || actual.ports.iter().map(|(id, port)| (*id, port));
+    ports()
+        .find(|(_, port)| port.address == *address)
+        .or_else(|| ports().find(|(id, port)| !taken.contains(id) && half_made(port)))
+}
+
+fn port_attributes(id: PortId, wanted: &PortAddress, found: Option<&PortAddress>) -> Vec<Op> {
+    [
+        ("addr_trtype", &wanted.trtype, found.map(|found| &found.trtype)),
+        ("addr_adrfam", &wanted.adrfam, found.map(|found| &found.adrfam)),
+        ("addr_trsvcid", &wanted.trsvcid, found.map(|found| &found.trsvcid)),
+        ("addr_traddr", &wanted.traddr, found.map(|found| &found.traddr)),
+    ]
+    .into_iter()
+    .filter(|(_, wanted, found)| Some(*wanted) != *found)
+    .map(|(attribute, wanted, _)| write(&port(id), attribute, wanted))
+    .collect()
+}
+
+fn links(actual: &Target, nqn: &str) -> BTreeSet<PortId> {
+    actual.ports.iter().filter(|(_, port)| port.subsystems.contains(nqn)).map(|(id, _)| *id).collect()
+}
+
+fn strings(subsystem: &Subsystem) -> [&str; 3] {
+    [&subsystem.serial, &subsystem.model, &subsystem.firmware]
+}
+
+fn subsystem(nqn: &str) -> String {
+    format!("subsystems/{nqn}")
+}
+
+fn namespace(nqn: &str, nsid: u32) -> String {
+    format!("subsystems/{nqn}/namespaces/{nsid}")
+}
+
+fn port(id: PortId) -> String {
+    format!("ports/{id}")
+}
+
+fn link(id: PortId, nqn: &str) -> Op {
+    Op::Link { target: subsystem(nqn), path: format!("ports/{id}/subsystems/{nqn}") }
+}
+
+fn unlink(id: PortId, nqn: &str) -> Op {
+    Op::Unlink(format!("ports/{id}/subsystems/{nqn}"))
+}
+
+fn write(directory: &str, attribute: &str, value: &str) -> Op {
+    Op::Write { path: format!("{directory}/{attribute}"), value: value.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake::{Errno, Fake};
+    use super::super::model::listen_addresses;
+    use super::*;
+
+    const A: &str = "nqn.2026-11.io.github.diskomator:m:a";
+    const B: &str = "nqn.2026-11.io.github.diskomator:m:b";
+    const FOREIGN: &str = "nqn.2014-08.com.example:theirs";
+
+    fn disk(name: &str, device: &str) -> Subsystem {
+        Subsystem {
+            allow_any_host: true,
+            serial: format!("serial-{name}"),
+            model: "model".into(),
+            firmware: "1".into(),
+            namespaces: BTreeMap::from([(
+                NSID,
+                Namespace {
+                    device_path: device.into(),
+                    uuid: format!("uuid-{name}"),
+                    nguid: format!("nguid-{name}"),
+                    enabled: true,
+                },
+            )]),
+        }
+    }
+
+    fn desired(disks: &[(&str, &str)]) -> BTreeMap<String, Subsystem> {
+        disks.iter().map(|(nqn, device)| ((*nqn).to_owned(), disk(nqn.rsplit(':').next().unwrap(), device))).collect()
+    }
+
+    /// All that is needed, in the order in which a sync does it.
+    fn whole_plan(wanted: &BTreeMap<String, Subsystem>, actual: &Target) -> Vec<Op> {
+        let plan = plan_ports(&listen_addresses(true), actual);
+        let ports: Vec<PortId> = plan.ports.iter().map(|(id, _)| *id).collect();
+        let mut ops = plan.listener;
+        ops.extend(plan.ports.into_iter().flat_map(|(_, ops)| ops));
+        ops.extend(plan_disks(wanted, actual, &ports).into_values().flatten());
+        ops
+    }
+
+    fn sync(fake: &mut Fake, wanted: &BTreeMap<String, Subsystem>) {
+        for op in whole_plan(wanted, &fake.target()) {
+            fake.apply(&op).unwrap_or_else(|errno| panic!("{errno:?} from: {op}"));
+        }
+        assert_eq!(whole_plan(wanted, &fake.target()), [], "planning after applying must give nothing");
+    }
+
+    #[test]
+    fn an_empty_target_listens_and_exports() {
+        let mut fake = Fake::default();
+        sync(&mut fake, &desired(&[(A, "/dev/a"), (B, "/dev/b")]));
+        let target = fake.target();
+        assert_eq!(target.ports.len(), 4);
+        for port in target.ports.values() {
+            assert_eq!(port.subsystems.iter().collect::<Vec<_>>(), [LISTENER_NQN, A, B]);
+        }
+        assert_eq!(target.subsystems[A], disk("a", "/dev/a"));
+        assert!(!target.subsystems[LISTENER_NQN].allow_any_host);
+    }
+
+    #[test]
+    fn with_no_disk_the_ports_listen_all_the_same() {
+        let mut fake = Fake::default();
+        sync(&mut fake, &desired(&[]));
+        assert!(fake.target().ports.values().all(|port| port.subsystems.contains(LISTENER_NQN)));
+    }
+
+    #[test]
+    fn a_pulled_disk_loses_its_namespace_before_its_links() {
+        let mut fake = Fake::default();
+        sync(&mut fake, &desired(&[(A, "/dev/a"), (B, "/dev/b")]));
+        let ports: Vec<PortId> = fake.target().ports.keys().copied().collect();
+        let ops: Vec<String> = plan_disk(B, None, &fake.target(), &ports).iter().map(ToString::to_string).collect();
+        let b = format!("subsystems/{B}");
+        assert_eq!(
+            ops,
+            [
+                format!("echo -n '0' >{b}/namespaces/1/enable"),
+                format!("rmdir {b}/namespaces/1"),
+                format!("rm ports/1/{b}"),
+                format!("rm ports/2/{b}"),
+                format!("rm ports/3/{b}"),
+                format!("rm ports/4/{b}"),
+                format!("rmdir {b}"),
+            ]
+        );
+        sync(&mut fake, &desired(&[(A, "/dev/a")]));
+        assert!(!fake.target().subsystems.contains_key(B));
+    }
+
+    #[test]
+    fn a_disk_that_came_back_under_another_name_gets_a_new_namespace_in_the_same_subsystem() {
+        let mut fake = Fake::default();
+        sync(&mut fake, &desired(&[(A, "/dev/a")]));
+        let wanted = desired(&[(A, "/dev/other")]);
+        let ops = whole_plan(&wanted, &fake.target());
+        assert!(ops.iter().all(|op| op.to_string().contains("/namespaces/1")), "{ops:?}");
+        sync(&mut fake, &wanted);
+        assert_eq!(fake.target().subsystems[A], wanted[A]);
+    }
+
+    #[test]
+    fn other_people_s_subsystems_and_ports_stay_as_they_are() {
+        let mut fake = Fake::default();
+        for op in [
+            Op::MakeDir(subsystem(FOREIGN)),
+            Op::MakeDir(port(1)),
+            write("ports/1", "addr_trtype", "tcp"),
+            write("ports/1", "addr_adrfam", "ipv4"),
+            write("ports/1", "addr_traddr", "192.0.2.1"),
+            write("ports/1", "addr_trsvcid", "4420"),
+            link(1, FOREIGN),
+        ] {
+            fake.apply(&op).unwrap();
+        }
+        let theirs = fake.target();
+        sync(&mut fake, &desired(&[(A, "/dev/a")]));
+        sync(&mut fake, &desired(&[]));
+        let target = fake.target();
+        assert_eq!(target.subsystems[FOREIGN], theirs.subsystems[FOREIGN]);
+        assert_eq!(target.ports[&1], theirs.ports[&1]);
+        assert_eq!(target.ports.len(), 5);
+        for op in plan_no_ports(&listen_addresses(true), &target) {
+            fake.apply(&op).unwrap();
+        }
+        assert_eq!(fake.target(), theirs);
+    }
+
+    #[test]
+    fn a_subsystem_whose_enable_failed_is_taken_up_again_or_cleaned() {
+        let mut fake = Fake::default();
+        fake.refuse("/dev/a", Errno::NoMedium);
+        let wanted = desired(&[(A, "/dev/a")]);
+        let errors: Vec<Errno> =
+            whole_plan(&wanted, &fake.target()).iter().filter_map(|op| fake.apply(op).err()).collect();
+        assert_eq!(errors, [Errno::NoMedium]);
+        let mut cleaned = fake.clone();
+        sync(&mut cleaned, &desired(&[]));
+        assert!(!cleaned.target().subsystems.contains_key(A));
+        fake.accept("/dev/a");
+        sync(&mut fake, &wanted);
+        assert_eq!(fake.target().subsystems[A], wanted[A]);
+    }
+
+    #[test]
+    fn a_disk_that_changed_its_serial_gets_a_new_subsystem_once_hosts_know_the_old_one() {
+        let mut fake = Fake::default();
+        sync(&mut fake, &desired(&[(A, "/dev/a")]));
+        fake.identify(A);
+        let mut wanted = desired(&[(A, "/dev/a")]);
+        wanted.get_mut(A).unwrap().serial = "another".into();
+        sync(&mut fake, &wanted);
+        assert_eq!(fake.target().subsystems[A], wanted[A]);
+    }
+
+    #[test]
+    fn after_a_kill_at_any_operation_the_next_sync_converges() {
+        let states: [&[(&str, &str)]; 5] =
+            [&[], &[(A, "/dev/a")], &[(A, "/dev/a"), (B, "/dev/b")], &[(B, "/dev/c")], &[(A, "/dev/b"), (B, "/dev/a")]];
+        for from in states {
+            for to in states {
+                let mut start = Fake::default();
+                if !from.is_empty() {
+                    sync(&mut start, &desired(from));
+                }
+                let ops = whole_plan(&desired(to), &start.target());
+                for done in 0..=ops.len() {
+                    let mut fake = start.clone();
+                    for op in &ops[..done] {
+                        fake.apply(op).unwrap();
+                    }
+                    sync(&mut fake, &desired(to));
+                    let target = fake.target();
+                    assert_eq!(target.ports.len(), 4, "{from:?} to {to:?}, killed after {done}");
+                    assert_eq!(target.subsystems.len(), 1 + to.len());
+                    for (nqn, subsystem) in desired(to) {
+                        assert_eq!(target.subsystems[&nqn], subsystem);
+                    }
+                }
+            }
+        }
+    }
+}

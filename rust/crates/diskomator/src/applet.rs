@@ -1,0 +1,169 @@
+//! Which applet is meant, and how an applet ends.
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use log::LevelFilter;
+
+use diskomator_core::config::{Config, LogLevel};
+use diskomator_sys::{logger, root::Root};
+
+use crate::{console, dhcp, export, hotplug};
+
+/// One name of this program.
+struct Applet {
+    name: &'static str,
+    summary: &'static str,
+    run: fn(lexopt::Parser) -> Result<(), Failure>,
+}
+
+const APPLETS: [Applet; 4] = [
+    Applet { name: "export", summary: "list, add and remove the exports of this machine's disks", run: export::run },
+    Applet { name: "hotplug", summary: "export each disk as it appears, until stopped", run: hotplug::run },
+    Applet { name: "dhcp", summary: "bring every Ethernet link up and give it an IPv4 address", run: dhcp::run },
+    Applet { name: "console", summary: "show addresses and disks on the screen, until stopped", run: console::run },
+];
+
+/// Why an applet ended without success.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The command line makes no sense. Exit code 2.
+    #[error("{0}")]
+    Usage(#[from] lexopt::Error),
+    /// The work could not be done. Exit code 1.
+    #[error(transparent)]
+    Failed(Box<dyn Error + Send + Sync>),
+}
+
+impl Failure {
+    /// A failure of the work itself, whatever its type.
+    pub(crate) fn failed(error: impl Error + Send + Sync + 'static) -> Self {
+        Self::Failed(Box::new(error))
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Failed(_) => 1,
+            Self::Usage(_) => 2,
+        })
+    }
+}
+
+/// Runs the applet that the arguments name and reports how it ended.
+pub(crate) fn dispatch(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let (name, parser) = split(args);
+    let outcome = match name.as_deref() {
+        None | Some("--help" | "-h" | "help") => print(&usage()),
+        Some("--version" | "-V") => print(&format!("diskomator {}\n", env!("CARGO_PKG_VERSION"))),
+        Some(name) => match APPLETS.iter().find(|applet| applet.name == name) {
+            Some(applet) => (applet.run)(parser),
+            None => Err(Failure::Usage(lexopt::Error::Custom(
+                format!("there is no applet {name:?}; `diskomator --help` lists them").into(),
+            ))),
+        },
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("diskomator: {}", chain(&failure));
+            failure.exit_code()
+        }
+    }
+}
+
+/// An error with its causes, each once, in the order from what was wanted to
+/// what the kernel said.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// Writes to standard output; a reader that went away (`| head`) is no failure.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::failed(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Starts a daemon's log and returns the settings of this boot. Every daemon
+/// would find the same typos, so only one of them reports (`report_typos`).
+pub(crate) fn start_daemon(name: &'static str, root: &Root, report_typos: bool) -> Config {
+    let cmdline = root.read("proc/cmdline");
+    let (config, warnings) = Config::from_cmdline(cmdline.as_deref().unwrap_or_default());
+    logger::init(name, level_filter(config.log), true);
+    if let Err(error) = &cmdline {
+        log::warn!("no settings: {}", chain(error));
+    }
+    if report_typos {
+        for warning in warnings {
+            log::warn!("{warning}");
+        }
+    }
+    config
+}
+
+/// `log`'s name for a level.
+pub(crate) const fn level_filter(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Error => LevelFilter::Error,
+        LogLevel::Warn => LevelFilter::Warn,
+        LogLevel::Info => LevelFilter::Info,
+        LogLevel::Debug => LevelFilter::Debug,
+        LogLevel::Trace => LevelFilter::Trace,
+    }
+}
+
+fn split(mut args: impl Iterator<Item = OsString>) -> (Option<String>, lexopt::Parser) {
+    let called = args.next().unwrap_or_default();
+    let called = Path::new(&called).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = match called.strip_prefix("diskomator-") {
+        Some(name) => Some(name.to_owned()),
+        None => args.next().map(|name| name.to_string_lossy().into_owned()),
+    };
+    (name, lexopt::Parser::from_args(args))
+}
+
+fn usage() -> String {
+    let mut text = String::from(
+        "Usage: diskomator APPLET [ARGUMENT...]\n\n\
+         Exposes the local disks of this machine over NVMe/TCP.\n\nApplets:\n",
+    );
+    for applet in &APPLETS {
+        text.push_str(&format!("  {:<9} {}\n", applet.name, applet.summary));
+    }
+    text.push_str("\n`diskomator APPLET --help` says more. Each applet is also a command: diskomator-APPLET.\n");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(args: &[&str]) -> Option<String> {
+        split(args.iter().map(OsString::from)).0
+    }
+
+    #[test]
+    fn the_applet_is_the_name_called_or_the_first_argument() {
+        assert_eq!(name(&["/usr/sbin/diskomator-dhcp", "--help"]).as_deref(), Some("dhcp"));
+        assert_eq!(name(&["diskomator", "export", "list"]).as_deref(), Some("export"));
+        assert_eq!(name(&["diskomator"]), None);
+        assert_eq!(name(&[]), None);
+    }
+
+    #[test]
+    fn a_word_that_is_no_applet_is_a_usage_error() {
+        let code = dispatch(["diskomator", "exprot"].iter().map(OsString::from));
+        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(2)));
+    }
+}

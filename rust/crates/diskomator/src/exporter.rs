@@ -1,0 +1,131 @@
+//! What `hotplug` and `export` share: look at the machine, decide, act.
+
+use std::io;
+
+use diskomator_core::config::Config;
+use diskomator_core::disk::Disk;
+use diskomator_core::export::{self, Export};
+use diskomator_core::identity::Machine;
+use diskomator_core::nvmet::model::{PortAddress, PortId, Target, listen_addresses};
+use diskomator_core::nvmet::plan::{Op, PortPlan, plan_disk, plan_ports};
+use diskomator_sys::nvmet::{self, NvmetError};
+use diskomator_sys::root::{FileError, Root};
+use diskomator_sys::sysfs;
+
+use crate::applet::chain;
+
+/// Why nothing could be exported at all.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ExportError {
+    #[error("cannot use the NVMe target")]
+    Target(#[from] NvmetError),
+    #[error("cannot look for disks")]
+    Disks(#[source] FileError),
+    #[error("cannot listen")]
+    Listen(#[source] FileError),
+}
+
+/// This machine, its settings and where it listens.
+pub(crate) struct Exporter {
+    pub(crate) root: Root,
+    pub(crate) config: Config,
+    pub(crate) machine: Machine,
+    pub(crate) addresses: Vec<PortAddress>,
+}
+
+/// The state of things at one moment.
+pub(crate) struct Observation {
+    pub(crate) exports: Vec<Export>,
+    pub(crate) target: Target,
+    /// Disks that can't be read, which is no reason to leave out the others.
+    pub(crate) unreadable: Vec<FileError>,
+}
+
+impl Exporter {
+    /// Looks at the machine, and changes nothing. Without IPv6 in the kernel,
+    /// or with `ipv6` unset, it listens on IPv4 alone.
+    pub(crate) fn new(root: Root, config: Config, ipv6: bool) -> Self {
+        let machine = sysfs::machine(&root);
+        Self { machine, addresses: listen_addresses(ipv6), root, config }
+    }
+
+    /// The same, after making the kernel's IPv6 sockets fit for us.
+    pub(crate) fn prepare(root: Root, config: Config) -> Self {
+        let ipv6 = nvmet::prepare_ipv6(&root).unwrap_or_else(|error| {
+            log::warn!("listening on IPv4 alone: {}", chain(&error));
+            false
+        });
+        Self::new(root, config, ipv6)
+    }
+
+    /// Every disk, and what has become of it.
+    pub(crate) fn observe(&self) -> Result<Observation, ExportError> {
+        let target = nvmet::read(&self.root)?;
+        let (disks, unreadable) = sysfs::disks(&self.root).map_err(ExportError::Disks)?;
+        let exports = export::decide(&self.machine, disks, &self.config, &target);
+        Ok(Observation { exports, target, unreadable })
+    }
+
+    /// Makes every port listen that can, and returns those that do. One that
+    /// can't, say because another program has its TCP port, is reported and
+    /// does not keep the others from it.
+    pub(crate) fn listen(&self, target: &Target) -> Result<(Vec<PortId>, Vec<FileError>), ExportError> {
+        let PortPlan { listener, ports } = plan_ports(&self.addresses, target);
+        for op in &listener {
+            nvmet::apply(&self.root, op).map_err(ExportError::Listen)?;
+        }
+        let (mut listening, mut errors) = (Vec::new(), Vec::new());
+        for (id, ops) in ports {
+            match carry_out(&self.root, &ops) {
+                Ok(()) => listening.push(id),
+                Err(error) => errors.push(error),
+            }
+        }
+        Ok((listening, errors))
+    }
+}
+
+/// Carries out operations in their order, up to the first that fails.
+pub(crate) fn carry_out(root: &Root, ops: &[Op]) -> Result<(), FileError> {
+    for op in ops {
+        log::debug!("{op}");
+        nvmet::apply(root, op)?;
+    }
+    Ok(())
+}
+
+/// The same for the making of a disk's subsystem: what a failure left
+/// half-made is removed again.
+pub(crate) fn carry_out_or_undo(root: &Root, nqn: &str, ops: &[Op]) -> Result<(), FileError> {
+    let outcome = carry_out(root, ops);
+    if outcome.is_err() {
+        let undone = nvmet::read(root)
+            .map(|target| plan_disk(nqn, None, &target, &[]))
+            .map_err(|error| chain(&error))
+            .and_then(|ops| carry_out(root, &ops).map_err(|error| chain(&error)));
+        if let Err(error) = undone {
+            log::warn!("{nqn} stays half-made: {error}");
+        }
+    }
+    outcome
+}
+
+/// What the kernel means, in words for people who look at a disk.
+pub(crate) fn reason(error: &io::Error) -> String {
+    const ENOMEDIUM: i32 = 123;
+    match error.raw_os_error() {
+        Some(ENOMEDIUM) => "no medium".to_owned(),
+        _ if error.kind() == io::ErrorKind::PermissionDenied => "refuses to open for writing".to_owned(),
+        _ if error.kind() == io::ErrorKind::ReadOnlyFilesystem => "read-only".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// A disk as log lines name it.
+pub(crate) fn label(disk: &Disk) -> String {
+    let size = diskomator_core::disk::human_size(disk.size);
+    match &disk.model {
+        Some(model) => format!("{} ({model}, {size})", disk.name),
+        None => format!("{} ({size})", disk.name),
+    }
+}

@@ -1,0 +1,334 @@
+//! `diskomator hotplug`: exports each disk as it appears and withdraws each
+//! that goes away, until stopped.
+//!
+//! It keeps nothing that it could not find out again: after a kill, the next
+//! one looks at the kernel, plans, and goes on. What it remembers is only what
+//! it has already said, and when to try a failed disk again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use diskomator_core::export::{Export, desired};
+use diskomator_core::nvmet::model::{PortId, Target};
+use diskomator_core::nvmet::plan::{Op, plan_disks, plan_resize};
+use diskomator_core::uevent::{Action, Uevent};
+use diskomator_sys::root::{FileError, Root};
+use diskomator_sys::sysfs;
+use diskomator_sys::uevent::{Received, UeventSocket};
+use mio::{Events, Interest, Poll, Token, Waker};
+
+use crate::applet::{Failure, chain, print, start_daemon};
+use crate::exporter::{ExportError, Exporter, Observation, carry_out, carry_out_or_undo, label, reason};
+
+const USAGE: &str = "\
+Usage: diskomator hotplug
+
+Exports every local disk over NVMe/TCP as soon as the kernel finds it, and
+withdraws it when it goes away. Runs until it is stopped, and leaves what is
+exported as it is: `diskomator export remove --all` ends that.
+
+Logs to the kernel's log (dmesg); `diskomator.log=debug` on the kernel command
+line says more.
+
+Options:
+  -h, --help  show this text
+";
+
+const UEVENTS: Token = Token(0);
+const DONE: Token = Token(1);
+
+/// A worker only writes to configfs.
+const WORKER_STACK: usize = 128 * 1024;
+
+/// A disk that does not open may just need a moment: these are the pauses
+/// before it is tried again. After that, the kernel has to report a change.
+const RETRY_AFTER: [Duration; 4] =
+    [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(5), Duration::from_secs(15)];
+
+/// Runs the applet.
+pub(crate) fn run(mut args: lexopt::Parser) -> Result<(), Failure> {
+    if let Some(arg) = args.next()? {
+        return match arg {
+            lexopt::Arg::Short('h') | lexopt::Arg::Long("help") => print(USAGE),
+            other => Err(other.unexpected().into()),
+        };
+    }
+    let root = Root::default();
+    let config = start_daemon("hotplug", &root, true);
+    let outcome = follow(Exporter::prepare(root, config));
+    if let Err(error) = &outcome {
+        // Standard error is nowhere under init.
+        log::error!("{}", chain(error));
+    }
+    outcome.map_err(Failure::failed)
+}
+
+/// Why the applet had to end.
+#[derive(Debug, thiserror::Error)]
+enum HotplugError {
+    #[error("cannot listen to the kernel's uevents")]
+    Uevents(#[source] io::Error),
+    #[error("cannot wait for events")]
+    Poll(#[source] io::Error),
+    #[error("cannot start a worker")]
+    Worker(#[source] io::Error),
+    #[error(transparent)]
+    Export(#[from] ExportError),
+}
+
+fn follow(exporter: Exporter) -> Result<(), HotplugError> {
+    let mut poll = Poll::new().map_err(HotplugError::Poll)?;
+    // Subscribe first, then look: what appears in between is seen twice
+    // rather than never.
+    let mut uevents = UeventSocket::open().map_err(HotplugError::Uevents)?;
+    poll.registry().register(&mut uevents, UEVENTS, Interest::READABLE).map_err(HotplugError::Uevents)?;
+    let waker = Waker::new(poll.registry(), DONE).map_err(HotplugError::Poll)?;
+    let mut hotplug = Hotplug::new(exporter, Arc::new(waker));
+    let mut events = Events::with_capacity(4);
+    loop {
+        hotplug.reconcile()?;
+        let timeout = hotplug.next_retry().map(|at| at.saturating_duration_since(Instant::now()));
+        match poll.poll(&mut events, timeout) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(HotplugError::Poll(error)),
+            _ => {}
+        }
+        hotplug.take_uevents(&uevents).map_err(HotplugError::Uevents)?;
+        hotplug.take_results();
+    }
+}
+
+/// One change to one subsystem, on its way or done.
+#[derive(Debug, Clone)]
+struct Job {
+    nqn: String,
+    kind: JobKind,
+}
+
+#[derive(Debug, Clone)]
+enum JobKind {
+    /// Exports a disk: its label, name and size.
+    Export { label: String, name: String, size: u64 },
+    /// Tells hosts of a new size.
+    Resize { label: String, size: u64 },
+    /// Takes a subsystem down whose disk is gone.
+    Withdraw,
+}
+
+/// A disk that did not open.
+#[derive(Debug)]
+struct Failed {
+    name: String,
+    attempts: usize,
+    /// `None` once it is left alone until the kernel reports a change.
+    retry: Option<Instant>,
+}
+
+struct Hotplug {
+    exporter: Exporter,
+    /// Subsystems that a worker is at. Nothing else touches them meanwhile.
+    busy: BTreeSet<String>,
+    results: Receiver<(Job, Result<(), FileError>)>,
+    report: Sender<(Job, Result<(), FileError>)>,
+    waker: Arc<Waker>,
+    failed: BTreeMap<String, Failed>,
+    /// The size that hosts were last told, by NQN.
+    told: BTreeMap<String, u64>,
+    /// What has been logged of each disk, by `diskseq` and name, and of ports
+    /// and disks that can't be used at all.
+    said: BTreeMap<(u64, String), String>,
+    complaints: BTreeSet<String>,
+}
+
+impl Hotplug {
+    fn new(exporter: Exporter, waker: Arc<Waker>) -> Self {
+        let (report, results) = mpsc::channel();
+        Self {
+            exporter,
+            busy: BTreeSet::new(),
+            results,
+            report,
+            waker,
+            failed: BTreeMap::new(),
+            told: BTreeMap::new(),
+            said: BTreeMap::new(),
+            complaints: BTreeSet::new(),
+        }
+    }
+
+    /// Looks at everything and starts what is missing.
+    fn reconcile(&mut self) -> Result<(), HotplugError> {
+        let Observation { exports, target, unreadable } = self.exporter.observe()?;
+        let (ports, unusable) = self.exporter.listen(&target)?;
+        let disks = exports.iter().map(|export| &export.disk);
+        let unlinked = sysfs::link_by_diskseq(&self.exporter.root, disks);
+        self.complain(unreadable.iter().chain(&unusable).chain(&unlinked));
+        self.say_refusals(&exports);
+
+        self.start_exports(&exports, &target, &ports)?;
+        self.start_resizes(&exports)
+    }
+
+    fn start_exports(&mut self, exports: &[Export], target: &Target, ports: &[PortId]) -> Result<(), HotplugError> {
+        let plan = plan_disks(&desired(exports), target, ports);
+        self.failed.retain(|nqn, _| plan.contains_key(nqn));
+        for (nqn, ops) in plan {
+            if self.busy.contains(&nqn) || self.is_waiting(&nqn) {
+                continue;
+            }
+            let export = exports.iter().find(|export| export.decision.as_ref().is_ok_and(|id| id.nqn == nqn));
+            let kind = match export {
+                Some(Export { disk, .. }) => {
+                    JobKind::Export { label: label(disk), name: disk.name.clone(), size: disk.size }
+                }
+                None => JobKind::Withdraw,
+            };
+            self.start(Job { nqn, kind }, ops)?;
+        }
+        Ok(())
+    }
+
+    fn start_resizes(&mut self, exports: &[Export]) -> Result<(), HotplugError> {
+        for export in exports.iter().filter(|export| export.enabled) {
+            let Ok(identity) = &export.decision else { continue };
+            let nqn = &identity.nqn;
+            let size = export.disk.size;
+            if !self.busy.contains(nqn) && self.told.get(nqn) != Some(&size) {
+                let kind = JobKind::Resize { label: label(&export.disk), size };
+                self.start(Job { nqn: nqn.clone(), kind }, vec![plan_resize(nqn)])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A worker for each subsystem: `enable` waits for the disk, and taking it
+    /// back waits for the I/O in flight. One stuck disk must hold up nobody.
+    fn start(&mut self, job: Job, ops: Vec<Op>) -> Result<(), HotplugError> {
+        self.busy.insert(job.nqn.clone());
+        let (root, report, waker) = (self.exporter.root.clone(), self.report.clone(), Arc::clone(&self.waker));
+        let work = move || {
+            let outcome = match job.kind {
+                JobKind::Export { .. } => carry_out_or_undo(&root, &job.nqn, &ops),
+                JobKind::Resize { .. } | JobKind::Withdraw => carry_out(&root, &ops),
+            };
+            // Both fail only when the applet is ending.
+            if report.send((job, outcome)).is_ok() {
+                drop(waker.wake());
+            }
+        };
+        thread::Builder::new()
+            .name("export".to_owned())
+            .stack_size(WORKER_STACK)
+            .spawn(work)
+            .map(drop)
+            .map_err(HotplugError::Worker)
+    }
+
+    fn take_results(&mut self) {
+        while let Ok((job, outcome)) = self.results.try_recv() {
+            self.busy.remove(&job.nqn);
+            match outcome {
+                Ok(()) => self.succeeded(job),
+                Err(error) => self.fail(job, &error),
+            }
+        }
+    }
+
+    fn succeeded(&mut self, Job { nqn, kind }: Job) {
+        self.failed.remove(&nqn);
+        match kind {
+            JobKind::Export { label, size, .. } => {
+                log::info!("{label} is exported as {nqn}");
+                self.told.insert(nqn, size);
+            }
+            JobKind::Resize { label, size } => {
+                // The first time is after a restart, when hosts know it.
+                if self.told.insert(nqn, size).is_some() {
+                    log::info!("{label} has a new size");
+                }
+            }
+            JobKind::Withdraw => {
+                log::info!("{nqn} is withdrawn: its disk is gone");
+                self.told.remove(&nqn);
+            }
+        }
+    }
+
+    fn fail(&mut self, Job { nqn, kind }: Job, error: &FileError) {
+        let (label, name) = match kind {
+            JobKind::Export { label, name, .. } => (label, name),
+            JobKind::Resize { label, size } => {
+                log::warn!("cannot tell hosts the size of {label}: {}", chain(error));
+                self.told.insert(nqn, size);
+                return;
+            }
+            JobKind::Withdraw => ("the subsystem of a disk that is gone".to_owned(), String::new()),
+        };
+        let failed = self.failed.entry(nqn).or_insert(Failed { name, attempts: 0, retry: None });
+        failed.retry = RETRY_AFTER.get(failed.attempts).map(|pause| Instant::now() + *pause);
+        failed.attempts += 1;
+        if failed.attempts == 1 {
+            log::warn!("{label} is not exported: {} ({})", reason(error.io()), chain(error));
+        } else if failed.retry.is_none() {
+            log::warn!("{label} still is not exported after {} attempts: {}", failed.attempts, reason(error.io()));
+        }
+    }
+
+    fn is_waiting(&self, nqn: &str) -> bool {
+        self.failed.get(nqn).is_some_and(|failed| failed.retry.is_none_or(|at| at > Instant::now()))
+    }
+
+    fn next_retry(&self) -> Option<Instant> {
+        let waiting = self.failed.iter().filter(|(nqn, _)| !self.busy.contains(*nqn));
+        waiting.filter_map(|(_, failed)| failed.retry).min()
+    }
+
+    fn take_uevents(&mut self, socket: &UeventSocket) -> io::Result<()> {
+        loop {
+            match socket.receive()? {
+                Received::Uevent(uevent) => self.take_uevent(&uevent),
+                Received::Ignored(why) => log::debug!("a uevent is ignored: {why}"),
+                // Every pass looks at all disks anyway.
+                Received::Overrun => log::debug!("uevents were lost"),
+                Received::Empty => return Ok(()),
+            }
+        }
+    }
+
+    /// A disk that changed deserves another try at once.
+    fn take_uevent(&mut self, uevent: &Uevent) {
+        if uevent.subsystem != "block" || uevent.action == Action::Other {
+            return;
+        }
+        let Some(name) = uevent.property("DEVNAME") else { return };
+        log::debug!("{name}: {:?}", uevent.action);
+        self.failed.retain(|_, failed| failed.name != name);
+    }
+
+    fn say_refusals(&mut self, exports: &[Export]) {
+        let mut said = BTreeMap::new();
+        for Export { disk, decision, .. } in exports {
+            let Err(refusal) = decision else { continue };
+            let key = (disk.diskseq, disk.name.clone());
+            let text = format!("{} is not exported: {refusal}", label(disk));
+            if self.said.get(&key) != Some(&text) {
+                let level = if refusal.worth_showing() { log::Level::Info } else { log::Level::Debug };
+                log::log!(level, "{text}");
+            }
+            said.insert(key, text);
+        }
+        self.said = said;
+    }
+
+    /// Each complaint once, however often the cause is met.
+    fn complain<'a>(&mut self, errors: impl Iterator<Item = &'a FileError>) {
+        let complaints: BTreeSet<String> = errors.map(|error| chain(error)).collect();
+        for complaint in complaints.difference(&self.complaints) {
+            log::warn!("{complaint}");
+        }
+        self.complaints = complaints;
+    }
+}

@@ -1,0 +1,15 @@
+//! The appliance's one binary. Each applet is one of its names: called as
+//! `diskomator-dhcp` it is what `diskomator dhcp` is.
+
+mod applet;
+mod console;
+mod dhcp;
+mod export;
+mod exporter;
+mod hotplug;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    applet::dispatch(std::env::args_os())
+}

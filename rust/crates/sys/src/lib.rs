@@ -1,0 +1,11 @@
+//! What diskomator asks of the kernel: every system call and every `unsafe`.
+
+pub mod logger;
+pub mod netlink;
+pub mod nvmet;
+pub mod packet;
+pub mod root;
+pub mod signals;
+pub mod sysfs;
+pub mod uevent;
+pub mod watch;

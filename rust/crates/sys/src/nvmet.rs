@@ -1,0 +1,133 @@
+//! The NVMe target, as configfs has it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+use diskomator_core::nvmet::model::{Namespace, Port, PortAddress, Subsystem, Target};
+use diskomator_core::nvmet::plan::Op;
+
+use crate::root::{FileError, Root};
+
+/// Where the target's configuration is.
+const NVMET: &str = "sys/kernel/config/nvmet";
+
+/// Makes new `::` sockets leave IPv4 to others, as our ports need it.
+const BINDV6ONLY: &str = "proc/sys/net/ipv6/bindv6only";
+
+/// Why the target can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum NvmetError {
+    /// No configfs, or no nvmet in it.
+    #[error("the kernel has no NVMe target at /{NVMET}: mount configfs and load the modules nvmet and nvmet-tcp")]
+    Absent,
+    /// A file below it.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+/// Reads the whole state of the target.
+pub fn read(root: &Root) -> Result<Target, NvmetError> {
+    if !root.exists(NVMET) {
+        return Err(NvmetError::Absent);
+    }
+    let mut target = Target::default();
+    for nqn in root.list(format!("{NVMET}/subsystems"))? {
+        if let Some(subsystem) = unless_gone(subsystem(root, &nqn))? {
+            target.subsystems.insert(nqn, subsystem);
+        }
+    }
+    for name in root.list(format!("{NVMET}/ports"))? {
+        let Ok(id) = name.parse() else { continue };
+        if let Some(port) = unless_gone(port(root, &name))? {
+            target.ports.insert(id, port);
+        }
+    }
+    Ok(target)
+}
+
+/// Items come and go while they are read.
+fn unless_gone<T>(result: Result<T, FileError>) -> Result<Option<T>, FileError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.io().kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn subsystem(root: &Root, nqn: &str) -> Result<Subsystem, FileError> {
+    let directory = format!("{NVMET}/subsystems/{nqn}");
+    let mut namespaces = BTreeMap::new();
+    for name in root.list(format!("{directory}/namespaces"))? {
+        let Ok(nsid) = name.parse() else { continue };
+        let at = |file: &str| root.read(format!("{directory}/namespaces/{name}/{file}"));
+        let namespace = unless_gone((|| {
+            Ok(Namespace {
+                device_path: some(at("device_path")?),
+                uuid: at("device_uuid")?,
+                nguid: at("device_nguid")?,
+                enabled: at("enable")? == "1",
+            })
+        })())?;
+        if let Some(namespace) = namespace {
+            namespaces.insert(nsid, namespace);
+        }
+    }
+    let at = |file: &str| root.read(format!("{directory}/{file}"));
+    Ok(Subsystem {
+        allow_any_host: at("attr_allow_any_host")? == "1",
+        serial: at("attr_serial")?,
+        model: at("attr_model")?,
+        firmware: at("attr_firmware")?,
+        namespaces,
+    })
+}
+
+/// The kernel prints a path that was never set as `(null)`.
+fn some(path: String) -> String {
+    if path == "(null)" { String::new() } else { path }
+}
+
+fn port(root: &Root, name: &str) -> Result<Port, FileError> {
+    let directory = format!("{NVMET}/ports/{name}");
+    let at = |file: &str| root.read(format!("{directory}/{file}"));
+    Ok(Port {
+        address: PortAddress {
+            trtype: at("addr_trtype")?,
+            adrfam: at("addr_adrfam")?,
+            traddr: at("addr_traddr")?,
+            trsvcid: at("addr_trsvcid")?,
+        },
+        subsystems: BTreeSet::from_iter(root.list(format!("{directory}/subsystems"))?),
+    })
+}
+
+/// Carries out one operation. What somebody else did in the meantime is as
+/// good as done: an item that is there need not be made, one that is gone
+/// need not be removed.
+pub fn apply(root: &Root, op: &Op) -> Result<(), FileError> {
+    let at = |path: &str| format!("{NVMET}/{path}");
+    let (result, done) = match op {
+        Op::MakeDir(path) => (root.make_dir(at(path)), io::ErrorKind::AlreadyExists),
+        Op::RemoveDir(path) => (root.remove_dir(at(path)), io::ErrorKind::NotFound),
+        Op::Write { path, value } => return root.write(at(path), value),
+        Op::Link { target, path } => (root.link(at(target), at(path)), io::ErrorKind::AlreadyExists),
+        Op::Unlink(path) => (root.unlink(at(path)), io::ErrorKind::NotFound),
+    };
+    match result {
+        Err(error) if error.io().kind() == done => Ok(()),
+        result => result,
+    }
+}
+
+/// Whether IPv6 is there, after seeing to it that a listener on `::` leaves
+/// IPv4 alone: else the kernel's discovery log prints IPv4 addresses in IPv6's
+/// clothes, and the IPv4 port finds its address taken.
+pub fn prepare_ipv6(root: &Root) -> Result<bool, FileError> {
+    if !root.exists(BINDV6ONLY) {
+        return Ok(false);
+    }
+    if root.read(BINDV6ONLY)? != "1" {
+        root.write(BINDV6ONLY, "1")?;
+    }
+    Ok(true)
+}

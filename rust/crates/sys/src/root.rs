@@ -1,0 +1,191 @@
+//! The kernel's pseudo-files, below a root that a test can move.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Where `/sys`, `/proc`, `/dev` and configfs are found: `/`, or a tree that
+/// a test laid out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Root(PathBuf);
+
+/// What was tried on which file, and what the kernel said.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// A file could not be read.
+    #[error("failed to read {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// A value could not be written.
+    #[error("failed to write {value:?} to {path}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What was to be written.
+        value: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// A directory could not be made.
+    #[error("failed to make the directory {path}")]
+    MakeDir {
+        /// The directory.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// A directory could not be removed.
+    #[error("failed to remove the directory {path}")]
+    RemoveDir {
+        /// The directory.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// A symbolic link could not be made.
+    #[error("failed to link {path} to {target}")]
+    Link {
+        /// The link.
+        path: PathBuf,
+        /// What it should point to.
+        target: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// A symbolic link could not be removed.
+    #[error("failed to remove the link {path}")]
+    Unlink {
+        /// The link.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// A directory could not be listed.
+    #[error("failed to list {path}")]
+    List {
+        /// The directory.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+}
+
+impl FileError {
+    /// What the kernel said.
+    pub fn io(&self) -> &io::Error {
+        match self {
+            Self::Read { source, .. }
+            | Self::Write { source, .. }
+            | Self::MakeDir { source, .. }
+            | Self::RemoveDir { source, .. }
+            | Self::Link { source, .. }
+            | Self::Unlink { source, .. }
+            | Self::List { source, .. } => source,
+        }
+    }
+}
+
+impl Default for Root {
+    fn default() -> Self {
+        Self(PathBuf::from("/"))
+    }
+}
+
+impl Root {
+    /// A root below `path`, for tests.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// Where `path`, relative to the root, really is.
+    pub fn path(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.0.join(path)
+    }
+
+    /// A text file's content without white space at its ends. Bytes that are
+    /// not UTF-8, which serial numbers do contain, become U+FFFD.
+    pub fn read(&self, path: impl AsRef<Path>) -> Result<String, FileError> {
+        let bytes = self.read_bytes(path)?;
+        Ok(String::from_utf8_lossy(&bytes).trim_matches(|c: char| c.is_whitespace() || c == '\0').to_owned())
+    }
+
+    /// A file's content.
+    pub fn read_bytes(&self, path: impl AsRef<Path>) -> Result<Vec<u8>, FileError> {
+        let path = self.path(path);
+        fs::read(&path).map_err(|source| FileError::Read { path, source })
+    }
+
+    /// Writes `value` with one system call to a file that exists.
+    pub fn write(&self, path: impl AsRef<Path>, value: &str) -> Result<(), FileError> {
+        let path = self.path(path);
+        let attempt = || {
+            let mut file = fs::OpenOptions::new().write(true).truncate(true).open(&path)?;
+            io::Write::write_all(&mut file, value.as_bytes())
+        };
+        attempt().map_err(|source| FileError::Write { path: path.clone(), value: value.to_owned(), source })
+    }
+
+    /// Makes a directory.
+    pub fn make_dir(&self, path: impl AsRef<Path>) -> Result<(), FileError> {
+        let path = self.path(path);
+        fs::create_dir(&path).map_err(|source| FileError::MakeDir { path, source })
+    }
+
+    /// Removes an empty directory; in configfs, an item.
+    pub fn remove_dir(&self, path: impl AsRef<Path>) -> Result<(), FileError> {
+        let path = self.path(path);
+        fs::remove_dir(&path).map_err(|source| FileError::RemoveDir { path, source })
+    }
+
+    /// Makes the symbolic link `path` point to `target`, both below the root.
+    pub fn link(&self, target: impl AsRef<Path>, path: impl AsRef<Path>) -> Result<(), FileError> {
+        let (target, path) = (self.path(target), self.path(path));
+        std::os::unix::fs::symlink(&target, &path).map_err(|source| FileError::Link { path, target, source })
+    }
+
+    /// Makes the symbolic link `path` hold `target` to the letter.
+    pub fn link_relative(&self, target: impl Into<PathBuf>, path: impl AsRef<Path>) -> Result<(), FileError> {
+        let (target, path) = (target.into(), self.path(path));
+        std::os::unix::fs::symlink(&target, &path).map_err(|source| FileError::Link { path, target, source })
+    }
+
+    /// Removes a symbolic link.
+    pub fn unlink(&self, path: impl AsRef<Path>) -> Result<(), FileError> {
+        let path = self.path(path);
+        fs::remove_file(&path).map_err(|source| FileError::Unlink { path, source })
+    }
+
+    /// The names in a directory, sorted.
+    pub fn list(&self, path: impl AsRef<Path>) -> Result<Vec<String>, FileError> {
+        let path = self.path(path);
+        let attempt = || -> io::Result<Vec<String>> {
+            let mut names = Vec::new();
+            for entry in fs::read_dir(&path)? {
+                names.push(entry?.file_name().to_string_lossy().into_owned());
+            }
+            names.sort_unstable();
+            Ok(names)
+        };
+        attempt().map_err(|source| FileError::List { path: path.clone(), source })
+    }
+
+    /// The path, relative to the root, that `path` leads to once every
+    /// symbolic link is followed.
+    pub fn resolve(&self, path: impl AsRef<Path>) -> Result<PathBuf, FileError> {
+        let path = self.path(path);
+        let attempt = || {
+            let (target, root) = (path.canonicalize()?, self.0.canonicalize()?);
+            Ok(target.strip_prefix(&root).map_or(target.clone(), Path::to_path_buf))
+        };
+        attempt().map_err(|source| FileError::Read { path: path.clone(), source })
+    }
+
+    /// Whether `path` exists.
+    pub fn exists(&self, path: impl AsRef<Path>) -> bool {
+        self.path(path).exists()
+    }
+}
