@@ -1,0 +1,357 @@
+//! The machine under test, booted from the image that people get.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::paths::cmdline;
+use crate::qemu::{Arguments, Qemu, SocketDir, escaped};
+use crate::shell::Shell;
+use crate::{Bus, Disk, Error, Output, Result, image_file};
+
+/// PCI Express slots of the machine: disks that are there from the start and those that are plugged in later.
+const SLOTS: usize = 8;
+/// SATA ports of the q35 chipset.
+const SATA_PORTS: usize = 6;
+/// The vendor part of QEMU's own addresses, then one of ours for each card.
+const MAC_PREFIX: &str = "52:54:00:d1:5c";
+
+/// How the machine gets at the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Boot {
+    /// The raw image as a USB stick, under UEFI.
+    UsbStick,
+    /// The EFI file alone, handed to the firmware; the machine has no disk for it.
+    EfiFile,
+    /// Kernel and initramfs handed over without any firmware's help.
+    Kernel,
+}
+
+/// A network card, by QEMU's name of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Nic(pub &'static str);
+
+/// A machine that is being put together.
+#[derive(Debug, Clone)]
+pub struct ApplianceBuilder {
+    boot: Boot,
+    memory: u32,
+    processors: usize,
+    nics: Vec<Nic>,
+    disks: Vec<Disk>,
+    words: Vec<String>,
+    uuid: &'static str,
+    deadline: Duration,
+}
+
+impl ApplianceBuilder {
+    /// A machine with 256 MiB, one virtio network card and no disks, booted from the USB stick.
+    pub(crate) fn new() -> Self {
+        Self {
+            boot: Boot::UsbStick,
+            memory: 256,
+            processors: 1,
+            nics: vec![Nic("virtio-net-pci")],
+            disks: Vec::new(),
+            words: Vec::new(),
+            uuid: "5f6e1a2c-74b0-4c1e-9d53-0a1b2c3d4e5f",
+            deadline: Duration::from_secs(300),
+        }
+    }
+
+    /// How it boots.
+    #[must_use]
+    pub fn boot(mut self, boot: Boot) -> Self {
+        self.boot = boot;
+        self
+    }
+
+    /// Its RAM in MiB.
+    #[must_use]
+    pub fn memory(mut self, mebibytes: u32) -> Self {
+        self.memory = mebibytes;
+        self
+    }
+
+    /// Its network cards, all on the one link.
+    #[must_use]
+    pub fn nics(mut self, nics: &[Nic]) -> Self {
+        self.nics = nics.to_vec();
+        self
+    }
+
+    /// One more disk, there from power-on.
+    #[must_use]
+    pub fn disk(mut self, disk: &Disk) -> Self {
+        self.disks.push(disk.clone());
+        self
+    }
+
+    /// One more word on the kernel's command line.
+    #[must_use]
+    pub fn word(mut self, word: &str) -> Self {
+        self.words.push(word.to_owned());
+        self
+    }
+
+    /// A root shell on the serial port, for tests that look inside.
+    #[must_use]
+    pub fn debug(self) -> Self {
+        self.word("diskomator.debug")
+    }
+
+    /// When to give up on it, from power-on.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Powers it on. `link` is the socket of the other machine's network card.
+    pub(crate) fn start(self, name: &str, evidence: &Path, link: &Path) -> Result<Appliance> {
+        let mut arguments = Arguments::default();
+        arguments.add("-m", format!("{}M", self.memory)).add("-smp", self.processors.to_string());
+        arguments.add("-uuid", self.uuid).add("-vga", "std");
+        // A restart ends it, so that a test sees it; QEMU's own way out is quit.
+        arguments.flag("-no-reboot");
+        // Buses come before what sits on them: QEMU creates devices in the order given.
+        arguments.add("-device", "qemu-xhci,id=usb,p2=8,p3=8").add("-device", "usb-kbd,bus=usb.0");
+        self.add_boot(&mut arguments, name, evidence)?;
+        self.add_network(&mut arguments, link);
+        arguments.add("-device", "virtio-scsi-pci,id=scsi");
+        for slot in 0..SLOTS {
+            arguments.add("-device", format!("pcie-root-port,id=port{slot},chassis={},slot={}", slot + 1, slot + 1));
+        }
+        let slots = Slots::default();
+        for disk in &self.disks {
+            let slot = slots.take(disk, name)?;
+            arguments.add("-blockdev", disk.blockdev().to_string());
+            for device in disk.hardware(slot).devices {
+                arguments.add("-device", device.to_string());
+            }
+        }
+        let qemu = Qemu::start(name, evidence, SocketDir::new()?, arguments, self.deadline)?;
+        Ok(Appliance { qemu, slots, shell: RefCell::new(None), nics: self.nics.len() })
+    }
+
+    fn add_boot(&self, arguments: &mut Arguments, name: &str, evidence: &Path) -> Result<()> {
+        if self.boot == Boot::Kernel {
+            arguments.add("-kernel", image_file("bzImage")?).add("-initrd", image_file("rootfs.cpio")?);
+            arguments.add("-append", format!("{} {}", cmdline()?, self.words.join(" ")));
+            return Ok(());
+        }
+        let (code, vars) = firmware()?;
+        let own_vars = evidence.join(format!("{name}.efivars"));
+        fs::copy(&vars, &own_vars).map_err(|source| Error::File { verb: "copy", path: vars, source })?;
+        arguments.add("-drive", format!("if=pflash,unit=0,format=raw,readonly=on,file={}", escaped(&code)));
+        arguments.add("-drive", format!("if=pflash,unit=1,format=raw,file={}", escaped(&own_vars)));
+        if !self.words.is_empty() {
+            let words = self.words.join(" ").replace(',', ",,");
+            arguments.add("-smbios", format!("type=11,value=io.systemd.stub.kernel-cmdline-extra={words}"));
+        }
+        if self.boot == Boot::EfiFile {
+            arguments.add("-kernel", image_file("diskomator.efi")?);
+        } else {
+            let image = escaped(&image_file("diskomator.raw")?);
+            arguments.add("-drive", format!("if=none,id=stick,format=raw,snapshot=on,file={image}"));
+            let stick = "usb-storage,id=stick,drive=stick,bus=usb.0,removable=on,bootindex=0,serial=STICK";
+            arguments.add("-device", stick);
+        }
+        Ok(())
+    }
+
+    fn add_network(&self, arguments: &mut Arguments, link: &Path) {
+        let mut netdev = OsString::from("stream,id=link,server=off,addr.type=unix,addr.path=");
+        netdev.push(escaped(link));
+        arguments.add("-netdev", netdev);
+        if self.nics.len() == 1 {
+            self.add_nic(arguments, 0, "link");
+            return;
+        }
+        // One hub connects the link and every card.
+        arguments.add("-netdev", "hubport,id=uplink,hubid=0,netdev=link");
+        for number in 0..self.nics.len() {
+            arguments.add("-netdev", format!("hubport,id=hub{number},hubid=0"));
+            self.add_nic(arguments, number, &format!("hub{number}"));
+        }
+    }
+
+    fn add_nic(&self, arguments: &mut Arguments, number: usize, netdev: &str) {
+        let Some(Nic(model)) = self.nics.get(number) else { return };
+        let mac = mac(number);
+        if model.starts_with("usb") {
+            arguments.add("-device", format!("qemu-xhci,id=usb-nic{number}"));
+            arguments.add("-device", format!("{model},bus=usb-nic{number}.0,netdev={netdev},mac={mac}"));
+        } else {
+            arguments.add("-device", format!("{model},netdev={netdev},mac={mac}"));
+        }
+    }
+}
+
+/// Which disk sits where.
+#[derive(Default)]
+struct Slots {
+    pcie: RefCell<BTreeMap<usize, String>>,
+    sata: RefCell<BTreeMap<usize, String>>,
+}
+
+impl Slots {
+    fn take(&self, disk: &Disk, machine: &str) -> Result<usize> {
+        let (ports, count) = match disk.bus {
+            Bus::Nvme | Bus::VirtioBlk => (&self.pcie, SLOTS),
+            Bus::Ahci => (&self.sata, SATA_PORTS),
+            Bus::VirtioScsi | Bus::UsbStorage | Bus::Uas | Bus::Sd => return Ok(0),
+        };
+        let mut ports = ports.borrow_mut();
+        let Some(free) = (0..count).find(|slot| !ports.contains_key(slot)) else {
+            return Err(Error::None { machine: machine.to_owned(), what: format!("free slot for {}", disk.serial) });
+        };
+        ports.insert(free, disk.id());
+        Ok(free)
+    }
+
+    fn release(&self, disk: &Disk) {
+        let id = disk.id();
+        self.pcie.borrow_mut().retain(|_, owner| *owner != id);
+    }
+}
+
+/// The running machine under test.
+pub struct Appliance {
+    qemu: Qemu,
+    slots: Slots,
+    shell: RefCell<Option<Shell>>,
+    nics: usize,
+}
+
+impl Appliance {
+    /// When it was powered on.
+    pub fn powered_on(&self) -> Instant {
+        self.qemu.started()
+    }
+
+    /// The hardware addresses of its network cards.
+    pub fn macs(&self) -> Vec<String> {
+        (0..self.nics).map(mac).collect()
+    }
+
+    /// Everything that its serial port said so far.
+    pub fn serial_log(&self) -> String {
+        self.qemu.serial_log()
+    }
+
+    /// An error when the machine has ended.
+    pub fn check(&self) -> Result<()> {
+        self.qemu.check()
+    }
+
+    /// Plugs a disk in while it runs.
+    pub fn add_disk(&self, disk: &Disk) -> Result<()> {
+        let slot = self.slots.take(disk, self.qemu.name())?;
+        self.qemu.qmp("blockdev-add", &disk.blockdev())?;
+        for device in disk.hardware(slot).devices {
+            self.qemu.qmp("device_add", &device)?;
+        }
+        Ok(())
+    }
+
+    /// Pulls a disk, and waits until QEMU has let it go. NVMe and virtio disks are pulled as the button at their
+    /// slot does it; USB ones simply go.
+    pub fn pull_disk(&self, disk: &Disk) -> Result<()> {
+        let id = disk.id();
+        self.qemu.qmp("device_del", &json!({ "id": id }))?;
+        self.qemu.event("DEVICE_DELETED", Duration::from_secs(60), |data| {
+            data.get("device").and_then(Value::as_str) == Some(&id)
+        })?;
+        self.slots.release(disk);
+        self.qemu.qmp("blockdev-del", &json!({ "node-name": disk.node() }))?;
+        Ok(())
+    }
+
+    /// Presses the power button.
+    pub fn press_power_button(&self) -> Result<()> {
+        self.qemu.qmp("system_powerdown", &json!({})).map(|_| ())
+    }
+
+    /// Presses Ctrl, Alt and Del.
+    pub fn press_ctrl_alt_del(&self) -> Result<()> {
+        let keys: Vec<Value> =
+            ["ctrl", "alt", "delete"].iter().map(|key| json!({ "type": "qcode", "data": key })).collect();
+        self.qemu.qmp("send-key", &json!({ "keys": keys })).map(|_| ())
+    }
+
+    /// Waits until it has switched itself off, and gives the reason: `guest-shutdown`, or `guest-reset` after a
+    /// restart.
+    pub fn wait_off(&self, limit: Duration) -> Result<String> {
+        let data = self.qemu.event("SHUTDOWN", limit, |_| true)?;
+        self.qemu.wait_end(Duration::from_secs(10))?;
+        Ok(data.get("reason").and_then(Value::as_str).unwrap_or_default().to_owned())
+    }
+
+    /// Cuts its power.
+    pub fn cut_power(self) {
+        drop(self);
+    }
+
+    /// Runs a line in its debug shell (see [`ApplianceBuilder::debug`]); a failure of the line is an error.
+    pub fn shell(&self, line: &str) -> Result<String> {
+        let output = self.try_shell(line, Duration::from_secs(30))?;
+        if output.status == 0 {
+            return Ok(output.stdout);
+        }
+        Err(Error::Command {
+            machine: self.qemu.name().to_owned(),
+            command: line.to_owned(),
+            status: output.status,
+            said: output.stdout,
+        })
+    }
+
+    /// Runs a line in its debug shell, whatever comes of it.
+    pub fn try_shell(&self, line: &str, limit: Duration) -> Result<Output> {
+        let mut slot = self.shell.borrow_mut();
+        let mut shell = match slot.take() {
+            Some(shell) => shell,
+            None => Shell::connect(&self.qemu.socket("serial"), self.qemu.name(), Duration::from_secs(120))?,
+        };
+        let output = shell.run(line, limit).or_else(|error| self.qemu.check().and(Err(error)));
+        slot.replace(shell);
+        output
+    }
+
+    /// The kernel's log.
+    pub fn kernel_log(&self) -> Result<String> {
+        self.shell("dmesg")
+    }
+}
+
+impl Drop for Appliance {
+    fn drop(&mut self) {
+        // With the debug shell the kernel's messages are not on the serial port.
+        if self.shell.borrow().is_some() && self.qemu.check().is_ok() {
+            if let Ok(output) = self.try_shell("dmesg", Duration::from_secs(5)) {
+                let path = self.qemu.evidence().join(format!("{}.dmesg", self.qemu.name()));
+                let _ = fs::write(path, output.stdout);
+            }
+        }
+    }
+}
+
+fn mac(number: usize) -> String {
+    format!("{MAC_PREFIX}:{number:02x}")
+}
+
+/// OVMF's code and its variables. Debian 13 has the 4 MiB build alone, Debian 12 both.
+fn firmware() -> Result<(PathBuf, PathBuf)> {
+    let dir = Path::new("/usr/share/OVMF");
+    let pair = |suffix: &str| (dir.join(format!("OVMF_CODE{suffix}.fd")), dir.join(format!("OVMF_VARS{suffix}.fd")));
+    [pair("_4M"), pair("")]
+        .into_iter()
+        .find(|(code, vars)| code.exists() && vars.exists())
+        .ok_or(Error::Missing { path: dir.to_owned(), remedy: "Debian's package ovmf has it" })
+}

@@ -1,0 +1,187 @@
+//! Disks of a virtual machine: a file on this machine, and the hardware that QEMU makes of it.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::{Error, Result};
+
+/// How a disk is attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Bus {
+    /// A NVMe drive in its own PCI Express slot.
+    Nvme,
+    /// A SATA drive at the chipset's AHCI controller. QEMU can't add or pull it while the machine runs.
+    Ahci,
+    /// virtio-blk in its own PCI Express slot.
+    VirtioBlk,
+    /// A SCSI disk at a virtio-scsi controller.
+    VirtioScsi,
+    /// A USB stick.
+    UsbStorage,
+    /// A USB disk that speaks UAS. Not for adding while the machine runs.
+    Uas,
+    /// A SD card in a reader.
+    Sd,
+}
+
+impl Bus {
+    /// The model that the hardware reports about itself, where it has one of its own.
+    pub fn model(self) -> Option<&'static str> {
+        match self {
+            Self::Nvme => Some("QEMU NVMe Ctrl"),
+            Self::Ahci => Some("Winter SATA 2000"),
+            Self::VirtioScsi | Self::Uas => Some("Autumn SCSI 3000"),
+            Self::UsbStorage => Some("QEMU HARDDISK"),
+            Self::VirtioBlk | Self::Sd => None,
+        }
+    }
+
+    /// The firmware version that the hardware reports about itself, where it can be chosen.
+    pub fn firmware(self) -> Option<&'static str> {
+        match self {
+            Self::Ahci => Some("A1b2c3"),
+            Self::VirtioScsi | Self::Uas => Some("4.20"),
+            _ => None,
+        }
+    }
+}
+
+/// A disk, plugged in or not.
+#[derive(Debug, Clone)]
+pub struct Disk {
+    pub(crate) bus: Bus,
+    pub(crate) serial: String,
+    pub(crate) file: PathBuf,
+    pub(crate) size: u64,
+    pub(crate) read_only: bool,
+}
+
+/// What QEMU needs to know to attach a disk, beside its block node: device properties, the outermost device first.
+pub(crate) struct Hardware {
+    pub(crate) devices: Vec<Value>,
+}
+
+impl Disk {
+    /// A blank disk of `size` bytes, sparse on this machine.
+    pub(crate) fn create(dir: &Path, bus: Bus, serial: &str, size: u64) -> Result<Self> {
+        fs::create_dir_all(dir).map_err(|source| Error::File { verb: "create", path: dir.to_owned(), source })?;
+        let file = dir.join(format!("{serial}.img"));
+        let fail = |verb| {
+            let path = file.clone();
+            move |source| Error::File { verb, path, source }
+        };
+        File::create(&file).map_err(fail("create"))?.set_len(size).map_err(fail("extend"))?;
+        Ok(Self { bus, serial: serial.to_owned(), file, size, read_only: false })
+    }
+
+    /// The same disk with its write-protect switch on.
+    #[must_use]
+    pub fn write_protected(mut self) -> Self {
+        self.read_only = true;
+        self
+    }
+
+    /// How it is attached.
+    pub fn bus(&self) -> Bus {
+        self.bus
+    }
+
+    /// The serial number that it reports.
+    pub fn serial(&self) -> &str {
+        &self.serial
+    }
+
+    /// Its size in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The file on this machine that holds its data.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// QEMU's name of the device.
+    pub(crate) fn id(&self) -> String {
+        format!("disk-{}", self.serial)
+    }
+
+    /// QEMU's name of the block node.
+    pub(crate) fn node(&self) -> String {
+        format!("node-{}", self.serial)
+    }
+
+    pub(crate) fn blockdev(&self) -> Value {
+        json!({
+            "driver": "raw",
+            "node-name": self.node(),
+            "read-only": self.read_only,
+            "file": { "driver": "file", "filename": self.file, "read-only": self.read_only },
+        })
+    }
+
+    /// `slot` is the PCI Express port or the SATA port to use, for those who need one.
+    pub(crate) fn hardware(&self, slot: usize) -> Hardware {
+        let (id, node) = (self.id(), self.node());
+        let mut disk = json!({ "id": id, "drive": node });
+        let set = |value: &mut Value, pairs: &[(&str, String)]| {
+            for (key, text) in pairs {
+                value[*key] = json!(text);
+            }
+        };
+        let serial = ("serial", self.serial.clone());
+        let model = self.bus.model().unwrap_or_default().to_owned();
+        let firmware = ("ver", self.bus.firmware().unwrap_or_default().to_owned());
+        let mut devices = Vec::new();
+        match self.bus {
+            Bus::Nvme => set(&mut disk, &[("driver", "nvme".into()), ("bus", format!("port{slot}")), serial]),
+            Bus::VirtioBlk => {
+                set(&mut disk, &[("driver", "virtio-blk-pci".into()), ("bus", format!("port{slot}")), serial]);
+            }
+            Bus::Ahci => set(
+                &mut disk,
+                &[("driver", "ide-hd".into()), ("bus", format!("ide.{slot}")), ("model", model), firmware, serial],
+            ),
+            Bus::VirtioScsi => {
+                let (vendor, product) = model.split_once(' ').unwrap_or_default();
+                set(
+                    &mut disk,
+                    &[
+                        ("driver", "scsi-hd".into()),
+                        ("bus", "scsi.0".into()),
+                        ("vendor", vendor.into()),
+                        ("product", product.into()),
+                        firmware,
+                        serial,
+                    ],
+                );
+            }
+            Bus::UsbStorage => set(&mut disk, &[("driver", "usb-storage".into()), ("bus", "usb.0".into()), serial]),
+            Bus::Uas => {
+                let adapter = format!("uas-{}", self.serial);
+                devices.push(json!({ "driver": "usb-uas", "id": adapter, "bus": "usb.0" }));
+                let (vendor, product) = model.split_once(' ').unwrap_or_default();
+                set(
+                    &mut disk,
+                    &[
+                        ("driver", "scsi-hd".into()),
+                        ("bus", format!("{adapter}.0")),
+                        ("vendor", vendor.into()),
+                        ("product", product.into()),
+                        firmware,
+                        serial,
+                    ],
+                );
+            }
+            Bus::Sd => {
+                devices.push(json!({ "driver": "sdhci-pci", "id": format!("reader-{}", self.serial) }));
+                // The only reader of the machine, so the card finds it without being told.
+                set(&mut disk, &[("driver", "sd-card".into())]);
+            }
+        }
+        devices.push(disk);
+        Hardware { devices }
+    }
+}

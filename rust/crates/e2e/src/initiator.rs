@@ -1,0 +1,230 @@
+//! The other machine: Debian with its own kernel and nvme-cli. It also gives the appliance its address.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::agent::{Agent, Output};
+use crate::nvme::{LogEntry, Namespace, discovery_log, namespaces};
+use crate::paths::initiator_file;
+use crate::qemu::{Arguments, Qemu, SocketDir, escaped};
+use crate::{Error, Result, wait_for};
+
+/// What a command may take when the caller says nothing else.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The running other machine.
+pub struct Initiator {
+    qemu: Qemu,
+    agent: RefCell<Option<Agent>>,
+}
+
+/// A command that runs in the background.
+#[must_use]
+pub struct Background<'a> {
+    machine: &'a Initiator,
+    command: String,
+    pid: i64,
+}
+
+impl Initiator {
+    /// Powers it on; it is ready when its first command returns.
+    pub(crate) fn start(evidence: &Path, deadline: Duration) -> Result<Self> {
+        let sockets = SocketDir::new()?;
+        let mut arguments = Arguments::default();
+        arguments.add("-m", "640M").add("-smp", "1").add("-uuid", "8d0f2f0e-5c5e-4c0b-9e0a-b1c2d3e4f5a6");
+        arguments.add("-kernel", initiator_file("vmlinuz")?).add("-initrd", initiator_file("initrd")?);
+        arguments.add("-append", "console=ttyS0 quiet panic=-1 mitigations=off").flag("-no-reboot");
+        let root = escaped(&initiator_file("root.ext4")?);
+        arguments.add("-drive", format!("if=none,id=root,format=raw,snapshot=on,file={root}"));
+        arguments.add("-device", "virtio-blk-pci,drive=root").add("-device", "virtio-rng-pci");
+        let agent = escaped(&sockets.path("agent"));
+        arguments.add("-chardev", format!("socket,id=agent,server=on,wait=off,path={agent}"));
+        arguments.add("-device", "virtio-serial-pci");
+        arguments.add("-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0");
+        let link = escaped(&sockets.path("link"));
+        arguments.add("-netdev", format!("stream,id=link,server=on,addr.type=unix,addr.path={link}"));
+        arguments.add("-device", "virtio-net-pci,netdev=link,mac=52:54:00:d1:5c:ff");
+        let qemu = Qemu::start("initiator", evidence, sockets, arguments, deadline)?;
+        Ok(Self { qemu, agent: RefCell::new(None) })
+    }
+
+    /// The socket that the other end of the link connects to.
+    pub(crate) fn link(&self) -> PathBuf {
+        self.qemu.socket("link")
+    }
+
+    /// Waits until it runs commands.
+    pub fn wait_ready(&self) -> Result<()> {
+        self.with_agent(|_| Ok(()))
+    }
+
+    /// An error when the machine has ended.
+    pub fn check(&self) -> Result<()> {
+        self.qemu.check()
+    }
+
+    /// Runs a shell command; its output, or an error when it fails.
+    pub fn run(&self, command: &str) -> Result<String> {
+        self.finished(command, self.try_run(command, PATIENCE)?)
+    }
+
+    /// Runs a shell command for at most `limit`, whatever comes of it.
+    pub fn try_run(&self, command: &str, limit: Duration) -> Result<Output> {
+        self.start_command(command)?.collect(limit)
+    }
+
+    /// Starts a shell command in the background.
+    pub fn start_command(&self, command: &str) -> Result<Background<'_>> {
+        let pid = self.with_agent(|agent| agent.start(command))?;
+        Ok(Background { machine: self, command: command.to_owned(), pid })
+    }
+
+    /// The address that it gave to that network card, as soon as it has given one.
+    pub fn wait_address(&self, mac: &str, limit: Duration) -> Result<String> {
+        wait_for(&format!("an address for {mac}"), limit, || {
+            let leases = self.run("cat /run/dnsmasq.leases 2>/dev/null || true")?;
+            // dnsmasq writes: expiry, hardware address, address, name, client id.
+            let address = leases.lines().find_map(|line| {
+                let mut fields = line.split_whitespace().skip(1);
+                (fields.next() == Some(mac)).then(|| fields.next()).flatten()
+            });
+            Ok(address.map(str::to_owned).ok_or_else(|| format!("leases: {leases}")))
+        })
+    }
+
+    /// The discovery log of the machine at `address`, asked with no port.
+    pub fn discover(&self, address: &str) -> Result<Vec<LogEntry>> {
+        discovery_log(&self.run(&format!("nvme discover -t tcp -a {address} -o json"))?)
+    }
+
+    /// Waits until discovery answers with as many disks as `wanted`, or until `wanted` is content with the log.
+    pub fn wait_discovered(
+        &self,
+        address: &str,
+        what: &str,
+        limit: Duration,
+        wanted: impl Fn(&[LogEntry]) -> bool,
+    ) -> Result<Vec<LogEntry>> {
+        let command = format!("nvme discover -t tcp -a {address} -o json");
+        wait_for(&format!("{what} in the discovery log of {address}"), limit, || {
+            let output = self.try_run(&command, PATIENCE)?;
+            if output.status != 0 {
+                return Ok(Err(output.stderr));
+            }
+            let log = discovery_log(&output.stdout)?;
+            Ok(if wanted(&log) { Ok(log) } else { Err(output.stdout) })
+        })
+    }
+
+    /// Connects to every disk of the machine at `address`, with no port named.
+    pub fn connect_all(&self, address: &str) -> Result<()> {
+        self.run(&format!("nvme connect-all -t tcp -a {address}")).map(|_| ())
+    }
+
+    /// Disconnects from everything.
+    pub fn disconnect_all(&self) -> Result<()> {
+        self.run("nvme disconnect-all").map(|_| ())
+    }
+
+    /// The disks that it sees.
+    pub fn list(&self) -> Result<Vec<Namespace>> {
+        namespaces(&self.run("nvme list --verbose -o json")?)
+    }
+
+    /// The disk with that serial number, as soon as it is there. Namespaces are scanned after the connection.
+    pub fn wait_disk(&self, serial: &str, limit: Duration) -> Result<Namespace> {
+        wait_for(&format!("the disk {serial}"), limit, || {
+            let list = self.list()?;
+            let found = list.iter().find(|namespace| namespace.serial == serial && namespace.size > 0).cloned();
+            // Its block device is made by the kernel a moment after the namespace shows up in sysfs.
+            match found {
+                Some(disk) if self.try_run(&format!("test -b {}", disk.device), PATIENCE)?.status == 0 => Ok(Ok(disk)),
+                _ => Ok(Err(format!("{list:?}"))),
+            }
+        })
+    }
+
+    /// Waits until no disk has that serial number.
+    pub fn wait_gone(&self, serial: &str, limit: Duration) -> Result<()> {
+        wait_for(&format!("the disk {serial} to go"), limit, || {
+            let list = self.list()?;
+            Ok(if list.iter().any(|disk| disk.serial == serial) { Err(format!("{list:?}")) } else { Ok(()) })
+        })
+    }
+
+    /// Lines of its kernel's log that tell of an error in a read or a write.
+    pub fn io_errors(&self) -> Result<String> {
+        self.run("dmesg | grep -E 'I/O error|I/O timeout|Buffer I/O|critical|resetting' || true")
+    }
+
+    fn finished(&self, command: &str, output: Output) -> Result<String> {
+        if output.status == 0 {
+            return Ok(output.stdout);
+        }
+        Err(Error::Command {
+            machine: self.qemu.name().to_owned(),
+            command: command.to_owned(),
+            status: output.status,
+            said: format!("{}{}", output.stderr, output.stdout),
+        })
+    }
+
+    fn with_agent<T>(&self, action: impl FnOnce(&mut Agent) -> Result<T>) -> Result<T> {
+        let mut slot = self.agent.borrow_mut();
+        let mut agent = match slot.take() {
+            Some(agent) => agent,
+            None => self.connect_agent()?,
+        };
+        let result = action(&mut agent).or_else(|error| self.qemu.check().and(Err(error)));
+        slot.replace(agent);
+        result
+    }
+
+    fn connect_agent(&self) -> Result<Agent> {
+        let mut agent = Agent::connect(&self.qemu.socket("agent"), self.qemu.name())?;
+        let mut question = 0;
+        wait_for("the other machine's guest agent", Duration::from_secs(120), || {
+            self.qemu.check()?;
+            question += 1;
+            let here = agent.sync(question, Duration::from_secs(2))?;
+            Ok(if here { Ok(()) } else { Err("no answer".to_owned()) })
+        })?;
+        Ok(agent)
+    }
+}
+
+impl Background<'_> {
+    /// Waits for its end; its output, or an error when it failed.
+    pub fn wait(self, limit: Duration) -> Result<String> {
+        let output = self.collect(limit)?;
+        self.machine.finished(&self.command, output)
+    }
+
+    /// Whether it still runs. Its outcome is lost when it does not.
+    pub fn ended(&self) -> Result<Option<Output>> {
+        self.machine.with_agent(|agent| agent.outcome(self.pid))
+    }
+
+    fn collect(&self, limit: Duration) -> Result<Output> {
+        let start = Instant::now();
+        let mut pause = Duration::from_millis(5);
+        loop {
+            if let Some(output) = self.ended()? {
+                return Ok(output);
+            }
+            if start.elapsed() >= limit {
+                // A process that is stuck in the kernel does not die of this; the machine does later.
+                let _ = self.machine.with_agent(|agent| agent.start(&format!("kill -9 {}", self.pid)));
+                return Err(Error::Deadline {
+                    what: format!("`{}` on {}", self.command, self.machine.qemu.name()),
+                    after: limit,
+                    last: "it still runs".to_owned(),
+                });
+            }
+            sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(200));
+        }
+    }
+}

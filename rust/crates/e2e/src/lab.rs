@@ -1,0 +1,132 @@
+//! A link with two machines on it, and what is left of them when a test fails.
+
+use std::cell::Cell;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::paths::evidence;
+use crate::{Appliance, ApplianceBuilder, Bus, Disk, Error, Failure, Initiator, Result};
+
+/// How long a test may take, emulated or not.
+const DEADLINE: Duration = Duration::from_secs(400);
+
+/// One test's machines.
+pub struct Lab {
+    initiator: Initiator,
+    evidence: PathBuf,
+    boots: Cell<u32>,
+}
+
+impl Lab {
+    /// Runs `story` on a fresh link. What the machines said is kept in `output/e2e/<name>` when it fails.
+    pub fn run(
+        name: &str,
+        story: impl FnOnce(&Self) -> std::result::Result<(), Failure>,
+    ) -> std::result::Result<(), Failure> {
+        Self::run_for(name, DEADLINE, story)
+    }
+
+    /// The same, with another deadline.
+    pub fn run_for<T>(
+        name: &str,
+        deadline: Duration,
+        story: impl FnOnce(&Self) -> std::result::Result<T, Failure>,
+    ) -> std::result::Result<T, Failure> {
+        let evidence = evidence(name);
+        if evidence.exists() {
+            remove(&evidence)?;
+        }
+        let initiator = Initiator::start(&evidence, deadline)?;
+        let lab = Self { initiator, evidence: evidence.clone(), boots: Cell::new(0) };
+        let result = story(&lab);
+        if result.is_err() {
+            lab.save_dmesg();
+        }
+        drop(lab);
+        match result {
+            Ok(value) => {
+                remove(&evidence)?;
+                Ok(value)
+            }
+            Err(failure) => {
+                Err(Failure::new(format!("{failure}\nwhat the machines said is in {}", evidence.display())))
+            }
+        }
+    }
+
+    /// The other machine.
+    pub fn initiator(&self) -> &Initiator {
+        &self.initiator
+    }
+
+    /// A blank disk.
+    pub fn disk(&self, bus: Bus, serial: &str, mebibytes: u64) -> Result<Disk> {
+        Disk::create(&self.evidence.join("disks"), bus, serial, mebibytes << 20)
+    }
+
+    /// A machine to put together.
+    pub fn appliance(&self) -> ApplianceBuilder {
+        ApplianceBuilder::new()
+    }
+
+    /// Powers a machine on. The other one is up by then, so that the first request for an address is answered.
+    pub fn boot(&self, builder: ApplianceBuilder) -> Result<Appliance> {
+        self.initiator.wait_ready()?;
+        self.boots.set(self.boots.get() + 1);
+        builder.start(&format!("appliance{}", self.boots.get()), &self.evidence, &self.initiator.link())
+    }
+
+    /// Powers a machine on and waits for its address.
+    pub fn boot_with_address(&self, builder: ApplianceBuilder) -> Result<(Appliance, String)> {
+        let appliance = self.boot(builder)?;
+        let mac = appliance.macs().into_iter().next().unwrap_or_default();
+        let address = self
+            .initiator
+            .wait_address(&mac, Duration::from_secs(120))
+            .or_else(|error| appliance.check().and(Err(error)))?;
+        Ok((appliance, address))
+    }
+
+    fn save_dmesg(&self) {
+        if let Ok(output) =
+            self.initiator.try_run("dmesg; cat /run/dnsmasq.log; nvme list-subsys", Duration::from_secs(10))
+        {
+            let _ = fs::write(self.evidence.join("initiator.dmesg"), output.stdout);
+        }
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        // Disks are as large as what was written to them, and no evidence.
+        let _ = fs::remove_dir_all(self.evidence.join("disks"));
+        if std::thread::panicking() {
+            self.save_dmesg();
+        }
+    }
+}
+
+/// The SHA-256 of the first `bytes` of a file on this machine, as coreutils write it.
+pub fn sha256_of_file(path: &Path, bytes: u64) -> Result<String> {
+    let command = format!("head -c {bytes} -- \"$0\" | sha256sum");
+    let output = Command::new("sh")
+        .args(["-c", &command])
+        .arg(path)
+        .output()
+        .map_err(|source| Error::Start { program: "sha256sum".to_owned(), source })?;
+    if !output.status.success() {
+        return Err(Error::Program {
+            command,
+            status: output.status,
+            said: String::from_utf8_lossy(&output.stderr).into_owned(),
+        });
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(text.split_whitespace().next().unwrap_or_default().to_owned())
+}
+
+fn remove(path: &Path) -> Result<()> {
+    fs::remove_dir_all(path).map_err(|source| Error::File { verb: "remove", path: path.to_owned(), source })
+}

@@ -1,0 +1,29 @@
+//! Boots the shipped image in QEMU and checks it from another machine.
+//!
+//! A [`Lab`] is a link with two machines on it: the [`Appliance`] under test, booted from the image that people get,
+//! and the [`Initiator`], Debian with its own kernel and nvme-cli. Both have a deadline and die with their owner.
+//! What they said stays in `output/e2e/<test>` when a test fails.
+
+mod agent;
+mod appliance;
+mod disk;
+mod error;
+mod initiator;
+mod lab;
+mod nvme;
+mod paths;
+mod qemu;
+mod qmp;
+mod shell;
+mod wait;
+
+pub use agent::Output;
+pub use appliance::{Appliance, ApplianceBuilder, Boot, Nic};
+pub use disk::{Bus, Disk};
+pub use error::{Error, Failure, Result};
+pub use initiator::{Background, Initiator};
+pub use lab::{Lab, sha256_of_file};
+pub use nvme::{LogEntry, Namespace};
+pub use paths::{cmdline, image_file, project};
+pub use qemu::supports_device;
+pub use wait::wait_for;
