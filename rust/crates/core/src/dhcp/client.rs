@@ -1,0 +1,750 @@
+//! The DHCP client of one link (RFC 2131 section 4.4), without any I/O.
+//!
+//! Its owner tells it of carrier ([`Client::link_up`], [`Client::link_down`])
+//! and of messages ([`Client::handle`]), and calls [`Client::poll`] after each
+//! of those, and when the time that it named has come, until it names one.
+//!
+//! ```text
+//!            link_up                    OFFER                ACK
+//!   Down ───────────────> Init ─> Selecting ─> Requesting ─────────> Bound
+//!    │ an address is held          ^   ^            │ NAK, silence    │ T1
+//!    └──────────> Rebooting ───────┘   └────────────┘                 v
+//!                     │ ACK       NAK, expiry            T2        Renewing
+//!                     └──> Bound     <──── Rebinding <────────────────┘
+//! ```
+//!
+//! The address that the kernel holds is kept apart from the states: it stays
+//! when the cable is pulled and while the client asks whether it may go on
+//! using it, and it goes when its time is over or when a server says no.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use crate::net::{Mac, Prefix4};
+
+use super::lease::{Lease, Refusal};
+use super::rng::Rng;
+use super::wire::{Kind, Message, Op, Options, WireError, code};
+
+/// A time since some fixed moment, such as the machine's start.
+pub type Moment = Duration;
+
+/// RFC 2131 section 4.4.1 says to wait one to ten seconds so that a building
+/// whose power returns does not ask all at once. A machine takes longer than
+/// that to boot, and differs more from its neighbour: a tenth of a second
+/// parts those that remain.
+const START_SPREAD: Duration = Duration::from_millis(100);
+/// RFC 2131 section 4.1 suggests 4 s, doubled up to 64 s. The first packet
+/// after the carrier comes up is the one that a switch drops, as its port
+/// learns and spans trees, so it is repeated after one second; doubling keeps
+/// the load that the RFC cares for where it wants it.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LAST_RETRY: Duration = Duration::from_secs(64);
+/// RFC 2131 section 4.4.5: while an address is in use, ask no more than once
+/// a minute, with less time left accordingly.
+const RENEW_RETRY: Duration = Duration::from_secs(60);
+/// How often a server is asked for what it offered, 15 s in all.
+const REQUESTS: u32 = 4;
+/// How often a held address is asked for before others are welcome, 3 s in all.
+const REBOOTS: u32 = 2;
+/// After how many DISCOVERs without an offer somebody may want to know.
+const SILENCE: u32 = 3;
+/// How many DISCOVERs long a server that let us down is passed over.
+const AVOIDED: u32 = 3;
+/// At most this many packets at once,
+const BURST: u32 = 8;
+/// and one for each of these: 20 in any minute, whatever a server does.
+const PACE: Duration = Duration::from_secs(5);
+
+/// Who the client is, the same on every boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The link's hardware address.
+    pub mac: Mac,
+    /// Option 12.
+    pub hostname: String,
+    /// Option 61.
+    pub client_id: Vec<u8>,
+}
+
+impl Identity {
+    /// Everything from the hardware address: the name `diskomator-` and its
+    /// last three bytes; the id as RFC 4361 has it, with a DUID made of the
+    /// link-layer address (RFC 8415 section 11.4) and, as IAID, its last four
+    /// bytes. No link's id depends on which other links there are.
+    pub fn of(mac: Mac) -> Self {
+        const RFC_4361: u8 = 255;
+        const DUID_LL: [u8; 2] = [0, 3];
+        const ETHERNET: [u8; 2] = [0, 1];
+        let [_, _, iaid @ ..] = mac.0;
+        let [_, a, b, c] = iaid;
+        let client_id = [&[RFC_4361], &iaid[..], &DUID_LL, &ETHERNET, &mac.0].concat();
+        Self { mac, hostname: format!("diskomator-{a:02x}{b:02x}{c:02x}"), client_id }
+    }
+}
+
+/// What [`Client::poll`] wants done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Send this, and poll again.
+    Transmit(Transmit),
+    /// Something happened; poll again.
+    Event(Event),
+    /// Nothing until then, unless something comes in before. `None` is for
+    /// ever: there is no carrier, or the lease has no end.
+    Timeout(Option<Moment>),
+}
+
+/// A message to send from port 68 to port 67. If it cannot be sent it counts
+/// as lost, which happens to packets anyway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transmit {
+    /// By which way.
+    pub way: Way,
+    /// The UDP payload.
+    pub payload: Vec<u8>,
+}
+
+/// How a message travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// To everybody on the link, from this address; 0.0.0.0 is for a host
+    /// that has none, so the kernel cannot send it.
+    Broadcast {
+        /// Who asks.
+        from: Ipv4Addr,
+    },
+    /// To the server, from the leased address.
+    Unicast {
+        /// Who asks.
+        from: Ipv4Addr,
+        /// Who is asked.
+        to: Ipv4Addr,
+    },
+}
+
+/// What became of the link's address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The kernel should hold this lease, and no other, until then.
+    Bound {
+        /// What the server gave.
+        lease: Lease,
+        /// The lease's end; `None` is never.
+        until: Option<Moment>,
+        /// Whether the address was ours before.
+        renewed: bool,
+    },
+    /// The kernel should no longer hold this address.
+    Lost {
+        /// Which.
+        address: Prefix4,
+        /// Why.
+        why: Loss,
+    },
+    /// Some seconds have passed and no server has made a good offer. Said once
+    /// until there is a lease.
+    Silence,
+}
+
+/// Why an address went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Loss {
+    /// Nobody renewed it.
+    Expired,
+    /// A server said no, and why (option 56, any bytes).
+    Refused(Vec<u8>),
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Expired => write!(f, "the lease has expired"),
+            Self::Refused(text) if text.is_empty() => write!(f, "the server refused it"),
+            Self::Refused(text) => write!(f, "the server refused it: \"{}\"", text.escape_ascii()),
+        }
+    }
+}
+
+/// Why a message had no effect.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Dropped {
+    /// It is no message.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// It is from a client.
+    #[error("it is not from a server")]
+    NotReply,
+    /// It is for another station.
+    #[error("it is for {0}")]
+    NotOurs(Mac),
+    /// It answers another question.
+    #[error("it answers transaction {0:08x}, not ours")]
+    WrongXid(u32),
+    /// It echoes an id that we did not send (RFC 6842 section 3).
+    #[error("it is for another client id")]
+    WrongClientId,
+    /// Nothing was asked that this could answer.
+    #[error("{0:?} is not what was asked for")]
+    Unexpected(Kind),
+    /// It is from another server than was asked.
+    #[error("it is from the server {0:?}, which was not asked")]
+    WrongServer(Option<Ipv4Addr>),
+    /// It is for another address than was asked for.
+    #[error("it gives {0}, which was not asked for")]
+    WrongAddress(Ipv4Addr),
+    /// It gives something that cannot be used.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The server made an offer before and did not keep it.
+    #[error("the server {0} let us down before; others come first")]
+    Avoided(Ipv4Addr),
+}
+
+/// The address that the kernel holds.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    address: Prefix4,
+    until: Option<Moment>,
+}
+
+/// How often a question went out and when it goes out next.
+#[derive(Debug, Clone, Copy)]
+struct Retry {
+    sent: u32,
+    next: Moment,
+}
+
+impl Retry {
+    const fn from(now: Moment) -> Self {
+        Self { sent: 0, next: now }
+    }
+
+    /// Counts one packet. The next is due in 1, 2, 4, … 64 s, give or take a
+    /// second or a quarter, whichever is less (RFC 2131 section 4.1).
+    fn count(&mut self, now: Moment, rng: &mut Rng) {
+        let base = FIRST_RETRY.saturating_mul(1u32.checked_shl(self.sent).unwrap_or(u32::MAX)).min(LAST_RETRY);
+        let jitter = (base / 4).min(Duration::from_secs(1));
+        self.sent = self.sent.saturating_add(1);
+        self.next = now + base.saturating_sub(jitter) + spread(jitter * 2, rng);
+    }
+}
+
+/// No carrier.
+#[derive(Debug)]
+struct Down;
+
+/// About to begin.
+#[derive(Debug)]
+struct Init {
+    start: Moment,
+    avoid: Option<Ipv4Addr>,
+}
+
+/// Asking who has an address.
+#[derive(Debug)]
+struct Selecting {
+    xid: u32,
+    began: Moment,
+    retry: Retry,
+    avoid: Option<Ipv4Addr>,
+}
+
+/// Asking one server for what it offered.
+#[derive(Debug)]
+struct Requesting {
+    xid: u32,
+    began: Moment,
+    asked: Moment,
+    retry: Retry,
+    address: Ipv4Addr,
+    server: Ipv4Addr,
+}
+
+/// Asking whether the held address is still right: INIT-REBOOT and REBOOTING.
+#[derive(Debug)]
+struct Rebooting {
+    xid: u32,
+    asked: Moment,
+    retry: Retry,
+    address: Ipv4Addr,
+}
+
+/// All is well until T1.
+#[derive(Debug)]
+struct Bound {
+    server: Ipv4Addr,
+    address: Ipv4Addr,
+    times: Option<Times>,
+}
+
+/// When to do what, if the lease ends at all.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    renew: Moment,
+    rebind: Moment,
+    expire: Moment,
+}
+
+/// Asking the lease's server for more time, since T1.
+#[derive(Debug)]
+struct Renewing {
+    xid: u32,
+    asked: Moment,
+    next: Moment,
+    server: Ipv4Addr,
+    address: Ipv4Addr,
+    times: Times,
+}
+
+/// Asking any server for more time, since T2.
+#[derive(Debug)]
+struct Rebinding {
+    xid: u32,
+    asked: Moment,
+    next: Moment,
+    address: Ipv4Addr,
+    times: Times,
+}
+
+#[derive(Debug)]
+enum State {
+    Down(Down),
+    Init(Init),
+    Selecting(Selecting),
+    Requesting(Requesting),
+    Rebooting(Rebooting),
+    Bound(Bound),
+    Renewing(Renewing),
+    Rebinding(Rebinding),
+}
+
+impl State {
+    /// When it wants to do something of its own accord.
+    fn deadline(&self) -> Option<Moment> {
+        match self {
+            Self::Down(Down) => None,
+            Self::Init(state) => Some(state.start),
+            Self::Selecting(state) => Some(state.retry.next),
+            Self::Requesting(state) => Some(state.retry.next),
+            Self::Rebooting(state) => Some(state.retry.next),
+            Self::Bound(state) => state.times.map(|times| times.renew),
+            Self::Renewing(state) => Some(state.next),
+            // At its end the address expires, which is not this state's doing.
+            Self::Rebinding(state) => Some(state.next).filter(|next| *next < state.times.expire),
+        }
+    }
+
+    /// The question that is open.
+    fn xid(&self) -> Option<u32> {
+        match self {
+            Self::Down(Down) | Self::Init(_) | Self::Bound(_) => None,
+            Self::Selecting(state) => Some(state.xid),
+            Self::Requesting(state) => Some(state.xid),
+            Self::Rebooting(state) => Some(state.xid),
+            Self::Renewing(state) => Some(state.xid),
+            Self::Rebinding(state) => Some(state.xid),
+        }
+    }
+}
+
+/// Lets a burst of packets through, then one at a time, whatever the states
+/// think: no server can make us flood a network.
+#[derive(Debug)]
+struct Pace {
+    /// When the burst will be there in full again.
+    full: Moment,
+}
+
+impl Pace {
+    fn earliest(&self) -> Moment {
+        (self.full + PACE).saturating_sub(PACE * BURST)
+    }
+
+    fn count(&mut self, now: Moment) {
+        self.full = self.full.max(now) + PACE;
+    }
+}
+
+/// The client of one link.
+#[derive(Debug)]
+pub struct Client {
+    identity: Identity,
+    rng: Rng,
+    pace: Pace,
+    state: State,
+    held: Option<Held>,
+    events: VecDeque<Event>,
+    /// How often in a row a server made an offer and did not keep it.
+    failures: u32,
+    silence_reported: bool,
+}
+
+impl Client {
+    /// A client that waits for the carrier. `seed` should differ from that of
+    /// any other client.
+    pub fn new(identity: Identity, seed: u64) -> Self {
+        Self {
+            identity,
+            rng: Rng::new(seed),
+            pace: Pace { full: Moment::ZERO },
+            state: State::Down(Down),
+            held: None,
+            events: VecDeque::new(),
+            failures: 0,
+            silence_reported: false,
+        }
+    }
+
+    /// Takes over an address that the kernel has from an earlier client, until
+    /// its end (`None`: for ever). Call this before [`Client::link_up`].
+    pub fn adopt(&mut self, address: Prefix4, until: Option<Moment>) {
+        self.held = Some(Held { address, until });
+    }
+
+    /// There is a carrier: asks for the address that is held, or for any.
+    pub fn link_up(&mut self, now: Moment) {
+        if matches!(self.state, State::Down(_)) {
+            self.failures = 0;
+            self.silence_reported = false;
+            self.state = match self.held {
+                Some(held) => State::Rebooting(Rebooting {
+                    xid: self.rng.next_u32(),
+                    asked: now,
+                    retry: Retry::from(now),
+                    address: held.address.address(),
+                }),
+                None => Self::init(now + spread(START_SPREAD, &mut self.rng), None),
+            };
+        }
+    }
+
+    /// The carrier is gone. The address stays: a cable that is plugged in
+    /// again a moment later should not have cut any connection.
+    pub fn link_down(&mut self) {
+        self.state = State::Down(Down);
+    }
+
+    /// Takes a UDP payload that came to port 68.
+    pub fn handle(&mut self, now: Moment, payload: &[u8]) -> Result<(), Dropped> {
+        let message = Message::parse(payload)?;
+        if message.op != Op::Reply {
+            return Err(Dropped::NotReply);
+        }
+        if message.chaddr != self.identity.mac {
+            return Err(Dropped::NotOurs(message.chaddr));
+        }
+        let echo = &message.options.client_id;
+        if !echo.is_empty() && *echo != self.identity.client_id {
+            return Err(Dropped::WrongClientId);
+        }
+        match self.state.xid() {
+            None => return Err(Dropped::Unexpected(message.kind)),
+            Some(xid) if xid != message.xid => return Err(Dropped::WrongXid(message.xid)),
+            Some(_) => {}
+        }
+        match (&self.state, message.kind) {
+            (State::Selecting(state), Kind::Offer) => {
+                let lease = Lease::from_message(&message)?;
+                if state.avoid == Some(lease.server) && state.retry.sent < AVOIDED {
+                    return Err(Dropped::Avoided(lease.server));
+                }
+                self.state = State::Requesting(Requesting {
+                    // RFC 2131 section 4.4.1: the xid of the DHCPOFFER.
+                    xid: message.xid,
+                    began: state.began,
+                    asked: now,
+                    retry: Retry::from(now),
+                    address: lease.address.address(),
+                    server: lease.server,
+                });
+                Ok(())
+            }
+            (State::Requesting(state), Kind::Ack) => {
+                let (server, address, asked) = (state.server, state.address, state.asked);
+                let lease = acknowledged(&message, address)?;
+                if lease.server != server {
+                    return Err(Dropped::WrongServer(Some(lease.server)));
+                }
+                self.bind(now, asked, lease)
+            }
+            (State::Rebooting(Rebooting { address, asked, .. }), Kind::Ack)
+            | (State::Renewing(Renewing { address, asked, .. }), Kind::Ack)
+            | (State::Rebinding(Rebinding { address, asked, .. }), Kind::Ack) => {
+                let (address, asked) = (*address, *asked);
+                let lease = acknowledged(&message, address)?;
+                self.bind(now, asked, lease)
+            }
+            (State::Requesting(state), Kind::Nak) => {
+                let server = state.server;
+                from_server(&message, Some(server))?;
+                self.start_over(now, Some(server));
+                Ok(())
+            }
+            (State::Renewing(state), Kind::Nak) => {
+                from_server(&message, Some(state.server))?;
+                self.refused(now, message.options);
+                Ok(())
+            }
+            (State::Rebooting(_) | State::Rebinding(_), Kind::Nak) => {
+                from_server(&message, None)?;
+                self.refused(now, message.options);
+                Ok(())
+            }
+            (_, kind) => Err(Dropped::Unexpected(kind)),
+        }
+    }
+
+    /// What to do now.
+    pub fn poll(&mut self, now: Moment) -> Output {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Output::Event(event);
+            }
+            if let Some(held) = self.held.filter(|held| held.until.is_some_and(|until| until <= now)) {
+                self.expire(now, held);
+                continue;
+            }
+            let end = self.held.and_then(|held| held.until);
+            let Some(due) = self.state.deadline().map(|deadline| deadline.max(self.pace.earliest())) else {
+                return Output::Timeout(end);
+            };
+            if now < due {
+                return Output::Timeout(Some(end.map_or(due, |end| end.min(due))));
+            }
+            if let Some(transmit) = self.act(now) {
+                self.pace.count(now);
+                return Output::Transmit(transmit);
+            }
+        }
+    }
+
+    /// Does what the state's deadline was for.
+    fn act(&mut self, now: Moment) -> Option<Transmit> {
+        match &mut self.state {
+            State::Down(Down) => None,
+            State::Init(state) => {
+                let avoid = state.avoid;
+                self.state = State::Selecting(Selecting {
+                    xid: self.rng.next_u32(),
+                    began: now,
+                    retry: Retry::from(now),
+                    avoid,
+                });
+                None
+            }
+            State::Selecting(state) => {
+                if state.retry.sent == SILENCE && !self.silence_reported {
+                    self.silence_reported = true;
+                    self.events.push_back(Event::Silence);
+                }
+                state.retry.count(now, &mut self.rng);
+                let (xid, began) = (state.xid, state.began);
+                let wish = self.held.map(|held| held.address.address());
+                let options = Options { requested: wish, ..Options::default() };
+                Some(self.broadcast(Kind::Discover, xid, now.saturating_sub(began), options))
+            }
+            State::Requesting(state) => {
+                if state.retry.sent == REQUESTS {
+                    let server = state.server;
+                    self.start_over(now, Some(server));
+                    return None;
+                }
+                if state.retry.sent == 0 {
+                    state.asked = now;
+                }
+                state.retry.count(now, &mut self.rng);
+                let (xid, began) = (state.xid, state.began);
+                let options =
+                    Options { requested: Some(state.address), server: Some(state.server), ..Options::default() };
+                Some(self.broadcast(Kind::Request, xid, now.saturating_sub(began), options))
+            }
+            State::Rebooting(state) => {
+                if state.retry.sent == REBOOTS {
+                    // RFC 2131 section 3.2: the address may be used until its
+                    // end. Meanwhile whoever is there may give another one.
+                    self.state = Self::init(now, None);
+                    return None;
+                }
+                if state.retry.sent == 0 {
+                    state.asked = now;
+                }
+                state.retry.count(now, &mut self.rng);
+                let (xid, asked) = (state.xid, state.asked);
+                let options = Options { requested: Some(state.address), ..Options::default() };
+                Some(self.broadcast(Kind::Request, xid, now.saturating_sub(asked), options))
+            }
+            State::Bound(state) => {
+                let times = state.times?;
+                self.state = State::Renewing(Renewing {
+                    xid: self.rng.next_u32(),
+                    asked: now,
+                    next: now,
+                    server: state.server,
+                    address: state.address,
+                    times,
+                });
+                None
+            }
+            State::Renewing(state) if now >= state.times.rebind => {
+                self.state = State::Rebinding(Rebinding {
+                    xid: self.rng.next_u32(),
+                    asked: now,
+                    next: now,
+                    address: state.address,
+                    times: state.times,
+                });
+                None
+            }
+            // A new xid each time: the answer then tells which question it is
+            // for, and the lease counts from that one on.
+            State::Renewing(state) => {
+                state.xid = self.rng.next_u32();
+                state.asked = now;
+                state.next = in_use_retry(now, state.times.rebind, state.times);
+                let (way, xid, times) =
+                    (Way::Unicast { from: state.address, to: state.server }, state.xid, state.times);
+                let from = state.address;
+                Some(self.extend(way, xid, from, now.saturating_sub(times.renew)))
+            }
+            State::Rebinding(state) => {
+                state.xid = self.rng.next_u32();
+                state.asked = now;
+                state.next = in_use_retry(now, state.times.expire, state.times);
+                let (way, xid, times) = (Way::Broadcast { from: state.address }, state.xid, state.times);
+                let from = state.address;
+                Some(self.extend(way, xid, from, now.saturating_sub(times.renew)))
+            }
+        }
+    }
+
+    const fn init(start: Moment, avoid: Option<Ipv4Addr>) -> State {
+        State::Init(Init { start, avoid })
+    }
+
+    /// Begins again after a server broke its word: at once the first time, with
+    /// doubling pauses if it goes on like that.
+    fn start_over(&mut self, now: Moment, avoid: Option<Ipv4Addr>) {
+        let pause = match self.failures {
+            0 => Duration::ZERO,
+            failures => {
+                Duration::from_secs(2).saturating_mul(1u32.checked_shl(failures).unwrap_or(u32::MAX)).min(LAST_RETRY)
+            }
+        };
+        self.failures = self.failures.saturating_add(1);
+        let start = now + pause + spread(START_SPREAD, &mut self.rng);
+        self.state = Self::init(start, avoid);
+    }
+
+    fn refused(&mut self, now: Moment, options: Options) {
+        if let Some(held) = self.held.take() {
+            self.events.push_back(Event::Lost { address: held.address, why: Loss::Refused(options.text) });
+        }
+        self.start_over(now, None);
+    }
+
+    fn expire(&mut self, now: Moment, held: Held) {
+        self.held = None;
+        self.events.push_back(Event::Lost { address: held.address, why: Loss::Expired });
+        if matches!(self.state, State::Rebooting(_) | State::Bound(_) | State::Renewing(_) | State::Rebinding(_)) {
+            self.state = Self::init(now, None);
+        }
+    }
+
+    fn bind(&mut self, now: Moment, asked: Moment, lease: Lease) -> Result<(), Dropped> {
+        let times = lease.terms.map(|terms| Times {
+            renew: asked + terms.renew.saturating_sub(spread(terms.renew / 64, &mut self.rng)),
+            rebind: asked + terms.rebind,
+            expire: asked + terms.expire,
+        });
+        if times.is_some_and(|times| times.expire <= now) {
+            return Err(Dropped::Refused(Refusal::NoTime));
+        }
+        let until = times.map(|times| times.expire);
+        let renewed = self.held.is_some_and(|held| held.address == lease.address);
+        self.held = Some(Held { address: lease.address, until });
+        self.state = State::Bound(Bound { server: lease.server, address: lease.address.address(), times });
+        self.failures = 0;
+        self.silence_reported = false;
+        self.events.push_back(Event::Bound { lease, until, renewed });
+        Ok(())
+    }
+
+    /// A question from a host without a confirmed address (RFC 2131 table 5).
+    fn broadcast(&self, kind: Kind, xid: u32, since: Duration, options: Options) -> Transmit {
+        let from = Ipv4Addr::UNSPECIFIED;
+        self.transmit(Way::Broadcast { from }, kind, xid, from, since, options)
+    }
+
+    /// A question from a host that uses its address: in `ciaddr`, and neither
+    /// in option 50 nor with option 54 (RFC 2131 table 5: MUST NOT).
+    fn extend(&self, way: Way, xid: u32, address: Ipv4Addr, since: Duration) -> Transmit {
+        self.transmit(way, Kind::Request, xid, address, since, Options::default())
+    }
+
+    fn transmit(
+        &self,
+        way: Way,
+        kind: Kind,
+        xid: u32,
+        ciaddr: Ipv4Addr,
+        since: Duration,
+        options: Options,
+    ) -> Transmit {
+        let message = Message {
+            op: Op::Request,
+            kind,
+            xid,
+            secs: u16::try_from(since.as_secs()).unwrap_or(u16::MAX),
+            ciaddr,
+            yiaddr: Ipv4Addr::UNSPECIFIED,
+            chaddr: self.identity.mac,
+            options: Options {
+                client_id: self.identity.client_id.clone(),
+                hostname: self.identity.hostname.clone(),
+                // RFC 3442: 121 before 3. No option 57: the 576 bytes without
+                // it are never fragmented.
+                parameters: vec![
+                    code::MASK,
+                    code::ROUTES,
+                    code::ROUTERS,
+                    code::MTU,
+                    code::LEASE_TIME,
+                    code::SERVER,
+                    code::T1,
+                    code::T2,
+                ],
+                ..options
+            },
+        };
+        Transmit { way, payload: message.build() }
+    }
+}
+
+/// The lease in an ACK that must be for `address`.
+fn acknowledged(message: &Message, address: Ipv4Addr) -> Result<Lease, Dropped> {
+    let lease = Lease::from_message(message)?;
+    if lease.address.address() == address { Ok(lease) } else { Err(Dropped::WrongAddress(lease.address.address())) }
+}
+
+/// A NAK must say whose it is (RFC 2131 table 3); `None` lets anybody say no.
+fn from_server(message: &Message, server: Option<Ipv4Addr>) -> Result<(), Dropped> {
+    match message.options.server {
+        Some(sender) if server.is_none_or(|server| server == sender) => Ok(()),
+        other => Err(Dropped::WrongServer(other)),
+    }
+}
+
+/// RFC 2131 section 4.4.5: half of what is left, down to a minute. With a
+/// lease of minutes a lost packet should not cost a sixteenth of it either.
+fn in_use_retry(now: Moment, end: Moment, times: Times) -> Moment {
+    let floor = RENEW_RETRY.min(times.expire.saturating_sub(times.renew) / 16);
+    let half = end.saturating_sub(now) / 2;
+    (now + half.max(floor).max(Duration::from_secs(1))).min(end)
+}
+
+fn spread(up_to: Duration, rng: &mut Rng) -> Duration {
+    Duration::from_nanos(rng.below(u64::try_from(up_to.as_nanos()).unwrap_or(u64::MAX)))
+}

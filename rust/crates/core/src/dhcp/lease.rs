@@ -1,0 +1,217 @@
+//! What a server gives, checked before anything believes it.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use crate::net::{Prefix4, is_unicast};
+
+use super::wire::{ClasslessRoute, Message};
+
+/// A link with less carries no IPv6 (RFC 8200 section 5): the kernel would
+/// switch it off.
+const MIN_MTU: u16 = 1280;
+/// More routes than this are somebody's mistake.
+const MAX_ROUTES: usize = 32;
+/// RFC 2132 section 9.2 via RFC 2131 section 3.3.
+const FOR_EVER: u32 = u32::MAX;
+
+/// A route that the server asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    /// The network; a prefix of no bits is the default route.
+    pub destination: Prefix4,
+    /// The router; `None` if the network is on the link itself.
+    pub router: Option<Ipv4Addr>,
+    /// Whether the router is outside the lease's network, and has to be
+    /// believed to be on the link.
+    pub on_link: bool,
+}
+
+/// An address that a server gives, and what comes with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// The address and its network.
+    pub address: Prefix4,
+    /// Who gave it.
+    pub server: Ipv4Addr,
+    /// How long, from the request on; `None` is for ever.
+    pub terms: Option<Terms>,
+    /// In bytes.
+    pub mtu: Option<u16>,
+    /// The default route and others.
+    pub routes: Vec<Route>,
+    /// What was passed over.
+    pub oddities: Vec<Oddity>,
+}
+
+/// The times of a lease that ends, from the request on: `renew < rebind <
+/// expire`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// T1: ask the server for more.
+    pub renew: Duration,
+    /// T2: ask any server for more.
+    pub rebind: Duration,
+    /// The end.
+    pub expire: Duration,
+}
+
+/// Why an offer or an acknowledgement is no lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Without it there is nobody to ask (RFC 2131 table 3: MUST).
+    #[error("it does not say which server it is from")]
+    NoServer,
+    /// The server's own address.
+    #[error("{0} cannot be a server's address")]
+    BadServer(Ipv4Addr),
+    /// No host can have the address.
+    #[error("no host can have the address {0}")]
+    BadAddress(Prefix4),
+    /// The mask is no mask.
+    #[error("{0} is no network mask")]
+    BadMask(Ipv4Addr),
+    /// RFC 2131 table 3: MUST.
+    #[error("it does not say for how long")]
+    NoLeaseTime,
+    /// A lease for no time at all.
+    #[error("the lease is over before it begins")]
+    NoTime,
+}
+
+/// What is wrong with a part of a lease that is good without it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Oddity {
+    /// No mask; the address's class decided.
+    NoMask,
+    /// The MTU is too small for IPv6.
+    SmallMtu(u16),
+    /// The router cannot be one.
+    BadRouter(Ipv4Addr),
+    /// The destination cannot be one.
+    BadDestination(Prefix4),
+    /// More routes than are good for anything.
+    TooManyRoutes(usize),
+    /// T1 and T2 are not in order; RFC 2131's own took their place.
+    BadTimes,
+}
+
+impl fmt::Display for Oddity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoMask => write!(f, "there is no network mask; the address's class decides"),
+            Self::SmallMtu(mtu) => write!(f, "an MTU of {mtu} would switch IPv6 off; passed over"),
+            Self::BadRouter(address) => write!(f, "{address} cannot be a router; passed over"),
+            Self::BadDestination(prefix) => write!(f, "{prefix} cannot be a route's destination; passed over"),
+            Self::TooManyRoutes(count) => write!(f, "of {count} routes only {MAX_ROUTES} are taken"),
+            Self::BadTimes => write!(f, "the times to renew and to rebind make no sense; the usual ones are taken"),
+        }
+    }
+}
+
+impl Lease {
+    /// Reads the lease in an OFFER or an ACK.
+    pub fn from_message(message: &Message) -> Result<Self, Refusal> {
+        let options = &message.options;
+        let mut oddities = Vec::new();
+        let server = options.server.ok_or(Refusal::NoServer)?;
+        let mask = options.mask.unwrap_or_else(|| {
+            oddities.push(Oddity::NoMask);
+            class_mask(message.yiaddr)
+        });
+        let address = Prefix4::from_mask(message.yiaddr, mask).filter(|p| p.len() > 0).ok_or(Refusal::BadMask(mask))?;
+        if !address.is_host() {
+            return Err(Refusal::BadAddress(address));
+        }
+        // A link-local server is odd, and common in clouds.
+        if !is_unicast(server) && !server.is_link_local() || server == address.address() {
+            return Err(Refusal::BadServer(server));
+        }
+        let terms = match options.lease_time.ok_or(Refusal::NoLeaseTime)? {
+            0 => return Err(Refusal::NoTime),
+            FOR_EVER => None,
+            seconds => Some(terms(seconds, options.t1, options.t2, &mut oddities)),
+        };
+        let mtu = options.mtu.filter(|mtu| {
+            let good = *mtu >= MIN_MTU;
+            if !good {
+                oddities.push(Oddity::SmallMtu(*mtu));
+            }
+            good
+        });
+        let routes = match &options.routes {
+            // RFC 3442: then the router option MUST be ignored.
+            Some(routes) => classless(address, routes, &mut oddities),
+            None => default_route(address, &options.routers, &mut oddities),
+        };
+        Ok(Self { address, server, terms, mtu, routes, oddities })
+    }
+}
+
+/// RFC 2131 section 4.4.5: T1 is half, T2 seven eighths of the time, unless
+/// the server says otherwise and makes sense.
+fn terms(seconds: u32, t1: Option<u32>, t2: Option<u32>, oddities: &mut Vec<Oddity>) -> Terms {
+    let expire = Duration::from_secs(seconds.into());
+    let usual = Terms { renew: expire / 2, rebind: expire / 8 * 7, expire };
+    let given = Terms {
+        renew: t1.map_or(usual.renew, |t| Duration::from_secs(t.into())),
+        rebind: t2.map_or(usual.rebind, |t| Duration::from_secs(t.into())),
+        expire,
+    };
+    if !given.renew.is_zero() && given.renew < given.rebind && given.rebind < given.expire {
+        given
+    } else {
+        oddities.push(Oddity::BadTimes);
+        usual
+    }
+}
+
+/// The mask of an address from before there were masks (RFC 791). No server of
+/// this century leaves the mask out.
+fn class_mask(address: Ipv4Addr) -> Ipv4Addr {
+    match address.octets()[0] {
+        0..=127 => Ipv4Addr::new(255, 0, 0, 0),
+        128..=191 => Ipv4Addr::new(255, 255, 0, 0),
+        _ => Ipv4Addr::new(255, 255, 255, 0),
+    }
+}
+
+fn default_route(own: Prefix4, routers: &[Ipv4Addr], oddities: &mut Vec<Oddity>) -> Vec<Route> {
+    let mut bad = routers.iter().copied().take_while(|router| !is_router(own, *router));
+    oddities.extend(bad.by_ref().map(Oddity::BadRouter));
+    let router = routers.iter().copied().find(|router| is_router(own, *router));
+    router.map(|router| via(own, Prefix4::ANY, router)).into_iter().collect()
+}
+
+fn classless(own: Prefix4, routes: &[ClasslessRoute], oddities: &mut Vec<Oddity>) -> Vec<Route> {
+    if routes.len() > MAX_ROUTES {
+        oddities.push(Oddity::TooManyRoutes(routes.len()));
+    }
+    let mut good: Vec<Route> = Vec::new();
+    for ClasslessRoute { destination, router } in routes.iter().copied().take(MAX_ROUTES) {
+        let first = destination.network().octets()[0];
+        if first == 127 || first >= 224 || (first == 0 && destination.len() > 0) {
+            oddities.push(Oddity::BadDestination(destination));
+        } else if !router.is_unspecified() && !is_router(own, router) {
+            oddities.push(Oddity::BadRouter(router));
+        } else if !good.iter().any(|route| route.destination == destination) {
+            good.push(via(own, destination, router));
+        }
+    }
+    // A router is reached by a route that must be there before it.
+    good.sort_by_key(|route| route.router.is_some());
+    good
+}
+
+fn via(own: Prefix4, destination: Prefix4, router: Ipv4Addr) -> Route {
+    let router = Some(router).filter(|router| !router.is_unspecified());
+    let on_link = router.is_some_and(|router| !own.contains(router));
+    Route { destination, router, on_link }
+}
+
+fn is_router(own: Prefix4, router: Ipv4Addr) -> bool {
+    let plausible = is_unicast(router) || router.is_link_local();
+    let takes_all = own.len() < 31 && (router == own.network() || router == own.last());
+    plausible && router != own.address() && !takes_all
+}

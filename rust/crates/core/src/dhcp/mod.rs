@@ -1,0 +1,10 @@
+//! DHCPv4 (RFC 2131): the client as a state machine, and its wire format.
+
+pub mod client;
+pub mod frame;
+pub mod lease;
+mod rng;
+pub mod wire;
+
+#[cfg(test)]
+mod tests;

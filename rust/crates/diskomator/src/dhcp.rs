@@ -1,0 +1,469 @@
+//! `diskomator dhcp`: brings every Ethernet link up and keeps a DHCP lease on
+//! each. IPv6 is the kernel's own business; it is only switched on here.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+
+use diskomator_core::dhcp::client::{Client, Event, Identity, Moment, Output, Transmit, Way};
+use diskomator_core::dhcp::frame;
+use diskomator_core::dhcp::lease::Lease;
+use diskomator_core::net::{Mac, Prefix4};
+use diskomator_sys::netlink::{Link, Monitor, Netlink, NetlinkError, Route, Watch};
+use diskomator_sys::packet::{LeasedSocket, PacketSocket};
+use diskomator_sys::root::Root;
+use diskomator_sys::signals::Termination;
+
+use crate::applet::{Failure, chain, print, start_daemon};
+
+const HELP: &str = "\
+Usage: diskomator dhcp [--interface NAME]...
+
+Brings every Ethernet link up, now and when it appears, and keeps an IPv4
+address on each by DHCP, until stopped. The addresses stay when it stops, and
+the next run goes on with them.
+
+Options:
+  -i, --interface NAME  only this link; can be given more than once
+  -h, --help            this text
+";
+
+/// The sources of events. Links have the tokens from `FIRST_LINK` on.
+const TERMINATION: Token = Token(0);
+const MONITOR: Token = Token(1);
+const FIRST_LINK: usize = 2;
+
+/// Of two links to one network the older one is taken, as it has the lower
+/// index. 100 leaves room for what somebody sets by hand.
+const METRIC_BASE: u32 = 100;
+/// After so many packets at one go the other links have their turn.
+const PACKETS_AT_ONCE: usize = 32;
+/// No link that DHCP runs on has longer packets without fragments.
+const PACKET_MAX: usize = 2048;
+
+pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
+    let Some(only) = parse(args)? else { return print(HELP) };
+    let root = Root::default();
+    start_daemon("dhcp", &root, false);
+    Daemon::new(root, only)?.run()
+}
+
+/// The links to use, none meaning all; `None` if only help is wanted.
+fn parse(mut args: lexopt::Parser) -> Result<Option<Vec<String>>, lexopt::Error> {
+    use lexopt::prelude::*;
+    let mut only = Vec::new();
+    while let Some(arg) = args.next()? {
+        match arg {
+            Short('h') | Long("help") => return Ok(None),
+            Short('i') | Long("interface") => only.push(args.value()?.string()?),
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(Some(only))
+}
+
+/// All links.
+struct Daemon {
+    root: Root,
+    only: Vec<String>,
+    started: Instant,
+    seeds: RandomState,
+    netlink: Netlink,
+    monitor: Monitor,
+    poll: Poll,
+    ports: BTreeMap<u32, Port>,
+    /// Open for as long as `poll` listens to it.
+    _termination: Termination,
+}
+
+/// One link.
+struct Port {
+    index: u32,
+    name: String,
+    mac: Mac,
+    has_carrier: bool,
+    carrier_losses: u32,
+    mtu: u32,
+    /// The MTU before a lease changed it.
+    own_mtu: Option<u32>,
+    client: Client,
+    socket: Option<PacketSocket>,
+    leased_socket: Option<(Ipv4Addr, LeasedSocket)>,
+}
+
+impl Daemon {
+    fn new(root: Root, only: Vec<String>) -> Result<Self, Failure> {
+        let mut termination = Termination::new().map_err(Failure::failed)?;
+        let mut monitor = Monitor::new(Watch::Links).map_err(Failure::failed)?;
+        let poll = Poll::new().map_err(Failure::failed)?;
+        poll.registry().register(&mut termination, TERMINATION, Interest::READABLE).map_err(Failure::failed)?;
+        poll.registry().register(&mut monitor, MONITOR, Interest::READABLE).map_err(Failure::failed)?;
+        Ok(Self {
+            root,
+            only,
+            started: Instant::now(),
+            seeds: RandomState::new(),
+            netlink: Netlink::new().map_err(Failure::failed)?,
+            monitor,
+            poll,
+            ports: BTreeMap::new(),
+            _termination: termination,
+        })
+    }
+
+    fn run(mut self) -> Result<(), Failure> {
+        let mut events = Events::with_capacity(64);
+        let mut buffer = vec![0; PACKET_MAX];
+        let mut unread: Vec<u32> = Vec::new();
+        self.look_at_links();
+        loop {
+            let next = self.act();
+            let wait =
+                if unread.is_empty() { next.map(|next| next.saturating_sub(self.now())) } else { Some(Duration::ZERO) };
+            match self.poll.poll(&mut events, wait) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                other => other.map_err(Failure::failed)?,
+            }
+            let mut readable = std::mem::take(&mut unread);
+            for event in &events {
+                match event.token() {
+                    TERMINATION => {
+                        log::info!("stopped; the addresses stay");
+                        return Ok(());
+                    }
+                    MONITOR => {
+                        self.monitor.drain().map_err(Failure::failed)?;
+                        self.look_at_links();
+                    }
+                    Token(token) => readable.extend(token.checked_sub(FIRST_LINK).and_then(|i| u32::try_from(i).ok())),
+                }
+            }
+            readable.sort_unstable();
+            readable.dedup();
+            let now = self.now();
+            for index in readable {
+                if let Some(port) = self.ports.get_mut(&index) {
+                    if port.receive(now, &mut buffer) == Input::More {
+                        unread.push(index);
+                    }
+                }
+            }
+        }
+    }
+
+    fn now(&self) -> Moment {
+        self.started.elapsed()
+    }
+
+    /// Compares the kernel's links with ours.
+    fn look_at_links(&mut self) {
+        let links = match self.netlink.links() {
+            Ok(links) => links,
+            Err(error) => {
+                log::error!("{}", chain(&error));
+                return;
+            }
+        };
+        self.ports.retain(|index, port| {
+            let stays = links.iter().any(|link| link.index == *index && link.ethernet == Some(port.mac));
+            if !stays {
+                log::info!("{}: gone", port.name);
+            }
+            stays
+        });
+        for link in links {
+            let Some(mac) = link.ethernet else { continue };
+            if !self.only.is_empty() && !self.only.contains(&link.name) {
+                continue;
+            }
+            if !self.ports.contains_key(&link.index) {
+                let port = self.appeared(&link, mac);
+                self.ports.insert(link.index, port);
+            }
+            let now = self.now();
+            if let Some(port) = self.ports.get_mut(&link.index) {
+                port.changed(now, &link);
+            }
+        }
+    }
+
+    /// A link that was not there before: up with it, and on with the address
+    /// that an earlier run gave it.
+    fn appeared(&self, link: &Link, mac: Mac) -> Port {
+        log::info!("{}: Ethernet link {mac}", link.name);
+        enable_ipv6(&self.root, &link.name);
+        if !link.is_up {
+            warn(&link.name, self.netlink.set_up(link.index));
+        }
+        let seed = self.seeds.hash_one((link.index, self.started));
+        let mut client = Client::new(Identity::of(mac), seed);
+        match self.netlink.addresses() {
+            Ok(addresses) => {
+                let ours = addresses.iter().filter(|address| address.link == link.index && address.is_from_dhcp);
+                let longest = ours.max_by_key(|address| address.valid.unwrap_or(Duration::MAX));
+                if let Some((prefix, valid)) = longest.and_then(|address| Some((address.prefix4()?, address.valid))) {
+                    log::info!("{}: the address {prefix} is there already", link.name);
+                    client.adopt(prefix, valid.map(|valid| self.now() + valid));
+                }
+            }
+            Err(error) => log::warn!("{}: {}", link.name, chain(&error)),
+        }
+        Port {
+            index: link.index,
+            name: link.name.clone(),
+            mac,
+            has_carrier: false,
+            carrier_losses: link.carrier_losses,
+            mtu: link.mtu,
+            own_mtu: None,
+            client,
+            socket: None,
+            leased_socket: None,
+        }
+    }
+
+    /// Lets every client do what is due, and returns when the next one is.
+    fn act(&mut self) -> Option<Moment> {
+        let mut next: Option<Moment> = None;
+        for port in self.ports.values_mut() {
+            loop {
+                match port.client.poll(self.started.elapsed()) {
+                    Output::Transmit(transmit) => port.send(self.poll.registry(), &transmit),
+                    Output::Event(event) => port.apply(&self.netlink, self.started.elapsed(), event),
+                    Output::Timeout(at) => {
+                        next = next.into_iter().chain(at).min();
+                        break;
+                    }
+                }
+            }
+        }
+        next
+    }
+}
+
+/// Whether there may be more to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Input {
+    /// Perhaps; nobody will say so again.
+    More,
+    /// No; the socket becomes readable when there is.
+    Done,
+}
+
+impl Port {
+    fn changed(&mut self, now: Moment, link: &Link) {
+        if self.name != link.name {
+            log::info!("{}: now called {}", self.name, link.name);
+            self.name.clone_from(&link.name);
+            self.leased_socket = None;
+        }
+        self.mtu = link.mtu;
+        let lost = !link.has_carrier || link.carrier_losses != self.carrier_losses;
+        if self.has_carrier && lost {
+            log::info!("{}: no carrier", self.name);
+            self.client.link_down();
+        }
+        if link.has_carrier && (lost || !self.has_carrier) {
+            log::info!("{}: carrier", self.name);
+            self.client.link_up(now);
+        }
+        self.has_carrier = link.has_carrier;
+        self.carrier_losses = link.carrier_losses;
+    }
+
+    /// Sends a message. What cannot be sent is lost, and sent again later as
+    /// lost packets are.
+    fn send(&mut self, registry: &mio::Registry, transmit: &Transmit) {
+        self.open(registry);
+        let sent = match transmit.way {
+            Way::Broadcast { from } => self
+                .socket
+                .as_ref()
+                .map_or(Ok(()), |socket| socket.broadcast(&frame::build(from, Ipv4Addr::BROADCAST, &transmit.payload))),
+            Way::Unicast { from, to } => match &self.leased_socket {
+                Some((address, socket)) if *address == from => socket.send(to, &transmit.payload),
+                _ => Ok(()),
+            },
+        };
+        match sent {
+            Ok(()) => log::debug!("{}: sent {} bytes by {:?}", self.name, transmit.payload.len(), transmit.way),
+            Err(error) => log::debug!("{}: failed to send by {:?}: {error}", self.name, transmit.way),
+        }
+    }
+
+    fn open(&mut self, registry: &mio::Registry) {
+        if self.socket.is_some() {
+            return;
+        }
+        let socket = match PacketSocket::open(self.index, &self.name) {
+            Ok(socket) => socket,
+            Err(error) => {
+                log::warn!("{}", chain(&error));
+                return;
+            }
+        };
+        let token = Token(FIRST_LINK + usize::try_from(self.index).unwrap_or(0));
+        match registry.register(&mut SourceFd(&socket.as_fd().as_raw_fd()), token, Interest::READABLE) {
+            Ok(()) => self.socket = Some(socket),
+            Err(error) => log::warn!("{}: failed to wait for packets: {error}", self.name),
+        }
+    }
+
+    fn receive(&mut self, now: Moment, buffer: &mut [u8]) -> Input {
+        let Some(socket) = &self.socket else { return Input::Done };
+        for _ in 0..PACKETS_AT_ONCE {
+            let (len, checksum) = match socket.receive(buffer) {
+                Ok(received) => received,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Input::Done,
+                // The link went down, which netlink says too.
+                Err(error) => {
+                    log::debug!("{}: failed to receive: {error}", self.name);
+                    continue;
+                }
+            };
+            match frame::parse(&buffer[..len], checksum) {
+                Err(error) => log::debug!("{}: packet dropped: {error}", self.name),
+                Ok(datagram) => {
+                    if let Err(error) = self.client.handle(now, datagram.payload) {
+                        log::debug!("{}: message from {} dropped: {error}", self.name, datagram.source);
+                    }
+                }
+            }
+        }
+        Input::More
+    }
+
+    fn apply(&mut self, netlink: &Netlink, now: Moment, event: Event) {
+        match event {
+            Event::Bound { lease, until, renewed } => {
+                let left = until.map(|until| until.saturating_sub(now));
+                self.hold(netlink, &lease, left);
+                let term = match lease.terms {
+                    Some(terms) => format!("for {} s", terms.expire.as_secs()),
+                    None => "for ever".to_owned(),
+                };
+                let text = format!("{}: leased {} from {} {term}", self.name, lease.address, lease.server);
+                if renewed {
+                    log::debug!("{text}, again")
+                } else {
+                    log::info!("{text}")
+                }
+                for oddity in &lease.oddities {
+                    log::debug!("{}: {oddity}", self.name);
+                }
+            }
+            Event::Lost { address, why } => {
+                log::warn!("{}: {address} is no longer ours: {why}", self.name);
+                self.leased_socket = None;
+                self.release(netlink, None);
+            }
+            Event::Silence => log::warn!("{}: no DHCP server has answered yet; asking on", self.name),
+        }
+    }
+
+    /// Makes the kernel hold this lease and no other. Each step is tried
+    /// whatever became of those before.
+    fn hold(&mut self, netlink: &Netlink, lease: &Lease, left: Option<Duration>) {
+        let address = lease.address;
+        let metric = METRIC_BASE + self.index;
+        self.set_mtu(netlink, lease.mtu);
+        // First the new one, so that there is never none.
+        warn(&self.name, netlink.set_address(self.index, address, left, metric));
+        self.release(netlink, Some(address));
+
+        let routes: Vec<Route> = lease
+            .routes
+            .iter()
+            .map(|route| Route {
+                link: self.index,
+                destination: route.destination,
+                router: route.router,
+                on_link: route.on_link,
+                source: address.address(),
+                metric,
+            })
+            .collect();
+        for route in &routes {
+            warn(&self.name, netlink.set_route(*route));
+        }
+        let own = routes.iter().map(|route| (route.destination.network(), route.destination.len(), route.metric));
+        let own: Vec<_> = own.collect();
+        match netlink.dhcp_routes(self.index) {
+            Ok(found) => {
+                for route in found {
+                    if !own.contains(&(route.destination.network(), route.destination.len(), route.metric)) {
+                        warn_unless_gone(&self.name, netlink.remove_route(route));
+                    }
+                }
+            }
+            Err(error) => log::warn!("{}: {}", self.name, chain(&error)),
+        }
+
+        if self.leased_socket.as_ref().is_none_or(|(bound, _)| *bound != address.address()) {
+            self.leased_socket = match LeasedSocket::open(&self.name, address.address()) {
+                Ok(socket) => Some((address.address(), socket)),
+                Err(error) => {
+                    log::warn!("{}", chain(&error));
+                    None
+                }
+            };
+        }
+    }
+
+    /// Removes the link's addresses by DHCP but one. Their routes go with them.
+    fn release(&self, netlink: &Netlink, keep: Option<Prefix4>) {
+        let addresses = match netlink.addresses() {
+            Ok(addresses) => addresses,
+            Err(error) => {
+                log::warn!("{}: {}", self.name, chain(&error));
+                return;
+            }
+        };
+        for address in addresses.iter().filter(|address| address.link == self.index && address.is_from_dhcp) {
+            if let Some(prefix) = address.prefix4().filter(|prefix| Some(*prefix) != keep) {
+                warn_unless_gone(&self.name, netlink.remove_address(self.index, prefix));
+            }
+        }
+    }
+
+    fn set_mtu(&mut self, netlink: &Netlink, offered: Option<u16>) {
+        let wanted = match offered {
+            Some(mtu) => u32::from(mtu),
+            None => self.own_mtu.unwrap_or(self.mtu),
+        };
+        if wanted != self.mtu {
+            let own = *self.own_mtu.get_or_insert(self.mtu);
+            warn(&self.name, netlink.set_mtu(self.index, wanted));
+            if wanted == own {
+                self.own_mtu = None;
+            }
+        }
+    }
+}
+
+/// The kernel does the rest: link-local addresses, and what routers announce.
+fn enable_ipv6(root: &Root, link: &str) {
+    for (name, value) in [("disable_ipv6", "0"), ("accept_ra", "1")] {
+        let path = format!("proc/sys/net/ipv6/conf/{link}/{name}");
+        let outcome = root.read(&path).and_then(|now| if now == value { Ok(()) } else { root.write(&path, value) });
+        if let Err(error) = outcome {
+            log::warn!("{link}: no IPv6: {}", chain(&error));
+        }
+    }
+}
+
+fn warn(link: &str, outcome: Result<(), NetlinkError>) {
+    if let Err(error) = outcome {
+        log::warn!("{link}: {}", chain(&error));
+    }
+}
+
+fn warn_unless_gone(link: &str, outcome: Result<(), NetlinkError>) {
+    warn(link, outcome.or_else(|error| if error.is_gone() { Ok(()) } else { Err(error) }));
+}

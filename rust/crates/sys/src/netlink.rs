@@ -1,0 +1,407 @@
+//! Links, addresses and routes, over rtnetlink(7).
+//!
+//! The `rtnetlink` crate is asynchronous; here it is a few functions that wait
+//! for the kernel's answer, which comes at once. [`Monitor`] is a socket for
+//! mio that only says that something changed: whoever hears it lists again,
+//! so that a lost message costs nothing.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use futures_util::TryStreamExt;
+use futures_util::future::FutureExt;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token, event};
+use rtnetlink::packet_route::address::{
+    AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, AddressScope, CacheInfo,
+};
+use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope};
+use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use rtnetlink::{LinkUnspec, MulticastGroup, RouteMessageBuilder};
+use tokio::runtime::Runtime;
+
+use diskomator_core::net::{Mac, Prefix4};
+
+/// `RTPROT_DHCP` of `linux/rtnetlink.h`. Addresses have a protocol field too
+/// (`IFA_PROTO`, kernel 5.18) in which anything above 3 is free; the same
+/// number marks those that came by DHCP.
+const PROTOCOL_DHCP: u8 = 16;
+/// `INFINITY_LIFE_TIME` of the kernel's `net/addrconf.h`.
+const FOR_EVER: u32 = u32::MAX;
+
+/// What was asked of the kernel, and its answer.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to {what}")]
+pub struct NetlinkError {
+    what: String,
+    source: io::Error,
+}
+
+impl NetlinkError {
+    fn new(what: impl Into<String>, error: rtnetlink::Error) -> Self {
+        let source = match error {
+            rtnetlink::Error::NetlinkError(message) => message.to_io(),
+            other => io::Error::other(other),
+        };
+        Self { what: what.into(), source }
+    }
+
+    /// What the kernel said.
+    pub fn io(&self) -> &io::Error {
+        &self.source
+    }
+
+    /// What was to be removed is not there, nor is perhaps its link.
+    pub fn is_gone(&self) -> bool {
+        let gone = [nix::Error::EADDRNOTAVAIL, nix::Error::ESRCH, nix::Error::ENODEV];
+        self.source.raw_os_error().is_some_and(|code| gone.iter().any(|errno| *errno as i32 == code))
+    }
+}
+
+/// A network interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// The kernel's number for it, never used again.
+    pub index: u32,
+    /// Its name now.
+    pub name: String,
+    /// Its hardware address; `None` if it is not like Ethernet, or is part of
+    /// something else such as a bond, or speaks no ARP.
+    pub ethernet: Option<Mac>,
+    /// It is the loopback interface.
+    pub is_loopback: bool,
+    /// Somebody brought it up.
+    pub is_up: bool,
+    /// It is up and the other end is there.
+    pub has_carrier: bool,
+    /// How often the carrier went away, so that a short loss is seen too.
+    pub carrier_losses: u32,
+    /// In bytes.
+    pub mtu: u32,
+}
+
+impl Link {
+    fn from_message(message: &LinkMessage) -> Self {
+        let flags = message.header.flags;
+        let mut link = Self {
+            index: message.header.index,
+            name: String::new(),
+            ethernet: None,
+            is_loopback: flags.contains(LinkFlags::Loopback),
+            is_up: flags.contains(LinkFlags::Up),
+            has_carrier: flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
+            carrier_losses: 0,
+            mtu: 0,
+        };
+        let mut is_part = false;
+        for attribute in &message.attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => link.name.clone_from(name),
+                LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+                LinkAttribute::CarrierDownCount(count) => link.carrier_losses = *count,
+                LinkAttribute::Controller(_) => is_part = true,
+                LinkAttribute::Address(bytes) => {
+                    link.ethernet = bytes.as_slice().try_into().ok().map(Mac).filter(|mac| mac.is_station());
+                }
+                _ => {}
+            }
+        }
+        let is_ethernet = message.header.link_layer_type == LinkLayerType::Ether;
+        if !is_ethernet || is_part || flags.intersects(LinkFlags::Loopback | LinkFlags::Noarp) {
+            link.ethernet = None;
+        }
+        link
+    }
+}
+
+/// An address on a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// The link's index.
+    pub link: u32,
+    /// The address.
+    pub ip: IpAddr,
+    /// The length of its network's prefix.
+    pub prefix_len: u8,
+    /// It is good on its link only.
+    pub is_link_local: bool,
+    /// It can be used: no duplicate, and not still looking for one.
+    pub is_usable: bool,
+    /// Its remaining time; `None` is for ever.
+    pub valid: Option<Duration>,
+    /// It came by DHCP: by its mark or, on kernels without marks, because it
+    /// is of IPv4 and ends.
+    pub is_from_dhcp: bool,
+}
+
+impl Address {
+    fn from_message(message: &AddressMessage) -> Option<Self> {
+        let header = &message.header;
+        let (mut address, mut local, mut valid, mut protocol) = (None, None, FOR_EVER, None);
+        let mut flags = AddressFlags::from_bits_retain(header.flags.bits().into());
+        for attribute in &message.attributes {
+            match attribute {
+                AddressAttribute::Address(ip) => address = Some(*ip),
+                AddressAttribute::Local(ip) => local = Some(*ip),
+                AddressAttribute::Flags(all) => flags = *all,
+                AddressAttribute::CacheInfo(info) => valid = info.ifa_valid,
+                AddressAttribute::Protocol(number) => protocol = Some(u8::from(*number)),
+                _ => {}
+            }
+        }
+        // On a point-to-point link the other attribute is the other end's.
+        let ip = local.or(address)?;
+        let by_hand = matches!(protocol, Some(number) if number != 0 && number != PROTOCOL_DHCP);
+        Some(Self {
+            link: header.index,
+            ip,
+            prefix_len: header.prefix_len,
+            is_link_local: header.scope == AddressScope::Link,
+            is_usable: !flags.intersects(AddressFlags::Tentative | AddressFlags::Dadfailed),
+            valid: Some(valid).filter(|valid| *valid != FOR_EVER).map(|valid| Duration::from_secs(valid.into())),
+            is_from_dhcp: ip.is_ipv4() && !by_hand && (protocol == Some(PROTOCOL_DHCP) || valid != FOR_EVER),
+        })
+    }
+
+    /// The address with its prefix, if it is of IPv4.
+    pub fn prefix4(&self) -> Option<Prefix4> {
+        match self.ip {
+            IpAddr::V4(ip) => Prefix4::new(ip, self.prefix_len),
+            IpAddr::V6(_) => None,
+        }
+    }
+}
+
+/// An IPv4 route by DHCP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    /// The link's index.
+    pub link: u32,
+    /// Where to.
+    pub destination: Prefix4,
+    /// Through whom; `None` if the destination is on the link.
+    pub router: Option<Ipv4Addr>,
+    /// Take it that the router is on the link, whatever the addresses say.
+    pub on_link: bool,
+    /// Which address to send from.
+    pub source: Ipv4Addr,
+    /// The least wins.
+    pub metric: u32,
+}
+
+impl Route {
+    fn to_message(self) -> RouteMessage {
+        let mut builder = RouteMessageBuilder::<Ipv4Addr>::new()
+            .protocol(RouteProtocol::Dhcp)
+            .destination_prefix(self.destination.network(), self.destination.len())
+            .output_interface(self.link)
+            .pref_source(self.source)
+            .priority(self.metric);
+        builder = match self.router {
+            Some(router) => builder.gateway(router),
+            None => builder.scope(RouteScope::Link),
+        };
+        if self.on_link {
+            builder = builder.onlink();
+        }
+        builder.build()
+    }
+
+    /// `None` if the route is not by DHCP, or is of a kind that is not ours.
+    fn from_message(message: &RouteMessage) -> Option<Self> {
+        let header = &message.header;
+        if header.protocol != RouteProtocol::Dhcp {
+            return None;
+        }
+        let (mut link, mut destination, mut router, mut source, mut metric) =
+            (None, Ipv4Addr::UNSPECIFIED, None, Ipv4Addr::UNSPECIFIED, 0);
+        for attribute in &message.attributes {
+            match attribute {
+                RouteAttribute::Oif(index) => link = Some(*index),
+                RouteAttribute::Destination(RouteAddress::Inet(ip)) => destination = *ip,
+                RouteAttribute::Gateway(RouteAddress::Inet(ip)) => router = Some(*ip),
+                RouteAttribute::PrefSource(RouteAddress::Inet(ip)) => source = *ip,
+                RouteAttribute::Priority(number) => metric = *number,
+                _ => {}
+            }
+        }
+        let destination = Prefix4::new(destination, header.destination_prefix_length)?;
+        Some(Self { link: link?, destination, router, on_link: false, source, metric })
+    }
+}
+
+/// A way to ask the kernel.
+#[derive(Debug)]
+pub struct Netlink {
+    runtime: Runtime,
+    handle: rtnetlink::Handle,
+}
+
+impl Netlink {
+    /// Opens the socket.
+    pub fn new() -> Result<Self, NetlinkError> {
+        let failed = |source| NetlinkError { what: "open a netlink socket".into(), source };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed)?;
+        let guard = runtime.enter();
+        let (connection, handle, _) = rtnetlink::new_connection().map_err(failed)?;
+        drop(guard);
+        runtime.spawn(connection.map(drop));
+        Ok(Self { runtime, handle })
+    }
+
+    /// Every link of this network namespace.
+    pub fn links(&self) -> Result<Vec<Link>, NetlinkError> {
+        let request = self.handle.link().get().execute().map_ok(|message| Link::from_message(&message)).try_collect();
+        self.runtime.block_on(request).map_err(|error| NetlinkError::new("list the links", error))
+    }
+
+    /// Every address of every link.
+    pub fn addresses(&self) -> Result<Vec<Address>, NetlinkError> {
+        let request = self.handle.address().get().execute().try_collect::<Vec<_>>();
+        let messages =
+            self.runtime.block_on(request).map_err(|error| NetlinkError::new("list the addresses", error))?;
+        Ok(messages.iter().filter_map(Address::from_message).collect())
+    }
+
+    /// The IPv4 routes by DHCP through one link.
+    pub fn dhcp_routes(&self, link: u32) -> Result<Vec<Route>, NetlinkError> {
+        let request = self.handle.route().get(RouteMessageBuilder::<Ipv4Addr>::new().build()).execute();
+        let messages = self
+            .runtime
+            .block_on(request.try_collect::<Vec<_>>())
+            .map_err(|error| NetlinkError::new("list the routes", error))?;
+        Ok(messages.iter().filter_map(Route::from_message).filter(|route| route.link == link).collect())
+    }
+
+    /// Brings a link up.
+    pub fn set_up(&self, link: u32) -> Result<(), NetlinkError> {
+        let request = self.handle.link().set(LinkUnspec::new_with_index(link).up().build()).execute();
+        self.runtime.block_on(request).map_err(|error| NetlinkError::new("bring the link up", error))
+    }
+
+    /// Sets a link's MTU, in bytes.
+    pub fn set_mtu(&self, link: u32, mtu: u32) -> Result<(), NetlinkError> {
+        let request = self.handle.link().set(LinkUnspec::new_with_index(link).mtu(mtu).build()).execute();
+        self.runtime.block_on(request).map_err(|error| NetlinkError::new(format!("set the MTU to {mtu}"), error))
+    }
+
+    /// Adds an address by DHCP, or sets the time of one that is there; `valid`
+    /// is `None` for ever. The route to its network gets `metric`, so that two
+    /// links on one network do not take each other's.
+    pub fn set_address(
+        &self,
+        link: u32,
+        address: Prefix4,
+        valid: Option<Duration>,
+        metric: u32,
+    ) -> Result<(), NetlinkError> {
+        let seconds = valid.map_or(FOR_EVER, |valid| {
+            // For ever is not what a lease of 136 years asks for.
+            u32::try_from(valid.as_secs()).unwrap_or(FOR_EVER).clamp(1, FOR_EVER - 1)
+        });
+        let mut request = self.handle.address().add(link, IpAddr::V4(address.address()), address.len()).replace();
+        let mut times = CacheInfo::default();
+        times.ifa_preferred = seconds;
+        times.ifa_valid = seconds;
+        request.message_mut().attributes.extend([
+            AddressAttribute::CacheInfo(times),
+            AddressAttribute::RoutePriority(metric),
+            AddressAttribute::Protocol(AddressProtocol::from(PROTOCOL_DHCP)),
+        ]);
+        self.runtime
+            .block_on(request.execute())
+            .map_err(|error| NetlinkError::new(format!("set the address {address}"), error))
+    }
+
+    /// Removes an address.
+    pub fn remove_address(&self, link: u32, address: Prefix4) -> Result<(), NetlinkError> {
+        let message = rtnetlink::AddressMessageBuilder::<Ipv4Addr>::new()
+            .index(link)
+            .address(address.address(), address.len())
+            .build();
+        self.runtime
+            .block_on(self.handle.address().del(message).execute())
+            .map_err(|error| NetlinkError::new(format!("remove the address {address}"), error))
+    }
+
+    /// Adds a route, in place of one with the same destination and metric.
+    pub fn set_route(&self, route: Route) -> Result<(), NetlinkError> {
+        let request = self.handle.route().add(route.to_message()).replace().execute();
+        self.runtime
+            .block_on(request)
+            .map_err(|error| NetlinkError::new(format!("set the route to {}", route.destination), error))
+    }
+
+    /// Removes a route.
+    pub fn remove_route(&self, route: Route) -> Result<(), NetlinkError> {
+        let request = self.handle.route().del(route.to_message()).execute();
+        self.runtime
+            .block_on(request)
+            .map_err(|error| NetlinkError::new(format!("remove the route to {}", route.destination), error))
+    }
+}
+
+/// What a [`Monitor`] listens to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watch {
+    /// Links that come, go and change.
+    Links,
+    /// Those, and addresses.
+    LinksAndAddresses,
+}
+
+/// A socket that becomes readable when something changed.
+#[derive(Debug)]
+pub struct Monitor(Socket);
+
+impl Monitor {
+    /// Listens from now on.
+    pub fn new(watch: Watch) -> Result<Self, NetlinkError> {
+        let groups: &[MulticastGroup] = match watch {
+            Watch::Links => &[MulticastGroup::Link],
+            Watch::LinksAndAddresses => &[MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr],
+        };
+        // RTMGRP_* of linux/rtnetlink.h: the groups as bits, from the first.
+        let mask = groups.iter().fold(0, |mask, group| mask | 1 << (*group as u32 - 1));
+        let open = || {
+            let mut socket = Socket::new(NETLINK_ROUTE)?;
+            socket.set_non_blocking(true)?;
+            socket.bind(&SocketAddr::new(0, mask))?;
+            Ok(socket)
+        };
+        open().map(Self).map_err(|source| NetlinkError { what: "listen to netlink".into(), source })
+    }
+
+    /// Takes what has come in, unread.
+    pub fn drain(&self) -> Result<(), NetlinkError> {
+        loop {
+            match self.0.recv(&mut &mut [0; 64][..], libc::MSG_TRUNC) {
+                Ok(_) => {}
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return Ok(()),
+                    // Messages were lost. That something changed is known.
+                    _ if error.raw_os_error() == Some(libc::ENOBUFS) => {}
+                    io::ErrorKind::Interrupted => {}
+                    _ => return Err(NetlinkError { what: "listen to netlink".into(), source: error }),
+                },
+            }
+        }
+    }
+}
+
+impl event::Source for Monitor {
+    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        SourceFd(&self.0.as_raw_fd()).register(registry, token, interests)
+    }
+
+    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        SourceFd(&self.0.as_raw_fd()).reregister(registry, token, interests)
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        SourceFd(&self.0.as_raw_fd()).deregister(registry)
+    }
+}

@@ -1,0 +1,189 @@
+//! Sockets for DHCP: one that sends and receives without an address, and one
+//! that sends from a leased address.
+
+use std::io::{self, IoSliceMut};
+use std::mem::size_of;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use nix::sys::socket::{
+    self, AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockType, SockaddrIn, SockaddrLike, sockopt,
+};
+
+use diskomator_core::dhcp::frame::{CLIENT_PORT, Checksum, SERVER_PORT};
+
+/// IPv4 in `linux/if_ether.h`.
+const ETH_P_IP: u16 = 0x0800;
+/// `struct tpacket_auxdata` in `linux/if_packet.h`.
+const AUXDATA_LEN: usize = 20;
+/// The same; the sender left the checksum to hardware.
+const TP_STATUS_CSUMNOTREADY: u32 = 1 << 3;
+/// The same; a socket option of `SOL_PACKET`.
+const PACKET_AUXDATA: i32 = 8;
+const UDP: u8 = 17;
+const FRAGMENT_OFFSET: u32 = 0x1fff;
+
+/// Why there is no socket.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to {what} for DHCP on {link}")]
+pub struct SocketError {
+    what: &'static str,
+    link: String,
+    source: io::Error,
+}
+
+impl SocketError {
+    fn new(what: &'static str, link: &str) -> impl FnOnce(nix::Error) -> Self {
+        move |errno| Self { what, link: link.to_owned(), source: errno.into() }
+    }
+}
+
+/// A packet socket on one link (packet(7)) that sees only UDP to port 68.
+#[derive(Debug)]
+pub struct PacketSocket {
+    fd: OwnedFd,
+    everybody: LinkAddr,
+}
+
+impl PacketSocket {
+    /// A socket on the link `index`, whose name is for messages only.
+    pub fn open(index: u32, link: &str) -> Result<Self, SocketError> {
+        let failed = |what| SocketError::new(what, link);
+        let index = i32::try_from(index).map_err(|_| failed("use the link's index")(nix::Error::EINVAL))?;
+        // Without a protocol nothing arrives before the filter is in place.
+        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+        let fd = socket::socket(AddressFamily::Packet, SockType::Datagram, flags, None)
+            .map_err(failed("open a packet socket"))?;
+        attach_filter(&fd, &mut to_client_port()).map_err(failed("attach a packet filter"))?;
+        let on: libc::c_int = 1;
+        set_option(&fd, libc::SOL_PACKET, PACKET_AUXDATA, &on).map_err(failed("ask for checksum states"))?;
+        let everybody = link_address(index).map_err(failed("make an address"))?;
+        socket::bind(fd.as_raw_fd(), &everybody).map_err(failed("bind a packet socket"))?;
+        Ok(Self { fd, everybody })
+    }
+
+    /// Sends an IPv4 packet to every station on the link.
+    pub fn broadcast(&self, packet: &[u8]) -> io::Result<()> {
+        socket::sendto(self.fd.as_raw_fd(), packet, &self.everybody, MsgFlags::MSG_DONTWAIT)?;
+        Ok(())
+    }
+
+    /// Receives an IPv4 packet: its length and what its checksum is worth.
+    /// `WouldBlock` when there is none; a packet longer than `buffer` is cut.
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, Checksum)> {
+        let mut control = nix::cmsg_space!([u8; AUXDATA_LEN]);
+        let mut parts = [IoSliceMut::new(buffer)];
+        let received =
+            socket::recvmsg::<()>(self.fd.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::MSG_DONTWAIT)?;
+        let offloaded = received.cmsgs()?.any(|message| match message {
+            ControlMessageOwned::Unknown(unknown) => {
+                let header = unknown.cmsg_header;
+                let status = unknown.data_bytes.first_chunk().copied().map_or(0, u32::from_ne_bytes);
+                (header.cmsg_level, header.cmsg_type) == (libc::SOL_PACKET, PACKET_AUXDATA)
+                    && status & TP_STATUS_CSUMNOTREADY != 0
+            }
+            _ => false,
+        });
+        Ok((received.bytes, if offloaded { Checksum::Offloaded } else { Checksum::Present }))
+    }
+}
+
+impl AsFd for PacketSocket {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// A UDP socket at a leased address. It only sends: answers reach the packet
+/// socket too, and one way in is enough. Its being there keeps the kernel from
+/// answering them with "port unreachable".
+#[derive(Debug)]
+pub struct LeasedSocket(OwnedFd);
+
+impl LeasedSocket {
+    /// A socket at port 68 of `address`, which the link must have already.
+    pub fn open(link: &str, address: Ipv4Addr) -> Result<Self, SocketError> {
+        let failed = |what| SocketError::new(what, link);
+        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+        let fd = socket::socket(AddressFamily::Inet, SockType::Datagram, flags, None)
+            .map_err(failed("open a UDP socket"))?;
+        attach_filter(&fd, &mut [drop_all()]).map_err(failed("attach a packet filter"))?;
+        socket::setsockopt(&fd, sockopt::ReuseAddr, &true).map_err(failed("share the client's port"))?;
+        socket::setsockopt(&fd, sockopt::BindToDevice, &link.into()).map_err(failed("bind a socket to the link"))?;
+        socket::bind(fd.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(address, CLIENT_PORT)))
+            .map_err(failed("bind the client's port"))?;
+        Ok(Self(fd))
+    }
+
+    /// Sends a DHCP message to a server.
+    pub fn send(&self, server: Ipv4Addr, message: &[u8]) -> io::Result<()> {
+        let to = SockaddrIn::from(SocketAddrV4::new(server, SERVER_PORT));
+        socket::sendto(self.0.as_raw_fd(), message, &to, MsgFlags::MSG_DONTWAIT)?;
+        Ok(())
+    }
+}
+
+/// Everybody on the link, or the link itself to bind to.
+fn link_address(index: i32) -> Result<LinkAddr, nix::Error> {
+    let address = libc::sockaddr_ll {
+        sll_family: u16::try_from(libc::AF_PACKET).map_err(|_| nix::Error::EINVAL)?,
+        sll_protocol: ETH_P_IP.to_be(),
+        sll_ifindex: index,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 6,
+        sll_addr: [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0],
+    };
+    let len = libc::socklen_t::try_from(size_of::<libc::sockaddr_ll>()).map_err(|_| nix::Error::EINVAL)?;
+    // SAFETY: the pointer is to a whole sockaddr_ll of that length and family,
+    // which from_raw copies.
+    unsafe { LinkAddr::from_raw((&raw const address).cast(), Some(len)) }.ok_or(nix::Error::EINVAL)
+}
+
+/// Passes whole datagrams and first fragments of UDP to port 68, whatever the
+/// length of the IPv4 header, at which the packet begins.
+fn to_client_port() -> [libc::sock_filter; 9] {
+    use libc::{BPF_ABS, BPF_B, BPF_H, BPF_IND, BPF_JEQ, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_LDX, BPF_MSH, BPF_RET};
+    [
+        statement(BPF_LD | BPF_B | BPF_ABS, 9),
+        branch(BPF_JMP | BPF_JEQ | BPF_K, u32::from(UDP), 0, 6),
+        statement(BPF_LD | BPF_H | BPF_ABS, 6),
+        branch(BPF_JMP | BPF_JSET | BPF_K, FRAGMENT_OFFSET, 4, 0),
+        statement(BPF_LDX | BPF_B | BPF_MSH, 0),
+        statement(BPF_LD | BPF_H | BPF_IND, 2),
+        branch(BPF_JMP | BPF_JEQ | BPF_K, u32::from(CLIENT_PORT), 0, 1),
+        statement(BPF_RET | BPF_K, u32::MAX),
+        drop_all(),
+    ]
+}
+
+/// Passes nothing.
+fn drop_all() -> libc::sock_filter {
+    statement(libc::BPF_RET | libc::BPF_K, 0)
+}
+
+fn statement(code: u32, k: u32) -> libc::sock_filter {
+    branch(code, k, 0, 0)
+}
+
+/// `jt` and `jf` count the statements to skip.
+fn branch(code: u32, k: u32, jt: u8, jf: u8) -> libc::sock_filter {
+    // Every code is a byte.
+    libc::sock_filter { code: u16::try_from(code).unwrap_or(0), jt, jf, k }
+}
+
+fn attach_filter(fd: &OwnedFd, program: &mut [libc::sock_filter]) -> Result<(), nix::Error> {
+    let len = u16::try_from(program.len()).map_err(|_| nix::Error::EINVAL)?;
+    let program = libc::sock_fprog { len, filter: program.as_mut_ptr() };
+    set_option(fd, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
+}
+
+/// setsockopt(2) for what nix does not know. `T` must be what the kernel
+/// reads for this option.
+fn set_option<T>(fd: &OwnedFd, level: i32, name: i32, value: &T) -> Result<(), nix::Error> {
+    let len = libc::socklen_t::try_from(size_of::<T>()).map_err(|_| nix::Error::EINVAL)?;
+    // SAFETY: the kernel reads `len` bytes of `value`, which are there, and the
+    // filter that a sock_fprog points to, which its caller still borrows.
+    let answer = unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const *value).cast(), len) };
+    nix::Error::result(answer).map(drop)
+}

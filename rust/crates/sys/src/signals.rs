@@ -1,0 +1,49 @@
+//! The signals that end a daemon, as a file descriptor for mio.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token, event};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+/// Readable once SIGTERM or SIGINT has come.
+#[derive(Debug)]
+pub struct Termination(SignalFd);
+
+/// The signals could not be taken.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to listen for signals")]
+pub struct SignalError {
+    source: io::Error,
+}
+
+impl Termination {
+    /// Takes the signals from now on: they no longer end the process by
+    /// themselves. Call it before any thread is started.
+    pub fn new() -> Result<Self, SignalError> {
+        let mut set = SigSet::empty();
+        set.add(Signal::SIGTERM);
+        set.add(Signal::SIGINT);
+        let open = || {
+            set.thread_block()?;
+            SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+        };
+        open().map(Self).map_err(|errno| SignalError { source: errno.into() })
+    }
+}
+
+impl event::Source for Termination {
+    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        SourceFd(&self.0.as_fd().as_raw_fd()).register(registry, token, interests)
+    }
+
+    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        SourceFd(&self.0.as_fd().as_raw_fd()).reregister(registry, token, interests)
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        SourceFd(&self.0.as_fd().as_raw_fd()).deregister(registry)
+    }
+}
