@@ -470,9 +470,12 @@ impl Client {
                 }
                 self.bind(now, asked, lease)
             }
-            (State::Rebooting(Rebooting { address, asked, .. }), Kind::Ack)
-            | (State::Renewing(Renewing { address, asked, .. }), Kind::Ack)
-            | (State::Rebinding(Rebinding { address, asked, .. }), Kind::Ack) => {
+            (
+                State::Rebooting(Rebooting { address, asked, .. })
+                | State::Renewing(Renewing { address, asked, .. })
+                | State::Rebinding(Rebinding { address, asked, .. }),
+                Kind::Ack,
+            ) => {
                 let (address, asked) = (*address, *asked);
                 let lease = acknowledged(&message, address)?;
                 self.bind(now, asked, lease)
@@ -741,8 +744,10 @@ fn from_server(message: &Message, server: Option<Ipv4Addr>) -> Result<(), Droppe
 /// lease of minutes a lost packet should not cost a sixteenth of it either.
 fn in_use_retry(now: Moment, end: Moment, times: Times) -> Moment {
     let floor = RENEW_RETRY.min(times.expire.saturating_sub(times.renew) / 16);
-    let half = end.saturating_sub(now) / 2;
-    (now + half.max(floor).max(Duration::from_secs(1))).min(end)
+    let floor = floor.max(Duration::from_secs(1));
+    let next = now + (end.saturating_sub(now) / 2).max(floor);
+    // At the end there is something to do anyway.
+    if next + floor > end { end } else { next }
 }
 
 fn spread(up_to: Duration, rng: &mut Rng) -> Duration {

@@ -163,3 +163,120 @@ impl Sum {
         !u16::try_from(sum).unwrap_or(u16::MAX)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dhcp::rng::Rng;
+
+    const SERVER: (Ipv4Addr, u16) = (Ipv4Addr::new(192, 0, 2, 1), SERVER_PORT);
+    const CLIENT: (Ipv4Addr, u16) = (Ipv4Addr::new(192, 0, 2, 7), CLIENT_PORT);
+
+    fn good() -> Vec<u8> {
+        build_between(SERVER, CLIENT, b"hello")
+    }
+
+    /// `packet` with its header's checksum put right.
+    fn fixed(mut packet: Vec<u8>) -> Vec<u8> {
+        let end = usize::from(packet[0] & 0xf) * 4;
+        packet[10..12].fill(0);
+        let sum = Sum::default().add(&packet[..end]).finish();
+        packet[10..12].copy_from_slice(&sum.to_be_bytes());
+        packet
+    }
+
+    fn changed(at: usize, byte: u8) -> Vec<u8> {
+        let mut packet = good();
+        packet[at] = byte;
+        fixed(packet)
+    }
+
+    #[test]
+    fn what_is_built_is_read_again_and_padding_is_ignored() {
+        let mut packet = good();
+        packet.extend_from_slice(&[0; 13]);
+        let datagram = parse(&packet, Checksum::Present).unwrap();
+        assert_eq!(datagram, Datagram { source: SERVER.0, destination: CLIENT.0, payload: b"hello" });
+    }
+
+    #[test]
+    fn a_request_is_byte_for_byte_what_the_rfcs_say() {
+        let packet = build(Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST, &[1, 2, 3]);
+        assert_eq!(
+            packet,
+            [
+                0x45, 0, 0, 31, 0, 0, 0x40, 0, 64, 17, 0x3a, 0xcf, 0, 0, 0, 0, 255, 255, 255, 255, 0, 68, 0, 67, 0, 11,
+                0xfb, 0x4f, 1, 2, 3
+            ]
+        );
+    }
+
+    #[test]
+    fn a_header_with_options_is_read() {
+        let mut packet = good();
+        packet.splice(20..20, [1, 1, 1, 0]);
+        packet[0] = 0x46;
+        let len = u16::try_from(packet.len()).unwrap();
+        packet[2..4].copy_from_slice(&len.to_be_bytes());
+        assert_eq!(parse(&fixed(packet), Checksum::Present).unwrap().payload, b"hello");
+    }
+
+    #[test]
+    fn wrong_checksums_are_noticed() {
+        let mut packet = good();
+        packet[8] ^= 1;
+        assert_eq!(parse(&packet, Checksum::Present), Err(FrameError::HeaderChecksum));
+        let mut packet = good();
+        packet[30] ^= 1;
+        assert_eq!(parse(&packet, Checksum::Present), Err(FrameError::UdpChecksum));
+    }
+
+    #[test]
+    fn a_checksum_that_hardware_would_have_made_or_none_at_all_is_no_reason_to_drop() {
+        let mut packet = good();
+        packet[26] ^= 1;
+        assert!(parse(&packet, Checksum::Offloaded).is_ok());
+        packet[26..28].fill(0);
+        assert!(parse(&packet, Checksum::Present).is_ok());
+    }
+
+    #[test]
+    fn what_is_not_for_a_client_is_dropped() {
+        for (packet, error) in [
+            (changed(9, 6), FrameError::NotForClient),
+            (changed(23, 67), FrameError::NotForClient),
+            (changed(6, 0x20), FrameError::Fragment),
+            (changed(7, 1), FrameError::Fragment),
+            (changed(25, 7), FrameError::UdpLength(7)),
+            (changed(25, 200), FrameError::UdpLength(200)),
+            (changed(0, 0x65), FrameError::NotIpv4),
+            (changed(0, 0x44), FrameError::NotIpv4),
+            (changed(3, 200), FrameError::Truncated(33)),
+            (changed(3, 27), FrameError::Truncated(33)),
+            (changed(3, 10), FrameError::Truncated(33)),
+        ] {
+            assert_eq!(parse(&packet, Checksum::Present), Err(error));
+        }
+    }
+
+    #[test]
+    fn no_bytes_at_all_make_it_panic() {
+        let packet = good();
+        for len in 0..packet.len() {
+            assert!(parse(&packet[..len], Checksum::Offloaded).is_err(), "{len}");
+        }
+        let mut rng = Rng::new(1);
+        for _ in 0..100_000 {
+            let mut packet = good();
+            for _ in 0..=rng.below(4) {
+                let at = usize::try_from(rng.below(33)).unwrap();
+                packet[at] = rng.next_u32().to_le_bytes()[0];
+            }
+            let _ = parse(&fixed_or_same(packet), Checksum::Offloaded);
+        }
+    }
+
+    fn fixed_or_same(packet: Vec<u8>) -> Vec<u8> {
+        if usize::from(packet[0] & 0xf) * 4 <= packet.len() && packet[0] & 0xf >= 5 { fixed(packet) } else { packet }
+    }
+}

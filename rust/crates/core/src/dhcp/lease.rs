@@ -215,3 +215,107 @@ fn is_router(own: Prefix4, router: Ipv4Addr) -> bool {
     let takes_all = own.len() < 31 && (router == own.network() || router == own.last());
     plausible && router != own.address() && !takes_all
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dhcp::wire::{Kind, Op, Options};
+    use crate::net::Mac;
+
+    const OWN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
+    const ROUTER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+
+    fn lease(change: impl FnOnce(&mut Options)) -> Lease {
+        let mut options = Options {
+            server: Some(ROUTER),
+            mask: Some(Ipv4Addr::new(255, 255, 255, 0)),
+            lease_time: Some(3600),
+            ..Options::default()
+        };
+        change(&mut options);
+        let message = Message {
+            op: Op::Reply,
+            kind: Kind::Ack,
+            xid: 1,
+            secs: 0,
+            ciaddr: Ipv4Addr::UNSPECIFIED,
+            yiaddr: OWN,
+            chaddr: Mac([2; 6]),
+            options,
+        };
+        Lease::from_message(&message).unwrap()
+    }
+
+    fn route(destination: &str, len: u8, router: &str) -> ClasslessRoute {
+        ClasslessRoute {
+            destination: Prefix4::new(destination.parse().unwrap(), len).unwrap(),
+            router: router.parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn the_first_router_that_can_be_one_gets_the_default_route() {
+        let lease = lease(|o| o.routers = vec![OWN, Ipv4Addr::new(192, 0, 2, 255), ROUTER]);
+        assert_eq!(lease.routes, [Route { destination: Prefix4::ANY, router: Some(ROUTER), on_link: false }]);
+        assert_eq!(lease.oddities, [Oddity::BadRouter(OWN), Oddity::BadRouter(Ipv4Addr::new(192, 0, 2, 255))]);
+    }
+
+    #[test]
+    fn a_router_outside_the_network_is_believed_to_be_on_the_link() {
+        let outside = Ipv4Addr::new(169, 254, 1, 1);
+        let lease = lease(|o| {
+            o.routers = vec![outside];
+            o.mask = Some(Ipv4Addr::BROADCAST);
+        });
+        assert_eq!(lease.address.len(), 32);
+        assert_eq!(lease.routes, [Route { destination: Prefix4::ANY, router: Some(outside), on_link: true }]);
+    }
+
+    #[test]
+    fn classless_routes_replace_the_router_even_if_there_are_none() {
+        let none = lease(|o| {
+            o.routers = vec![ROUTER];
+            o.routes = Some(vec![]);
+        });
+        assert_eq!(none.routes, []);
+
+        let some = lease(|o| {
+            o.routes = Some(vec![
+                route("0.0.0.0", 0, "203.0.113.1"),
+                route("203.0.113.1", 32, "0.0.0.0"),
+                route("127.0.0.0", 8, "192.0.2.1"),
+                route("10.0.0.0", 8, "224.0.0.1"),
+                route("0.0.0.0", 0, "192.0.2.1"),
+            ]);
+        });
+        let (link, router) = (route("203.0.113.1", 32, "0.0.0.0").destination, Ipv4Addr::new(203, 0, 113, 1));
+        assert_eq!(
+            some.routes,
+            [
+                Route { destination: link, router: None, on_link: false },
+                Route { destination: Prefix4::ANY, router: Some(router), on_link: true },
+            ]
+        );
+        assert_eq!(some.oddities.len(), 2);
+    }
+
+    #[test]
+    fn a_thousand_routes_are_too_many() {
+        let routes = (0..200).map(|n| route(&format!("10.{n}.0.0"), 16, "192.0.2.1")).collect();
+        let lease = lease(|o| o.routes = Some(routes));
+        assert_eq!((lease.routes.len(), &lease.oddities[..]), (32, &[Oddity::TooManyRoutes(200)][..]));
+    }
+
+    #[test]
+    fn an_mtu_that_would_switch_ipv6_off_is_passed_over() {
+        assert_eq!(lease(|o| o.mtu = Some(1280)).mtu, Some(1280));
+        let small = lease(|o| o.mtu = Some(68));
+        assert_eq!((small.mtu, &small.oddities[..]), (None, &[Oddity::SmallMtu(68)][..]));
+    }
+
+    #[test]
+    fn without_a_mask_the_class_decides() {
+        let lease = lease(|o| o.mask = None);
+        assert_eq!((lease.address.len(), &lease.oddities[..]), (24, &[Oddity::NoMask][..]));
+    }
+}

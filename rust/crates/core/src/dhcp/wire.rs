@@ -428,3 +428,171 @@ impl RawOptions {
         Ok(Some(routes))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dhcp::rng::Rng;
+
+    fn full() -> Message {
+        Message {
+            op: Op::Reply,
+            kind: Kind::Ack,
+            xid: 0x1234_5678,
+            secs: 9,
+            ciaddr: Ipv4Addr::new(192, 0, 2, 6),
+            yiaddr: Ipv4Addr::new(192, 0, 2, 7),
+            chaddr: Mac([2, 3, 4, 5, 6, 7]),
+            options: Options {
+                mask: Some(Ipv4Addr::new(255, 255, 255, 0)),
+                routers: vec![Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2)],
+                hostname: "disk-1.example".into(),
+                mtu: Some(9000),
+                requested: Some(Ipv4Addr::new(192, 0, 2, 8)),
+                lease_time: Some(3600),
+                server: Some(Ipv4Addr::new(192, 0, 2, 1)),
+                parameters: vec![1, 121, 3],
+                text: b"\xff\0text".to_vec(),
+                t1: Some(1800),
+                t2: Some(3000),
+                client_id: vec![255, 1, 2, 3],
+                routes: Some(vec![
+                    ClasslessRoute {
+                        destination: Prefix4::new(Ipv4Addr::new(10, 128, 0, 0), 9).unwrap(),
+                        router: Ipv4Addr::new(192, 0, 2, 3),
+                    },
+                    ClasslessRoute { destination: Prefix4::ANY, router: Ipv4Addr::new(192, 0, 2, 4) },
+                ]),
+            },
+        }
+    }
+
+    /// A message with these bytes for options, behind its kind.
+    fn with(options: &[u8]) -> Result<Message, WireError> {
+        Message::parse(&raw(options))
+    }
+
+    fn raw(options: &[u8]) -> Vec<u8> {
+        let mut bytes = Message { options: Options::default(), ..full() }.build();
+        bytes.truncate(OPTIONS_AT + 3);
+        bytes.extend_from_slice(options);
+        bytes
+    }
+
+    #[test]
+    fn what_is_built_is_read_again() {
+        assert_eq!(Message::parse(&full().build()), Ok(full()));
+    }
+
+    #[test]
+    fn a_message_is_never_shorter_than_bootp_has_it() {
+        assert_eq!(Message { options: Options::default(), ..full() }.build().len(), 300);
+    }
+
+    #[test]
+    fn a_long_option_goes_in_parts_and_comes_together_again() {
+        let mut message = full();
+        message.options.text = (0..=255).cycle().take(700).collect();
+        assert_eq!(Message::parse(&message.build()), Ok(message));
+    }
+
+    #[test]
+    fn options_go_on_in_the_file_and_then_the_name_field() {
+        let mut bytes = raw(&[52, 1, 3, 54, 2, 192, 0, 255]);
+        bytes[108..113].copy_from_slice(&[54, 1, 2, 0, 255]);
+        bytes[44..48].copy_from_slice(&[54, 1, 1, 255]);
+        assert_eq!(Message::parse(&bytes).unwrap().options.server, Some(Ipv4Addr::new(192, 0, 2, 1)));
+        bytes[44..48].copy_from_slice(&[54, 200, 1, 255]);
+        assert_eq!(Message::parse(&bytes), Err(WireError::OptionPastEnd(54)));
+        bytes[44..108].fill(0);
+        assert_eq!(Message::parse(&bytes), Err(WireError::NoEnd));
+    }
+
+    #[test]
+    fn bad_options_spoil_the_message() {
+        for (options, error) in [
+            (&[][..], WireError::NoEnd),
+            (&[0, 0], WireError::NoEnd),
+            (&[51], WireError::OptionPastEnd(51)),
+            (&[51, 4, 0, 0, 1], WireError::OptionPastEnd(51)),
+            (&[51, 3, 0, 0, 1, 255], WireError::BadLength { code: 51, len: 3 }),
+            (&[51, 0, 255], WireError::BadLength { code: 51, len: 0 }),
+            (&[54, 5, 1, 2, 3, 4, 5, 255], WireError::BadLength { code: 54, len: 5 }),
+            (&[53, 1, 5, 255], WireError::BadLength { code: 53, len: 2 }),
+            (&[3, 0, 255], WireError::BadLength { code: 3, len: 0 }),
+            (&[3, 6, 1, 2, 3, 4, 5, 6, 255], WireError::BadLength { code: 3, len: 6 }),
+            (&[26, 1, 5, 255], WireError::BadLength { code: 26, len: 1 }),
+            (&[61, 1, 5, 255], WireError::BadLength { code: 61, len: 1 }),
+            (&[52, 1, 4, 255], WireError::BadValue(52)),
+            (&[52, 2, 1, 1, 255], WireError::BadLength { code: 52, len: 2 }),
+            (&[121, 3, 24, 10, 0, 255], WireError::BadLength { code: 121, len: 3 }),
+            (&[121, 5, 33, 10, 0, 0, 0, 255], WireError::BadLength { code: 121, len: 5 }),
+            (&[121, 9, 33, 1, 2, 3, 4, 5, 6, 7, 8, 255], WireError::BadLength { code: 121, len: 9 }),
+            (&[121, 10, 33, 1, 2, 3, 4, 5, 6, 7, 8, 9, 255], WireError::BadValue(121)),
+            (&[12, 4, b'a', b'\n', b'b', b'c', 255], WireError::BadValue(12)),
+            (&[12, 2, b'$', b'(', 255], WireError::BadValue(12)),
+            (&[12, 1, 0x1b, 255], WireError::BadValue(12)),
+        ] {
+            assert_eq!(with(options), Err(error), "{options:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_dhcp_is_told_from_it() {
+        let good = full().build();
+        let changed = |at: usize, byte: u8| {
+            let mut bytes = good.clone();
+            bytes[at] = byte;
+            Message::parse(&bytes).unwrap_err()
+        };
+        assert_eq!(changed(0, 3), WireError::BadOp(3));
+        assert_eq!(changed(1, 6), WireError::NotEthernet { htype: 6, hlen: 6 });
+        assert_eq!(changed(2, 16), WireError::NotEthernet { htype: 1, hlen: 16 });
+        assert_eq!(changed(239, 0), WireError::NoCookie);
+        assert_eq!(changed(242, 9), WireError::BadValue(53));
+        let mut bootp = good;
+        bootp.truncate(OPTIONS_AT);
+        bootp.push(code::END);
+        assert_eq!(Message::parse(&bootp), Err(WireError::NoKind));
+    }
+
+    #[test]
+    fn an_empty_list_of_classless_routes_is_a_list() {
+        assert_eq!(with(&[121, 0, 255]).unwrap().options.routes, Some(vec![]));
+        assert_eq!(with(&[255]).unwrap().options.routes, None);
+    }
+
+    #[test]
+    fn a_name_may_end_in_a_zero_byte() {
+        assert_eq!(with(&[12, 3, b'a', b'b', 0, 255]).unwrap().options.hostname, "ab");
+    }
+
+    #[test]
+    fn every_truncation_is_an_error() {
+        let bytes = full().build();
+        let end = bytes.iter().rposition(|byte| *byte == code::END).unwrap();
+        for len in 0..=end {
+            assert!(Message::parse(&bytes[..len]).is_err(), "{len}");
+        }
+    }
+
+    #[test]
+    fn no_bytes_at_all_make_it_panic() {
+        let mut rng = Rng::new(7);
+        for round in 0..100_000_u32 {
+            let mut bytes = full().build();
+            bytes.truncate(OPTIONS_AT + usize::try_from(rng.below(120)).unwrap());
+            let from = if round % 4 == 0 { 0 } else { OPTIONS_AT as u64 };
+            for _ in 0..=rng.below(6) {
+                let span = bytes.len() as u64 - from;
+                if let Some(byte) = bytes.get_mut(usize::try_from(from + rng.below(span)).unwrap()) {
+                    *byte = rng.next_u32().to_le_bytes()[0];
+                }
+            }
+            if let Ok(message) = Message::parse(&bytes) {
+                // What was understood survives another trip.
+                assert_eq!(Message::parse(&message.build()).unwrap().options, message.options);
+            }
+        }
+    }
+}
