@@ -94,6 +94,15 @@ impl Initiator {
         })
     }
 
+    /// Forgets which addresses it gave, as after a restart of the DHCP server.
+    pub fn forget_addresses(&self) -> Result<()> {
+        self.run(
+            "kill $(cat /run/dnsmasq.pid); while kill -0 $(cat /run/dnsmasq.pid) 2>/dev/null; do sleep 0.05; done; \
+             rm -f /run/dnsmasq.leases; dnsmasq --conf-file=/etc/dnsmasq.conf",
+        )
+        .map(|_| ())
+    }
+
     /// The discovery log of the machine at `address`, asked with no port.
     pub fn discover(&self, address: &str) -> Result<Vec<LogEntry>> {
         discovery_log(&self.run(&format!("nvme discover -t tcp -a {address} -o json"))?)

@@ -74,6 +74,10 @@ impl Lab {
     /// Powers a machine on. The other one is up by then, so that the first request for an address is answered.
     pub fn boot(&self, builder: ApplianceBuilder) -> Result<Appliance> {
         self.initiator.wait_ready()?;
+        if self.boots.get() > 0 {
+            // The address of an earlier machine with the same card is not yet this one's.
+            self.initiator.forget_addresses()?;
+        }
         self.boots.set(self.boots.get() + 1);
         builder.start(&format!("appliance{}", self.boots.get()), &self.evidence, &self.initiator.link())
     }

@@ -252,7 +252,8 @@ pub(crate) fn escaped(path: &Path) -> String {
     path.to_string_lossy().replace(',', ",,")
 }
 
-fn accelerator() -> &'static str {
+/// How QEMU runs the machines: `kvm`, or emulation where the processor or its kernel does not offer that.
+pub fn accelerator() -> &'static str {
     if kvm() { "kvm" } else { "tcg,thread=multi" }
 }
 

@@ -1,0 +1,119 @@
+//! `make bench`: measures the image, writes output/bench.json and prints a table.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use e2e::measure::{self, Sizes, Throughput};
+use e2e::{Boot, Bus, Error, Failure, Lab, project};
+use serde::Serialize;
+
+#[derive(Serialize)]
+struct Report {
+    accelerator: &'static str,
+    bytes: Sizes,
+    smallest_ram_mib: SmallestRam,
+    first_export_seconds: FirstExport,
+    ram_used_mib: u32,
+    throughput: Throughput,
+}
+
+#[derive(Serialize)]
+struct SmallestRam {
+    uefi: u32,
+    kernel: u32,
+}
+
+#[derive(Serialize)]
+struct FirstExport {
+    uefi: f64,
+    kernel: f64,
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let _ = writeln!(io::stderr(), "error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn say(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+fn run() -> Result<(), Failure> {
+    // Fourteen boots or so, each emulated.
+    let report = Lab::run_for("bench", Duration::from_secs(45 * 60), measure_all)?;
+    let path = project().join("output/bench.json");
+    let text = serde_json::to_string_pretty(&report)? + "\n";
+    fs::write(&path, text).map_err(|source| Error::File { verb: "write", path, source })?;
+    print(&report);
+    Ok(())
+}
+
+fn measure_all(lab: &Lab) -> Result<Report, Failure> {
+    let bytes = measure::sizes()?;
+    let other = lab.initiator();
+
+    say("power-on to first export, under UEFI from a USB stick");
+    let installed = 256;
+    let disk = lab.disk(Bus::Nvme, "BENCH", 1024)?;
+    let machine = lab.appliance().memory(installed).disk(&disk).debug();
+    let (appliance, address, uefi) = measure::first_export(lab, machine)?;
+    say(&format!("  {:.1} s", uefi.as_secs_f64()));
+    let ram_used_mib = measure::memory_used(&appliance, installed)?;
+    say("throughput that the other machine sees");
+    other.wait_discovered(&address, "both disks", Duration::from_secs(60), |log| log.len() == 2)?;
+    other.connect_all(&address)?;
+    let device = other.wait_disk(disk.serial(), Duration::from_secs(60))?.device;
+    let throughput = measure::throughput(other, &device, 5)?;
+    other.disconnect_all()?;
+    appliance.cut_power();
+
+    say("power-on to first export, kernel loaded directly");
+    let (appliance, _, kernel) = measure::first_export(lab, lab.appliance().boot(Boot::Kernel).disk(&disk))?;
+    say(&format!("  {:.1} s", kernel.as_secs_f64()));
+    appliance.cut_power();
+
+    let smallest = |boot, name: &str| {
+        say(&format!("smallest RAM that exports, {name}"));
+        measure::smallest_memory(lab, boot, 128, |mebibytes, exports| {
+            say(&format!("  {mebibytes} MiB: {}", if exports { "exports" } else { "does not" }));
+        })
+    };
+    let smallest_ram_mib = SmallestRam {
+        uefi: smallest(Boot::UsbStick, "UEFI")?,
+        kernel: smallest(Boot::Kernel, "kernel loaded directly")?,
+    };
+    Ok(Report {
+        accelerator: e2e::accelerator(),
+        bytes,
+        smallest_ram_mib,
+        first_export_seconds: FirstExport { uefi: uefi.as_secs_f64(), kernel: kernel.as_secs_f64() },
+        ram_used_mib,
+        throughput,
+    })
+}
+
+fn print(report: &Report) {
+    let row = |what: &str, figure: String| say(&format!("  {what:<44} {figure:>12}"));
+    say(&format!("\nas measured in this run, with QEMU's accelerator {}", report.accelerator));
+    row("EFI file", e2e::measure::mebibytes(report.bytes.efi));
+    row("raw image", e2e::measure::mebibytes(report.bytes.raw));
+    row("kernel", e2e::measure::mebibytes(report.bytes.kernel));
+    row("root file system", e2e::measure::mebibytes(report.bytes.rootfs));
+    row("smallest RAM that exports, UEFI", format!("{} MiB", report.smallest_ram_mib.uefi));
+    row("smallest RAM that exports, kernel loaded", format!("{} MiB", report.smallest_ram_mib.kernel));
+    row("RAM used, one disk", format!("{} MiB", report.ram_used_mib));
+    row("power-on to first export, UEFI", format!("{:.1} s", report.first_export_seconds.uefi));
+    row("power-on to first export, kernel loaded", format!("{:.1} s", report.first_export_seconds.kernel));
+    row("sequential read, 1 MiB", format!("{}/s", e2e::measure::mebibytes(report.throughput.read)));
+    row("sequential write, 1 MiB", format!("{}/s", e2e::measure::mebibytes(report.throughput.write)));
+    row("random read, 4 KiB", format!("{}/s", report.throughput.random_read));
+    row("random write, 4 KiB", format!("{}/s", report.throughput.random_write));
+    say("  the same figures are in output/bench.json");
+}

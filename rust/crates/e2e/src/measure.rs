@@ -1,0 +1,147 @@
+//! What `make demo` and `make bench` measure. The figures are those of one run on this machine.
+
+use std::fs;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::{Appliance, ApplianceBuilder, Boot, Bus, Error, Initiator, Lab, Result, image_file};
+
+const SOON: Duration = Duration::from_secs(120);
+/// The smallest step in RAM that is looked at, in MiB.
+const MEMORY_STEP: u32 = 4;
+
+/// Sizes of the image's files, in bytes.
+#[derive(Debug, Serialize)]
+pub struct Sizes {
+    /// The EFI file.
+    pub efi: u64,
+    /// The raw image.
+    pub raw: u64,
+    /// The kernel alone.
+    pub kernel: u64,
+    /// The root file system alone, as the kernel unpacks it.
+    pub rootfs: u64,
+}
+
+/// What fio on the other machine measured, with direct I/O.
+#[derive(Debug, Serialize)]
+pub struct Throughput {
+    /// Sequential reads of 1 MiB, bytes a second.
+    pub read: u64,
+    /// Sequential writes of 1 MiB, bytes a second.
+    pub write: u64,
+    /// Random reads of 4 KiB, requests a second.
+    pub random_read: u64,
+    /// Random writes of 4 KiB, requests a second.
+    pub random_write: u64,
+}
+
+/// Looks at the image's files.
+pub fn sizes() -> Result<Sizes> {
+    let size = |name| {
+        let path = image_file(name)?;
+        fs::metadata(&path).map(|metadata| metadata.len()).map_err(|source| Error::File {
+            verb: "examine",
+            path,
+            source,
+        })
+    };
+    Ok(Sizes {
+        efi: size("diskomator.efi")?,
+        raw: size("diskomator.raw")?,
+        kernel: size("bzImage")?,
+        rootfs: size("rootfs.cpio")?,
+    })
+}
+
+/// Powers a machine on; the time until the other machine finds a disk in its discovery log.
+pub fn first_export(lab: &Lab, machine: ApplianceBuilder) -> Result<(Appliance, String, Duration)> {
+    let (appliance, address) = lab.boot_with_address(machine)?;
+    lab.initiator().wait_discovered(&address, "a disk", SOON, |log| !log.is_empty())?;
+    let time = appliance.powered_on().elapsed();
+    Ok((appliance, address, time))
+}
+
+/// RAM in MiB that the appliance can't give to anything else: all that the machine has, less what is available.
+pub fn memory_used(appliance: &Appliance, installed: u32) -> Result<u32> {
+    let text = appliance.shell("cat /proc/meminfo")?;
+    let available = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))
+        .and_then(|rest| rest.split_whitespace().next())
+        .and_then(|number| number.parse::<u32>().ok())
+        .unwrap_or_default();
+    Ok(installed.saturating_sub(available / 1024))
+}
+
+/// Runs fio on a disk of the other machine. What is on the disk is lost.
+pub fn throughput(initiator: &Initiator, device: &str, seconds: u32) -> Result<Throughput> {
+    let run = |mode: &str, block: &str, depth: u32, side: &str, figure: &str| -> Result<u64> {
+        let command = format!(
+            "fio --name=bench --filename={device} --rw={mode} --bs={block} --iodepth={depth} --ioengine=libaio \
+             --direct=1 --time_based --runtime={seconds} --ramp_time=1 --output-format=json"
+        );
+        let text = initiator.run(&command)?;
+        let report: Value =
+            serde_json::from_str(&text).map_err(|source| Error::Json { what: "fio", text: text.clone(), source })?;
+        let value = report.pointer(&format!("/jobs/0/{side}/{figure}")).and_then(Value::as_f64).unwrap_or_default();
+        // Fractions of a byte or a request are noise.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        Ok(value.round() as u64)
+    };
+    Ok(Throughput {
+        read: run("read", "1M", 8, "read", "bw_bytes")?,
+        write: run("write", "1M", 8, "write", "bw_bytes")?,
+        random_read: run("randread", "4k", 32, "read", "iops")?,
+        random_write: run("randwrite", "4k", 32, "write", "iops")?,
+    })
+}
+
+/// The smallest RAM in MiB with which a machine still exports a disk that can be read, in steps of 4 MiB.
+/// `most` is known to be enough.
+pub fn smallest_memory(lab: &Lab, boot: Boot, most: u32, mut report: impl FnMut(u32, bool)) -> Result<u32> {
+    let (mut too_small, mut enough) = (0, most);
+    while enough - too_small > MEMORY_STEP {
+        let middle = u32::midpoint(too_small, enough) / MEMORY_STEP * MEMORY_STEP;
+        let exports = exports_with(lab, boot, middle)?;
+        report(middle, exports);
+        if exports {
+            enough = middle;
+        } else {
+            too_small = middle;
+        }
+    }
+    Ok(enough)
+}
+
+/// Whether it exports. Any way of failing is a no: a machine that is too small ends in many ways.
+fn exports_with(lab: &Lab, boot: Boot, mebibytes: u32) -> Result<bool> {
+    let other = lab.initiator();
+    let disk = lab.disk(Bus::Nvme, "SMALL", 64)?;
+    let machine = lab.appliance().boot(boot).memory(mebibytes).disk(&disk).deadline(Duration::from_secs(75));
+    let attempt = || -> Result<()> {
+        let (appliance, address, _) = first_export(lab, machine)?;
+        other.connect_all(&address)?;
+        let device = other.wait_disk(disk.serial(), Duration::from_secs(30))?.device;
+        other.run(&format!("dd if={device} of=/dev/null bs=1M count=16 iflag=direct status=none"))?;
+        other.disconnect_all()?;
+        appliance.cut_power();
+        Ok(())
+    };
+    let exports = attempt().is_ok();
+    if !exports {
+        // A host that lost its disk keeps trying; the next machine must not meet it.
+        other.disconnect_all()?;
+    }
+    Ok(exports)
+}
+
+/// Bytes as MiB with one decimal.
+pub fn mebibytes(bytes: u64) -> String {
+    // 52 bits of mantissa are enough for a disk.
+    #[allow(clippy::cast_precision_loss)]
+    let value = bytes as f64 / f64::from(1 << 20);
+    format!("{value:.1} MiB")
+}

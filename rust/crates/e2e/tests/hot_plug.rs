@@ -1,0 +1,100 @@
+//! Disks that come and go while others are in use.
+
+use std::time::{Duration, Instant};
+
+use e2e::{Boot, Bus, Failure, Lab};
+
+const SOON: Duration = Duration::from_secs(60);
+/// From the moment that a disk is plugged in.
+const PROMISE: Duration = Duration::from_secs(2);
+
+/// The seconds in front of the last line of the kernel's log that has `text`.
+fn logged_at(log: &str, text: &str) -> Option<f64> {
+    let line = log.lines().rfind(|line| line.contains(text))?;
+    line.strip_prefix('[')?.split(']').next()?.trim().parse().ok()
+}
+
+#[test]
+#[ignore = "boots virtual machines; run by make test"]
+fn a_disk_plugged_in_is_offered_within_two_seconds_and_a_pulled_one_leaves() -> Result<(), Failure> {
+    Lab::run("a_disk_plugged_in_is_offered_within_two_seconds_and_a_pulled_one_leaves", |lab| {
+        let steady = lab.disk(Bus::Ahci, "STEADY-3001", 128)?;
+        let late = lab.disk(Bus::Nvme, "LATE-3002", 64)?;
+        let late_stick = lab.disk(Bus::UsbStorage, "LATE-3003", 65)?;
+        let (machine, address) = lab.boot_with_address(lab.appliance().disk(&steady).debug())?;
+        let other = lab.initiator();
+        let before = other.wait_discovered(&address, "the disk and the stick", SOON, |log| log.len() == 2)?;
+        other.connect_all(&address)?;
+        let device = other.wait_disk(steady.serial(), SOON)?.device;
+        let load = other.start_command(&format!(
+            "fio --name=steady --filename={device} --rw=randrw --bs=16k --size=64m --direct=1 --ioengine=libaio \
+             --iodepth=4 --verify=crc32c --verify_backlog=64 --verify_fatal=1 --time_based --runtime=45"
+        ))?;
+
+        // Guest time is the clock of the appliance's kernel: a mark in its log before the disk is plugged in, and
+        // the kernel's own line when the target takes the disk. How long an emulated initiator takes to ask for the
+        // log does not count, but the log must have the disk when it is asked next.
+        machine.shell("echo e2e-plugged-in >/dev/kmsg")?;
+        let plugged = Instant::now();
+        machine.add_disk(&late)?;
+        let offered = |log: &[e2e::LogEntry]| log.len() == 3;
+        let log = other.wait_discovered(&address, "the disk plugged in", SOON, offered)?;
+        let seen = plugged.elapsed();
+        let kernel_log = machine.kernel_log()?;
+        let added = log.iter().find(|entry| !before.contains(entry)).ok_or_else(|| Failure::new("nothing new"))?;
+        let start = logged_at(&kernel_log, "e2e-plugged-in");
+        let end = logged_at(&kernel_log, &format!("adding nsid 1 to subsystem {}", added.subnqn));
+        let (Some(start), Some(end)) = (start, end) else {
+            return Err(Failure::new(format!("the kernel's log lacks the mark or the export:\n{kernel_log}")));
+        };
+        println!(
+            "NVMe disk exported {:.2} s after it was plugged in, seen after {:.2} s",
+            end - start,
+            seen.as_secs_f64()
+        );
+        assert!(end - start <= PROMISE.as_secs_f64(), "it took {:.2} s", end - start);
+
+        // It is used.
+        other.connect_all(&address)?;
+        let disk = other.wait_disk(late.serial(), SOON)?;
+        other.run(&format!("echo late | dd of={} oflag=direct conv=sync bs=4096 status=none", disk.device))?;
+
+        // It is pulled by the slot's button; a stick just goes, with a host connected.
+        machine.pull_disk(&late)?;
+        other.wait_gone(late.serial(), SOON)?;
+        machine.add_disk(&late_stick)?;
+        other.wait_discovered(&address, "the stick plugged in", SOON, |log| log.len() == 3 && !log.contains(added))?;
+        other.connect_all(&address)?;
+        other.wait_disk(late_stick.serial(), SOON)?;
+        machine.pull_disk(&late_stick)?;
+        other.wait_gone(late_stick.serial(), SOON)?;
+        let after = other.wait_discovered(&address, "the first disks alone", SOON, |log| log.len() == 2)?;
+        assert_eq!(after, before);
+
+        load.wait(SOON * 2)?;
+        let errors = other.io_errors()?;
+        let of_steady: Vec<_> =
+            errors.lines().filter(|line| line.contains(device.trim_start_matches("/dev/"))).collect();
+        assert!(of_steady.is_empty(), "{of_steady:?}");
+        Ok(())
+    })
+}
+
+#[test]
+#[ignore = "boots virtual machines; run by make test"]
+fn a_machine_without_disks_answers_and_offers_the_first_one_plugged_in() -> Result<(), Failure> {
+    Lab::run("a_machine_without_disks_answers_and_offers_the_first_one_plugged_in", |lab| {
+        let first = lab.disk(Bus::VirtioScsi, "FIRST-3004", 64)?;
+        let (machine, address) = lab.boot_with_address(lab.appliance().boot(Boot::EfiFile))?;
+        let other = lab.initiator();
+        let log = other.wait_discovered(&address, "an answer", SOON, |_| true)?;
+        assert_eq!(log, []);
+        machine.add_disk(&first)?;
+        other.wait_discovered(&address, "the first disk", SOON, |log| log.len() == 1)?;
+        other.connect_all(&address)?;
+        let disk = other.wait_disk(first.serial(), SOON)?;
+        assert_eq!(disk.size, first.size());
+        other.disconnect_all()?;
+        Ok(())
+    })
+}
