@@ -350,9 +350,9 @@ impl Port {
                 };
                 let text = format!("{}: leased {} from {} {term}", self.name, lease.address, lease.server);
                 if renewed {
-                    log::debug!("{text}, again")
+                    log::debug!("{text}, again");
                 } else {
-                    log::info!("{text}")
+                    log::info!("{text}");
                 }
                 for oddity in &lease.oddities {
                     log::debug!("{}: {oddity}", self.name);
