@@ -13,4 +13,5 @@ pub mod identity;
 pub mod net;
 pub mod nvmet;
 pub mod policy;
+pub mod status;
 pub mod uevent;

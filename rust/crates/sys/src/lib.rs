@@ -7,5 +7,6 @@ pub mod packet;
 pub mod root;
 pub mod signals;
 pub mod sysfs;
+pub mod terminal;
 pub mod uevent;
 pub mod watch;
