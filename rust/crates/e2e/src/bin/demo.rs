@@ -36,7 +36,7 @@ impl Teller {
     }
 
     /// What came of a step, below it.
-    fn result(&self, text: &str) {
+    fn result(text: &str) {
         for line in text.lines() {
             say(&format!("            {line}"));
         }
@@ -75,19 +75,19 @@ fn story(lab: &Lab) -> Result<(), Failure> {
     teller.step("A machine with a NVMe, a SATA, a virtio and a USB disk boots diskomator.raw from a USB stick");
     let machine = disks.iter().fold(lab.appliance().memory(MEMORY), e2e::ApplianceBuilder::disk);
     let (appliance, address, first_export) = measure::first_export(lab, machine)?;
-    teller.result(&format!(
+    Teller::result(&format!(
         "its first disk is on the network {:.1} s after power-on, at {address}",
         first_export.as_secs_f64()
     ));
     let count = disks.len() + 1;
     other.wait_discovered(&address, "every disk", SOON, |log| log.len() == count)?;
     teller.step("Its serial console says:");
-    teller.result(&console_text(&appliance.serial_log()));
+    Teller::result(&console_text(&appliance.serial_log()));
 
     teller.step(&format!("# nvme discover -t tcp -a {address}"));
     let log = other.discover(&address)?;
     for entry in &log {
-        teller.result(&entry.subnqn);
+        Teller::result(&entry.subnqn);
     }
     teller.types(other, &format!("nvme connect-all -t tcp -a {address}"))?;
     for disk in &disks {
@@ -95,7 +95,7 @@ fn story(lab: &Lab) -> Result<(), Failure> {
         ensure(seen.size == disk.size(), &format!("the size of {}", disk.serial()))?;
     }
     let list = teller.types(other, "nvme list")?;
-    teller.result(&list);
+    Teller::result(&list);
 
     write_and_read_back(&teller, other, &address, &disks[0])?;
     file_system(&teller, other, &disks[1])?;
@@ -113,7 +113,7 @@ fn story(lab: &Lab) -> Result<(), Failure> {
     ensure(how == "guest-shutdown", "that it switched itself off")?;
     other.wait_gone(disks[0].serial(), SOON)?;
     other.disconnect_all()?;
-    teller.result("it is off, and the other machine has let its disks go");
+    Teller::result("it is off, and the other machine has let its disks go");
 
     teller.step("It is powered on again, with its disks the other way round and a debug shell on the serial port");
     let machine = disks.iter().rev().fold(lab.appliance().memory(MEMORY).debug(), e2e::ApplianceBuilder::disk);
@@ -124,7 +124,7 @@ fn story(lab: &Lab) -> Result<(), Failure> {
         other.wait_disk(disk.serial(), SOON)?;
     }
     ensure(self::names(other)? == names, "that every disk has the name it had before")?;
-    teller.result("every disk has the name, the serial number and the model that it had before");
+    Teller::result("every disk has the name, the serial number and the model that it had before");
     let memory = measure::memory_used(&appliance, MEMORY)?;
 
     let sizes = measure::sizes()?;
@@ -152,7 +152,7 @@ fn write_and_read_back(teller: &Teller, other: &Initiator, address: &str, disk: 
     ensure(read == written, "that the data read back is the data written")?;
     let on_disk = sha256_of_file(disk.file(), DATA)?;
     ensure(written.starts_with(&on_disk), "that the data is on the machine's own disk")?;
-    teller.result("256 MiB came back identical, and are the same on the machine's own disk");
+    Teller::result("256 MiB came back identical, and are the same on the machine's own disk");
     Ok(())
 }
 
@@ -161,7 +161,7 @@ fn file_system(teller: &Teller, other: &Initiator, disk: &Disk) -> Result<(), Fa
     teller.types(other, &format!("mkfs.ext4 -q {device}"))?;
     teller.types(other, &format!("mount {device} /mnt && cp /usr/bin/fio /mnt && umount /mnt"))?;
     let check = teller.types(other, &format!("fsck.ext4 -f -n {device} 2>&1"))?;
-    teller.result(check.lines().last().unwrap_or_default());
+    Teller::result(check.lines().last().unwrap_or_default());
     Ok(())
 }
 
@@ -173,7 +173,7 @@ fn plug_and_pull(teller: &Teller, lab: &Lab, appliance: &e2e::Appliance, address
     let plugged = Instant::now();
     appliance.add_disk(&late)?;
     other.wait_discovered(address, "the disk plugged in", SOON, |log| log.len() == before + 1)?;
-    teller.result(&format!("the discovery log has it after {:.1} s", plugged.elapsed().as_secs_f64()));
+    Teller::result(&format!("the discovery log has it after {:.1} s", plugged.elapsed().as_secs_f64()));
     teller.types(other, &format!("nvme connect-all -t tcp -a {address}"))?;
     let device = other.wait_disk(late.serial(), SOON)?.device;
     teller.types(other, &format!("dd if=/dev/zero of={device} bs=1M count=16 oflag=direct status=none"))?;
@@ -181,7 +181,7 @@ fn plug_and_pull(teller: &Teller, lab: &Lab, appliance: &e2e::Appliance, address
     appliance.pull_disk(&late)?;
     other.wait_gone(late.serial(), SOON)?;
     other.wait_discovered(address, "the other disks alone", SOON, |log| log.len() == before)?;
-    teller.result("it is gone from the log and from the other machine");
+    Teller::result("it is gone from the log and from the other machine");
     Ok(())
 }
 
