@@ -168,39 +168,22 @@ fn words(line: &str) -> Vec<String> {
 
 fn unknown(word: &str) -> Warning {
     let name = word.split('=').next().unwrap_or(word);
+    let setting = name.split_once(['.', '-', '_']).map_or(name, |(_, setting)| setting);
     let nearest = SETTINGS
         .iter()
-        .map(|setting| format!("{PREFIX}{setting}"))
-        .map(|setting| (distance(&setting, name), setting))
+        .map(|known| (strsim::osa_distance(known, setting), *known))
         .min()
-        .filter(|(distance, _)| *distance <= 3)
-        .map(|(_, setting)| setting);
+        // One slip in a short word, two in a longer one.
+        .filter(|(slips, known)| *slips <= known.len().div_ceil(4).max(1))
+        .map(|(_, known)| format!("{PREFIX}{known}"));
     Warning::UnknownWord { word: word.to_owned(), nearest }
 }
 
 /// `diskomater.debug` is meant for us; `dm_mod.create` is not.
 fn nearly_prefixed(word: &str) -> bool {
     let name = word.split('=').next().unwrap_or(word);
-    match name.split_once(['.', '-', '_']) {
-        Some((first, _)) => distance(first, PREFIX.trim_end_matches('.')) <= 2,
-        None => false,
-    }
-}
-
-/// Levenshtein's distance in characters.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, cb) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(ca != *cb);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
+    let ours = PREFIX.trim_end_matches('.');
+    name.split_once(['.', '-', '_']).is_some_and(|(first, _)| strsim::osa_distance(first, ours) <= 2)
 }
 
 #[cfg(test)]
@@ -243,6 +226,11 @@ mod tests {
             warnings("diskomater.debug"),
             ["unknown setting \"diskomater.debug\" on the kernel command line is ignored; \
               did you mean \"diskomator.debug\"?"]
+        );
+        assert_eq!(warnings("diskomator-log=debug diskomator.debgu").len(), 2,);
+        assert_eq!(
+            warnings("diskomator.foo"),
+            ["unknown setting \"diskomator.foo\" on the kernel command line is ignored"]
         );
         assert_eq!(
             warnings("diskomator.frobnicate"),

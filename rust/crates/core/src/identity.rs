@@ -131,7 +131,7 @@ fn identity(disk: &Disk, nqn: String) -> Identity {
 
 /// The disk's name for itself, or failing that what it is and where.
 fn own_name(disk: &Disk) -> String {
-    if let Some(wwid) = &disk.wwid {
+    if let Some(wwid) = disk.wwid.as_ref().filter(|wwid| !is_made_up(wwid)) {
         return wwid.clone();
     }
     match (&disk.model, &disk.serial) {
@@ -141,6 +141,14 @@ fn own_name(disk: &Disk) -> String {
         (None, Some(serial)) => serial.clone(),
         (_, None) => disk.bus_path.clone(),
     }
+}
+
+/// Where an NVMe disk has no name of its own, the kernel makes one of its
+/// vendor, serial, model and namespace in hexadecimal (`wwid_show` in the
+/// kernel's `drivers/nvme/host/sysfs.c`). For the first namespace, model and
+/// serial say the same, and people can read them.
+fn is_made_up(wwid: &str) -> bool {
+    wwid.starts_with("nvme.") && wwid.ends_with("-00000001")
 }
 
 fn nqn(machine: &Machine, disk: &str) -> String {
@@ -214,6 +222,20 @@ mod tests {
             names(&[&here])[0].nqn,
             "nqn.2026-11.io.github.diskomator:9b1deb4d-3b7d-4bad-9bdd-2b0d7b3dcb6d:eui.0025385b71b0a1c2"
         );
+    }
+
+    #[test]
+    fn a_name_that_the_kernel_made_up_gives_way_to_model_and_serial() {
+        let nvme = |nsid| Disk {
+            wwid: Some(format!("nvme.1b36-3031-51454d55-0000000{nsid}")),
+            model: Some("QEMU NVMe Ctrl".into()),
+            serial: Some("01".into()),
+            ..disk("nvme0n1", "0000:00:05.0")
+        };
+        let (first, second) = (nvme(1), nvme(2));
+        let names = names(&[&first, &second]);
+        assert!(names[0].nqn.ends_with(":qemu-nvme-ctrl-01"), "{}", names[0].nqn);
+        assert!(names[1].nqn.ends_with(":nvme.1b36-3031-51454d55-00000002"), "{}", names[1].nqn);
     }
 
     #[test]

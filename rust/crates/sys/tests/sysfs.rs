@@ -1,0 +1,95 @@
+//! What is read from sysfs, against trees taken from real kernels.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use diskomator_sys::root::Root;
+use diskomator_sys::sysfs;
+
+/// A tree laid out from its description, gone when dropped.
+struct Tree(tempfile::TempDir);
+
+impl Tree {
+    fn lay_out(name: &str) -> Self {
+        let description = fs::read_to_string(format!("tests/sysfs/{name}.tree")).unwrap();
+        let tree = Self(tempfile::tempdir().unwrap());
+        for line in description.lines().filter(|line| !line.starts_with('#')) {
+            if let Some((path, target)) = line.split_once(" -> ") {
+                let target = tree.0.path().join(target);
+                fs::create_dir_all(&target).unwrap();
+                std::os::unix::fs::symlink(target, tree.parent_made(path)).unwrap();
+            } else if let Some((path, text)) = line.split_once(" = ") {
+                fs::write(tree.parent_made(path), format!("{text}\n")).unwrap();
+            } else if let Some((path, hex)) = line.split_once(" : ") {
+                let bytes: Vec<u8> =
+                    (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect();
+                fs::write(tree.parent_made(path), bytes).unwrap();
+            } else {
+                fs::create_dir_all(tree.0.path().join(line)).unwrap();
+            }
+        }
+        tree
+    }
+
+    fn parent_made(&self, path: impl AsRef<Path>) -> PathBuf {
+        let path = self.0.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        path
+    }
+}
+
+#[test]
+fn the_disks_of_a_real_machine_are_read() {
+    let tree = Tree::lay_out("qemu");
+    let (disks, errors) = sysfs::disks(&Root::at(tree.0.path())).unwrap();
+    assert!(errors.is_empty(), "{errors:?}");
+    let mut seen = String::new();
+    for disk in disks {
+        writeln!(
+            seen,
+            "{} {} {} {} ro={} {:?} {:?} {:?} {:?} {} {}",
+            disk.name,
+            disk.diskseq,
+            disk.size,
+            disk.bus,
+            disk.read_only,
+            disk.model.unwrap_or_default(),
+            disk.serial.unwrap_or_default(),
+            disk.firmware.unwrap_or_default(),
+            disk.wwid.unwrap_or_default(),
+            disk.bus_path,
+            disk.remote,
+        )
+        .unwrap();
+    }
+    assert_eq!(seen, fs::read_to_string("tests/sysfs/qemu.disks").unwrap(), "got:\n{seen}");
+}
+
+#[test]
+fn a_disk_that_cannot_be_read_does_not_hide_the_others() {
+    let tree = Tree::lay_out("qemu");
+    let root = Root::at(tree.0.path());
+    let size = root.path("sys/block/sda/size");
+    fs::remove_file(&size).unwrap();
+    fs::create_dir(&size).unwrap();
+    let (disks, errors) = sysfs::disks(&root).unwrap();
+    assert_eq!(disks.len(), 5);
+    assert_eq!(errors.len(), 1);
+    assert!(errors[0].to_string().contains("sda/size"), "{}", errors[0]);
+}
+
+#[test]
+fn links_by_diskseq_come_and_go_with_the_disks() {
+    let tree = Tree::lay_out("qemu");
+    let root = Root::at(tree.0.path());
+    fs::create_dir(root.path("dev")).unwrap();
+    let (disks, _) = sysfs::disks(&root).unwrap();
+    assert!(sysfs::link_by_diskseq(&root, disks.iter()).is_empty());
+    assert_eq!(fs::read_link(root.path("dev/disk/by-diskseq/1")).unwrap(), Path::new("../../vda"));
+    assert!(sysfs::link_by_diskseq(&root, disks[..1].iter()).is_empty());
+    assert_eq!(root.list("dev/disk/by-diskseq").unwrap(), ["3"]);
+    fs::create_dir_all(root.path("run/udev/control")).unwrap();
+    assert!(sysfs::link_by_diskseq(&root, [].iter()).is_empty());
+    assert_eq!(root.list("dev/disk/by-diskseq").unwrap(), ["3"], "where udev runs, the links are its own");
+}
