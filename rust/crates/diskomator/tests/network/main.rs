@@ -1,0 +1,386 @@
+//! The network applets against real servers, in network namespaces.
+//!
+//! They need `unshare`, `nsenter` and `setpriv` (util-linux), `ip` (iproute2),
+//! `dnsmasq` (dnsmasq-base) and `busybox` with its `udhcpd`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "these are tests")]
+
+mod lab;
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use diskomator_core::dhcp::wire::Kind;
+
+use lab::{Connection, GIVEN, addresses, answer, in_namespaces, json, packet, run, wait_for};
+
+const POOL: &str = "192.0.2.50,192.0.2.99";
+
+fn in_pool(address: Ipv4Addr) -> bool {
+    (50..=99).contains(&address.octets()[3]) && address.octets()[..3] == [192, 0, 2]
+}
+
+#[test]
+#[ignore = "needs root and network namespaces; run by make test"]
+fn a_lease_brings_an_address_a_route_and_an_mtu() {
+    in_namespaces("a_lease_brings_an_address_a_route_and_an_mtu", |lab| {
+        lab.cable("eth0", "srv0", "192.0.2.1/24");
+        let _server = lab.dnsmasq("srv0", POOL, 60, 100, &["--dhcp-option=26,1400", "--dhcp-option=3,192.0.2.1"]);
+        let start = Instant::now();
+        let _client = lab.diskomator(&["dhcp"]);
+        let held = lab.wait_for_address("eth0", in_pool);
+        println!("from start to address: {} ms", start.elapsed().as_millis());
+        assert_eq!(held.prefix_len, 24);
+        assert!((100..=120).contains(&held.valid), "{held:?}");
+        let route = wait_for("a default route", || json(&["route", "show", "default"])[0].as_object().cloned());
+        assert_eq!(route["gateway"], "192.0.2.1");
+        assert_eq!(route["protocol"], "dhcp");
+        assert_eq!(route["prefsrc"], held.address.to_string());
+        wait_for("the MTU", || (json(&["link", "show", "eth0"])[0]["mtu"] == 1400).then_some(()));
+        assert!(lab.dnsmasq_log("srv0").contains("client provides name: diskomator-000001"));
+        wait_for("the log", || lab.log().contains("eth0: leased 192.0.2.").then_some(()));
+        assert!(lab.log().contains("/24 from 192.0.2.1 for 120 s\n"), "{}", lab.log());
+        assert_eq!(fs::read_to_string("/proc/sys/net/ipv6/conf/eth0/disable_ipv6").unwrap().trim(), "0");
+    });
+}
+
+#[test]
+#[ignore = "needs root and network namespaces; run by make test"]
+fn classless_routes_and_a_router_elsewhere_work() {
+    in_namespaces("classless_routes_and_a_router_elsewhere_work", |lab| {
+        lab.cable("eth0", "srv0", "192.0.2.1/24");
+        // The option that overrides the router, with a router outside the net.
+        let routes = "--dhcp-option=121,10.9.0.0/16,192.0.2.1,0.0.0.0/0,203.0.113.1";
+        let _server = lab.dnsmasq("srv0", POOL, 60, 100, &["--dhcp-option=3,192.0.2.9", routes]);
+        let _client = lab.diskomator(&["dhcp", "--interface", "eth0"]);
+        lab.wait_for_address("eth0", in_pool);
+        wait_for("two routes", || {
+            let all = json(&["route", "show", "proto", "dhcp"]);
+            let all = all.as_array().unwrap();
+            let through = |dst, gateway| all.iter().any(|route| route["dst"] == dst && route["gateway"] == gateway);
+            (through("default", "203.0.113.1") && through("10.9.0.0/16", "192.0.2.1") && all.len() == 2).then_some(())
+        });
+    });
+}
+
+#[test]
+#[ignore = "needs root and network namespaces; run by make test"]
+fn a_lease_is_renewed_at_t1() {
+    in_namespaces("a_lease_is_renewed_at_t1", |lab| {
+        lab.cable("eth0", "srv0", "192.0.2.1/24");
+        let _server = lab.dnsmasq("srv0", POOL, 3, 100, &[]);
+        let _client = lab.diskomator(&["dhcp"]);
+        let held = lab.wait_for_address("eth0", in_pool);
+        let acks = || lab.dnsmasq_log("srv0").matches("DHCPACK").count();
+        wait_for("two renewals", || (acks() >= 3).then_some(()));
+        wait_for("a full lease", || addresses("eth0").iter().any(|now| now.valid >= 119).then_some(()));
+        assert_eq!(addresses("eth0")[0].address, held.address);
+        assert_eq!(lab.dnsmasq_log("srv0").matches("DHCPDISCOVER").count(), 1, "it never begins again");
+        assert_eq!(lab.log().matches("eth0: leased").count(), acks(), "each is logged");
+        assert!(lab.log().contains("by Unicast"), "the server alone is asked");
+    });
+}
+
+#[test]
+#[ignore = "needs root and network namespaces; run by make test"]
+fn when_the_server_dies_another_one_is_found_before_the_lease_ends() {
+    in_namespaces("when_the_server_dies_another_one_is_found_before_the_lease_ends", |lab| {
+        lab.cable("eth0", "srv0", "192.0.2.1/24");
+        let mut server = lab.dnsmasq("srv0", POOL, 2, 5, &[]);
+        let _client = lab.diskomator(&["dhcp"]);
+        let held = lab.wait_for_address("eth0", in_pool);
+        server.kill();
+        lab.on_servers("ip", &["address", "del", "192.0.2.1/24", "dev", "srv0"]);
+        lab.on_servers("ip", &["address", "add", "192.0.2.2/24", "dev", "srv0"]);
+        let _other = lab.dnsmasq("srv0", POOL, 60, 100, &[]);
+        wait_for("the other server's lease", || lab.log().contains("from 192.0.2.2").then_some(()));
+        assert!(lab.log().contains(&format!("Broadcast {{ from: {} }}", held.address)), "{}", lab.log());
+        assert!(!lab.log().contains("no longer ours"));
+        assert_eq!(addresses("eth0")[0].address, held.address);
+    });
+}
+
+#[test]
+#[ignore = "needs root and network namespaces; run by make test"]
+fn a_lease_that_nobody_renews_ends_and_a_server_that_returns_gives_another() {
+    in_namespaces("a_lease_that_nobody_renews_ends_and_a_server_that_returns_gives_another", |lab| {
+        lab.cable("eth0", "srv0", "192.0.2.1/24");
+        let is_there = Arc::new(AtomicBool::new(true));
+        let answers = Arc::clone(&is_there);
+        let server = lab.scripted("srv0", move |asked| {
+            if answers.load(Ordering::Relaxed) { vec![packet(&answer(asked, 6).build())] } else { vec![] }
+        });
+        let _client = lab.diskomator(&["dhcp"]);
+        lab.wait_for_address("eth0", |address| address == GIVEN);
+        is_there.store(false, Ordering::Relaxed);
+        let start = Instant::now();
+        lab.wait_for_no_address("eth0");
+        assert!(start.elapsed() < Duration::from_secs(9), "{:?}", start.elapsed());
+        wait_for("the log", || {
+            lab.log().contains("192.0.2.50/24 is no longer ours: the lease has expired").then_some(())
+        });
+        let asked = server.count(Kind::Discover);
+        wait_for("a new start", || (server.count(Kind::Discover) > asked).then_some(()));
+        is_there.store(true, Ordering::Relaxed);
+        lab.wait_for_address("eth0", |address| address == GIVEN);
+    });
+}
+
+#[test]
+#[ignore = "needs root and network namespaces; run by make test"]
+fn after_the_pool_moved_the_old_address_goes_and_a_new_one_comes() {
+    in_namespaces("after_the_pool_moved_the_old_address_goes_and_a_new_one_comes", |lab| {
+        lab.cable("eth0", "srv0", "192.0.2.1/24");
+        let mut server = lab.dnsmasq("srv0", POOL, 4, 100, &[]);
+        let _client = lab.diskomator(&["dhcp"]);
+        lab.wait_for_address("eth0", in_pool);
+        server.kill();
+        let _server = lab.dnsmasq("srv0", "192.0.2.150,192.0.2.199", 60, 100, &[]);
+        lab.wait_for_address("eth0", |address| address.octets()[3] >= 150);
+        assert!(lab.dnsmasq_log("srv0").contains("DHCPNAK"), "it was refused, not just replaced");
+        assert!(lab.log().contains("is no longer ours: the server refused it"), "{}", lab.log());
+    });
+}
+
+#[test]
+#[ignore = "needs root and network namespaces; run by make test"]
+fn a_cable_pulled_and_plugged_in_again_breaks_no_connection() {
+    in_namespaces("a_cable_pulled_and_plugged_in_again_breaks_no_connection", |lab| {
+        lab.cable("eth0", "srv0", "192.0.2.1/24");
+        let _server = lab.dnsmasq("srv0", POOL, 60, 100, &[]);
+        let _client = lab.diskomator(&["dhcp"]);
+        let held = lab.wait_for_address("eth0", in_pool);
+        let mut connection = Connection::open(lab, held.address);
+        connection.check();
+        lab.on_servers("ip", &["link", "set", "srv0", "down"]);
+        wait_for("the loss", || lab.log().contains("eth0: no carrier").then_some(()));
+        thread::sleep(Duration::from_secs(1));
+        assert_eq!(addresses("eth0").len(), 1, "the address stays");
+        let requests = lab.dnsmasq_log("srv0").matches("DHCPREQUEST").count();
+        lab.on_servers("ip", &["link", "set", "srv0", "up"]);
+        wait_for("a request", || (lab.dnsmasq_log("srv0").matches("DHCPREQUEST").count() > requests).then_some(()));
+        assert_eq!(lab.dnsmasq_log("srv0").matches("DHCPDISCOVER").count(), 1);
+        connection.check();
+        assert_eq!(addresses("eth0")[0].address, held.address);
+    });
+}
+
+#[test]
+#[ignore = "needs root and network namespaces; run by make test"]
+fn plugged_into_another_network_it_takes_an_address_there() {
+    in_namespaces("plugged_into_another_network_it_takes_an_address_there", |lab| {
+        lab.cable("eth0", "srv0", "192.0.2.1/24");
+        let mut server = lab.dnsmasq("srv0", POOL, 60, 100, &["--dhcp-option=26,1400"]);
+        let _client = lab.diskomator(&["dhcp"]);
+        lab.wait_for_address("eth0", in_pool);
+        lab.on_servers("ip", &["link", "set", "srv0", "down"]);
+        server.kill();
+        lab.on_servers("ip", &["address", "flush", "dev", "srv0"]);
+        lab.on_servers("ip", &["address", "add", "198.51.100.1/24", "dev", "srv0"]);
+        wait_for("the loss", || lab.log().contains("eth0: no carrier").then_some(()));
+        lab.on_servers("ip", &["link", "set", "srv0", "up"]);
+        let _server = lab.dnsmasq("srv0", "198.51.100.50,198.51.100.99", 60, 100, &[]);
+        lab.wait_for_address("eth0", |address| address.octets()[..3] == [198, 51, 100]);
+        wait_for("the link's own MTU", || (json(&["link", "show", "eth0"])[0]["mtu"] == 1500).then_some(()));
+    });
+}
+
+#[test]
+#[ignore = "needs root and network namespaces; run by make test"]
+fn a_killed_daemon_is_replaced_and_no_connection_breaks() {
+    in_namespaces("a_killed_daemon_is_replaced_and_no_connection_breaks", |lab| {
+        lab.cable("eth0", "srv0", "192.0.2.1/24");
+        let _server = lab.dnsmasq("srv0", POOL, 60, 100, &["--dhcp-option=3,192.0.2.1"]);
+        let mut client = lab.diskomator(&["dhcp"]);
+        let held = lab.wait_for_address("eth0", in_pool);
+        let mut connection = Connection::open(lab, held.address);
+        let monitor_log = lab.file("monitor", "");
+        let mut monitor = lab.monitor_addresses(&monitor_log);
+        for end in ["kill", "terminate"] {
+            if end == "kill" {
+                client.kill();
+            } else {
+                assert_eq!(client.terminate(), Some(0), "SIGTERM is an orderly end");
+            }
+            assert_eq!(addresses("eth0").len(), 1, "the address stays");
+            connection.check();
+            let requests = lab.dnsmasq_log("srv0").matches("DHCPREQUEST").count();
+            client = lab.diskomator(&["dhcp"]);
+            wait_for("a request", || (lab.dnsmasq_log("srv0").matches("DHCPREQUEST").count() > requests).then_some(()));
+            connection.check();
+        }
+        thread::sleep(Duration::from_millis(300));
+        assert!(monitor.is_running());
+        monitor.kill();
+        let changes = fs::read_to_string(&monitor_log).unwrap();
+        assert!(!changes.contains("Deleted"), "{changes}");
+        assert_eq!(addresses("eth0")[0].address, held.address);
+        assert_eq!(lab.dnsmasq_log("srv0").matches("DHCPDISCOVER").count(), 1, "the known address is asked for");
+        assert_eq!(json(&["route", "show", "default"]).as_array().unwrap().len(), 1);
+    });
+}
+
+#[test]
+#[ignore = "needs root and network namespaces; run by make test"]
+fn every_link_has_a_life_of_its_own() {
+    in_namespaces("every_link_has_a_life_of_its_own", |lab| {
+        lab.cable("eth0", "srv0", "192.0.2.1/24");
+        // Nobody answers on this one.
+        lab.cable("eth1", "srv1", "198.51.100.1/24");
+        lab.cable("eth2", "srv2", "203.0.113.1/24");
+        let _zero = lab.dnsmasq("srv0", POOL, 60, 100, &["--dhcp-option=3,192.0.2.1"]);
+        let _two = lab.dnsmasq("srv2", "203.0.113.50,203.0.113.99", 60, 100, &["--dhcp-option=3,203.0.113.1"]);
+        let mut client = lab.diskomator(&["dhcp"]);
+        lab.wait_for_address("eth0", in_pool);
+        lab.wait_for_address("eth2", |address| address.octets()[0] == 203);
+        assert_eq!(addresses("eth1"), []);
+        wait_for("the word that one is silent", || {
+            lab.log().contains("eth1: no DHCP server has answered yet").then_some(())
+        });
+        let routes = json(&["route", "show", "default"]);
+        let metrics: Vec<_> = routes.as_array().unwrap().iter().map(|route| route["metric"].as_u64()).collect();
+        assert_eq!(metrics.len(), 2);
+        assert_ne!(metrics[0], metrics[1]);
+
+        // One that is pulled out, and one that is plugged in later.
+        run("ip", &["link", "del", "eth0"]);
+        lab.cable("usb0", "srv3", "192.0.2.1/24");
+        let _three = lab.dnsmasq("srv3", POOL, 60, 100, &[]);
+        lab.wait_for_address("usb0", in_pool);
+        wait_for("the word that one is gone", || lab.log().contains("eth0: gone").then_some(()));
+        assert!(client.is_running());
+        assert_eq!(addresses("eth2").len(), 1);
+    });
+}
+
+#[test]
+#[ignore = "needs root and network namespaces; run by make test"]
+fn hostile_packets_are_dropped_and_said_why_and_a_good_offer_wins() {
+    in_namespaces("hostile_packets_are_dropped_and_said_why_and_a_good_offer_wins", |lab| {
+        lab.cable("eth0", "srv0", "192.0.2.1/24");
+        let _server = lab.scripted("srv0", |asked| {
+            let good = answer(asked, 3600);
+            let with = |options: &[u8]| {
+                let mut bytes = good.build();
+                let end = bytes.iter().rposition(|byte| *byte == 255).unwrap();
+                bytes.truncate(end);
+                bytes.extend_from_slice(options);
+                packet(&bytes)
+            };
+            let mut wrong_xid = good.clone();
+            wrong_xid.xid ^= 1;
+            let mut wrong_mac = good.clone();
+            wrong_mac.chaddr.0[5] ^= 1;
+            let mut no_server = good.clone();
+            no_server.options.server = None;
+            let mut bad_address = good.clone();
+            bad_address.yiaddr = Ipv4Addr::new(127, 0, 0, 1);
+            let mut bad_sum = packet(&good.build());
+            bad_sum[40] ^= 1;
+            let mut cut = packet(&good.build());
+            cut.truncate(200);
+            let mut bad = vec![
+                bad_sum,
+                cut,
+                packet(&good.build()[..243]),
+                packet(b""),
+                packet(&[0xff; 1200]),
+                packet(&wrong_xid.build()),
+                packet(&wrong_mac.build()),
+                packet(&no_server.build()),
+                packet(&bad_address.build()),
+                with(&[51, 3, 0, 0, 1, 255]),
+                with(&[12, 8, b'\n', b'r', b'm', b' ', b'-', b'r', 0x1b, b'[', 255]),
+                with(&[52, 1, 3, 255]),
+                with(&[121, 2, 24, 10, 255]),
+                with(&[55, 200]),
+            ];
+            bad.push(packet(&good.build()));
+            bad
+        });
+        let mut client = lab.diskomator(&["dhcp"]);
+        lab.wait_for_address("eth0", |address| address == GIVEN);
+        for why in [
+            "the UDP checksum is wrong",
+            "the packet is truncated at 200 bytes",
+            "it is truncated at 0 bytes",
+            "255 is no operation",
+            "not ours",
+            "it is for 52:54:00:00:00:00",
+            "it does not say which server it is from",
+            "no host can have the address 127.0.0.1/24",
+            "option 51 cannot have 7 bytes",
+            "option 12 has a value that makes no sense",
+            "option 121 cannot have 2 bytes",
+            "option 55 is longer than the message",
+            "its options do not end",
+        ] {
+            wait_for(why, || lab.log().contains(why).then_some(()));
+        }
+        assert!(lab.log().bytes().all(|byte| byte == b'\n' || (32..127).contains(&byte)), "the log is clean");
+        assert!(client.is_running());
+        assert_eq!(addresses("eth0")[0].address, GIVEN);
+    });
+}
+
+#[test]
+#[ignore = "needs root and network namespaces; run by make test"]
+fn busyboxs_server_will_do_as_well() {
+    in_namespaces("busyboxs_server_will_do_as_well", |lab| {
+        lab.cable("eth0", "srv0", "192.0.2.1/24");
+        let leases = lab.file("udhcpd.leases", "");
+        let settings = lab.file(
+            "udhcpd.conf",
+            &format!(
+                "interface srv0\nstart 192.0.2.50\nend 192.0.2.99\nlease_file {leases}\nmin_lease 5\npidfile \n\
+                 option subnet 255.255.255.0\noption router 192.0.2.1\noption lease 10\n"
+            ),
+        );
+        let _server = lab.server("busybox", &["udhcpd", "-f", &settings]);
+        let _client = lab.diskomator(&["dhcp"]);
+        lab.wait_for_address("eth0", in_pool);
+        wait_for("a renewal", || lab.log().contains("again").then_some(()));
+        assert!(!lab.log().contains("no longer ours"));
+    });
+}
+
+#[test]
+#[ignore = "needs root and network namespaces; run by make test"]
+fn with_nothing_to_do_it_does_nothing() {
+    in_namespaces("with_nothing_to_do_it_does_nothing", |lab| {
+        lab.cable("eth0", "srv0", "192.0.2.1/24");
+        let _server = lab.dnsmasq("srv0", POOL, 60, 100, &[]);
+        let client = lab.diskomator(&["dhcp"]);
+        lab.wait_for_address("eth0", in_pool);
+        // IPv6 looks for duplicates and routers for a while, which is no link event.
+        thread::sleep(Duration::from_secs(3));
+        let before = client.effort();
+        thread::sleep(Duration::from_secs(3));
+        assert_eq!(client.effort(), before);
+        let status = fs::read_to_string(format!("/proc/{}/status", client.id())).unwrap();
+        println!("{}", status.lines().find(|line| line.starts_with("VmRSS")).unwrap());
+    });
+}
+
+#[test]
+#[ignore = "needs root and network namespaces; run by make test"]
+fn the_console_shows_an_address_as_soon_as_it_is_there_and_sleeps_otherwise() {
+    in_namespaces("the_console_shows_an_address_as_soon_as_it_is_there_and_sleeps_otherwise", |lab| {
+        lab.cable("eth0", "srv0", "192.0.2.1/24");
+        run("ip", &["link", "set", "eth0", "up"]);
+        lab.own_dev(&["tty1", "kmsg", "null"]);
+        let mut console = lab.diskomator(&["console"]);
+        let screen = || fs::read_to_string("/dev/tty1").unwrap();
+        wait_for("the first text", || screen().contains("eth0  52:54:00:00:00:01").then_some(()));
+        run("ip", &["address", "add", "192.0.2.9/24", "dev", "eth0"]);
+        let start = Instant::now();
+        wait_for("the line to type", || screen().contains("nvme connect-all -t tcp -a 192.0.2.9\n").then_some(()));
+        println!("from address to screen: {} ms", start.elapsed().as_millis());
+        assert!(start.elapsed() < Duration::from_secs(2));
+        assert!(console.is_running());
+        assert_eq!(console.terminate(), Some(0));
+    });
+}
