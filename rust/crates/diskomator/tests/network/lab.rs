@@ -129,6 +129,11 @@ impl Lab {
         lab
     }
 
+    /// Sets the kernel command line that the program sees.
+    pub(crate) fn set_cmdline(&self, line: &str) {
+        fs::write(self.path("cmdline"), line).unwrap();
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
@@ -200,19 +205,6 @@ impl Lab {
         Background::start("nsenter", &[&[namespace.as_str(), program], args].concat(), &self.path("server"))
     }
 
-    /// Writes what becomes of addresses to a file.
-    pub(crate) fn monitor_addresses(&self, file: &str) -> Background {
-        Background::start("ip", &["-4", "monitor", "address"], &PathBuf::from(file))
-    }
-
-    /// Puts a `/dev` of plain files in the place of the system's.
-    pub(crate) fn own_dev(&self, names: &[&str]) {
-        run("mount", &["-t", "tmpfs", "none", "/dev"]);
-        for name in names {
-            fs::write(format!("/dev/{name}"), "").unwrap();
-        }
-    }
-
     /// A file for a server's settings.
     pub(crate) fn file(&self, name: &str, content: &str) -> String {
         fs::write(self.path(name), content).unwrap();
@@ -231,18 +223,6 @@ impl Lab {
 
     pub(crate) fn text(&self, name: &str) -> String {
         fs::read(self.path(name)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
-    }
-
-    /// Waits until `link` has one IPv4 address and no other.
-    pub(crate) fn wait_for_address(&self, link: &str, wanted: impl Fn(Ipv4Addr) -> bool) -> Held {
-        wait_for(&format!("an address on {link}"), || match addresses(link).as_slice() {
-            [held] if wanted(held.address) => Some(*held),
-            _ => None,
-        })
-    }
-
-    pub(crate) fn wait_for_no_address(&self, link: &str) {
-        wait_for(&format!("no address on {link}"), || addresses(link).is_empty().then_some(()));
     }
 
     /// A server that does what `script` says: for each message the packets to
@@ -331,6 +311,39 @@ pub(crate) fn addresses(link: &str) -> Vec<Held> {
         })
     })
     .collect()
+}
+
+/// Waits until `link` has one IPv4 address and no other.
+pub(crate) fn wait_for_address(link: &str, wanted: impl Fn(Ipv4Addr) -> bool) -> Held {
+    wait_for(&format!("an address on {link}"), || match addresses(link).as_slice() {
+        [held] if wanted(held.address) => Some(*held),
+        _ => None,
+    })
+}
+
+/// Waits until `link` has no IPv4 address.
+pub(crate) fn wait_for_no_address(link: &str) {
+    wait_for(&format!("no address on {link}"), || addresses(link).is_empty().then_some(()));
+}
+
+/// Writes what becomes of addresses to a file.
+pub(crate) fn monitor_addresses(file: &str) -> Background {
+    Background::start("ip", &["-4", "monitor", "address"], &PathBuf::from(file))
+}
+
+/// Puts plain files in the place of the kernel's `/dev` and `/sys`.
+pub(crate) fn plain_dev_and_sys(files: &[(&str, &str)]) {
+    // No command starts without a /dev/null.
+    run("sh", &["-c", "mount -t tmpfs none /sys && mount -t tmpfs none /dev && : >/dev/null"]);
+    for (path, content) in files {
+        put(path, content);
+    }
+}
+
+/// Makes a file and the directories that it is in.
+pub(crate) fn put(path: &str, content: &str) {
+    fs::create_dir_all(PathBuf::from(path).parent().unwrap()).unwrap();
+    fs::write(path, content).unwrap();
 }
 
 /// What `ip` says, as JSON.

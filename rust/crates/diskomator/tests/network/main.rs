@@ -8,6 +8,7 @@ mod lab;
 
 use std::fs;
 use std::net::Ipv4Addr;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -15,7 +16,10 @@ use std::time::{Duration, Instant};
 
 use diskomator_core::dhcp::wire::Kind;
 
-use lab::{Connection, GIVEN, addresses, answer, in_namespaces, json, packet, run, wait_for};
+use lab::{
+    Connection, GIVEN, addresses, answer, in_namespaces, json, monitor_addresses, packet, plain_dev_and_sys, put, run,
+    wait_for, wait_for_address, wait_for_no_address,
+};
 
 const POOL: &str = "192.0.2.50,192.0.2.99";
 
@@ -24,14 +28,14 @@ fn in_pool(address: Ipv4Addr) -> bool {
 }
 
 #[test]
-#[ignore = "needs root and network namespaces; run by make test"]
+#[ignore = "needs network namespaces and DHCP servers; run by make test"]
 fn a_lease_brings_an_address_a_route_and_an_mtu() {
     in_namespaces("a_lease_brings_an_address_a_route_and_an_mtu", |lab| {
         lab.cable("eth0", "srv0", "192.0.2.1/24");
         let _server = lab.dnsmasq("srv0", POOL, 60, 100, &["--dhcp-option=26,1400", "--dhcp-option=3,192.0.2.1"]);
         let start = Instant::now();
         let _client = lab.diskomator(&["dhcp"]);
-        let held = lab.wait_for_address("eth0", in_pool);
+        let held = wait_for_address("eth0", in_pool);
         println!("from start to address: {} ms", start.elapsed().as_millis());
         assert_eq!(held.prefix_len, 24);
         assert!((100..=120).contains(&held.valid), "{held:?}");
@@ -48,7 +52,7 @@ fn a_lease_brings_an_address_a_route_and_an_mtu() {
 }
 
 #[test]
-#[ignore = "needs root and network namespaces; run by make test"]
+#[ignore = "needs network namespaces and DHCP servers; run by make test"]
 fn classless_routes_and_a_router_elsewhere_work() {
     in_namespaces("classless_routes_and_a_router_elsewhere_work", |lab| {
         lab.cable("eth0", "srv0", "192.0.2.1/24");
@@ -56,7 +60,7 @@ fn classless_routes_and_a_router_elsewhere_work() {
         let routes = "--dhcp-option=121,10.9.0.0/16,192.0.2.1,0.0.0.0/0,203.0.113.1";
         let _server = lab.dnsmasq("srv0", POOL, 60, 100, &["--dhcp-option=3,192.0.2.9", routes]);
         let _client = lab.diskomator(&["dhcp", "--interface", "eth0"]);
-        lab.wait_for_address("eth0", in_pool);
+        wait_for_address("eth0", in_pool);
         wait_for("two routes", || {
             let all = json(&["route", "show", "proto", "dhcp"]);
             let all = all.as_array().unwrap();
@@ -67,13 +71,13 @@ fn classless_routes_and_a_router_elsewhere_work() {
 }
 
 #[test]
-#[ignore = "needs root and network namespaces; run by make test"]
+#[ignore = "needs network namespaces and DHCP servers; run by make test"]
 fn a_lease_is_renewed_at_t1() {
     in_namespaces("a_lease_is_renewed_at_t1", |lab| {
         lab.cable("eth0", "srv0", "192.0.2.1/24");
         let _server = lab.dnsmasq("srv0", POOL, 3, 100, &[]);
         let _client = lab.diskomator(&["dhcp"]);
-        let held = lab.wait_for_address("eth0", in_pool);
+        let held = wait_for_address("eth0", in_pool);
         let acks = || lab.dnsmasq_log("srv0").matches("DHCPACK").count();
         wait_for("two renewals", || (acks() >= 3).then_some(()));
         wait_for("a full lease", || addresses("eth0").iter().any(|now| now.valid >= 119).then_some(()));
@@ -85,13 +89,13 @@ fn a_lease_is_renewed_at_t1() {
 }
 
 #[test]
-#[ignore = "needs root and network namespaces; run by make test"]
+#[ignore = "needs network namespaces and DHCP servers; run by make test"]
 fn when_the_server_dies_another_one_is_found_before_the_lease_ends() {
     in_namespaces("when_the_server_dies_another_one_is_found_before_the_lease_ends", |lab| {
         lab.cable("eth0", "srv0", "192.0.2.1/24");
         let mut server = lab.dnsmasq("srv0", POOL, 2, 5, &[]);
         let _client = lab.diskomator(&["dhcp"]);
-        let held = lab.wait_for_address("eth0", in_pool);
+        let held = wait_for_address("eth0", in_pool);
         server.kill();
         lab.on_servers("ip", &["address", "del", "192.0.2.1/24", "dev", "srv0"]);
         lab.on_servers("ip", &["address", "add", "192.0.2.2/24", "dev", "srv0"]);
@@ -104,7 +108,7 @@ fn when_the_server_dies_another_one_is_found_before_the_lease_ends() {
 }
 
 #[test]
-#[ignore = "needs root and network namespaces; run by make test"]
+#[ignore = "needs network namespaces and DHCP servers; run by make test"]
 fn a_lease_that_nobody_renews_ends_and_a_server_that_returns_gives_another() {
     in_namespaces("a_lease_that_nobody_renews_ends_and_a_server_that_returns_gives_another", |lab| {
         lab.cable("eth0", "srv0", "192.0.2.1/24");
@@ -114,10 +118,10 @@ fn a_lease_that_nobody_renews_ends_and_a_server_that_returns_gives_another() {
             if answers.load(Ordering::Relaxed) { vec![packet(&answer(asked, 6).build())] } else { vec![] }
         });
         let _client = lab.diskomator(&["dhcp"]);
-        lab.wait_for_address("eth0", |address| address == GIVEN);
+        wait_for_address("eth0", |address| address == GIVEN);
         is_there.store(false, Ordering::Relaxed);
         let start = Instant::now();
-        lab.wait_for_no_address("eth0");
+        wait_for_no_address("eth0");
         assert!(start.elapsed() < Duration::from_secs(9), "{:?}", start.elapsed());
         wait_for("the log", || {
             lab.log().contains("192.0.2.50/24 is no longer ours: the lease has expired").then_some(())
@@ -125,34 +129,34 @@ fn a_lease_that_nobody_renews_ends_and_a_server_that_returns_gives_another() {
         let asked = server.count(Kind::Discover);
         wait_for("a new start", || (server.count(Kind::Discover) > asked).then_some(()));
         is_there.store(true, Ordering::Relaxed);
-        lab.wait_for_address("eth0", |address| address == GIVEN);
+        wait_for_address("eth0", |address| address == GIVEN);
     });
 }
 
 #[test]
-#[ignore = "needs root and network namespaces; run by make test"]
+#[ignore = "needs network namespaces and DHCP servers; run by make test"]
 fn after_the_pool_moved_the_old_address_goes_and_a_new_one_comes() {
     in_namespaces("after_the_pool_moved_the_old_address_goes_and_a_new_one_comes", |lab| {
         lab.cable("eth0", "srv0", "192.0.2.1/24");
         let mut server = lab.dnsmasq("srv0", POOL, 4, 100, &[]);
         let _client = lab.diskomator(&["dhcp"]);
-        lab.wait_for_address("eth0", in_pool);
+        wait_for_address("eth0", in_pool);
         server.kill();
         let _server = lab.dnsmasq("srv0", "192.0.2.150,192.0.2.199", 60, 100, &[]);
-        lab.wait_for_address("eth0", |address| address.octets()[3] >= 150);
+        wait_for_address("eth0", |address| address.octets()[3] >= 150);
         assert!(lab.dnsmasq_log("srv0").contains("DHCPNAK"), "it was refused, not just replaced");
         assert!(lab.log().contains("is no longer ours: the server refused it"), "{}", lab.log());
     });
 }
 
 #[test]
-#[ignore = "needs root and network namespaces; run by make test"]
+#[ignore = "needs network namespaces and DHCP servers; run by make test"]
 fn a_cable_pulled_and_plugged_in_again_breaks_no_connection() {
     in_namespaces("a_cable_pulled_and_plugged_in_again_breaks_no_connection", |lab| {
         lab.cable("eth0", "srv0", "192.0.2.1/24");
         let _server = lab.dnsmasq("srv0", POOL, 60, 100, &[]);
         let _client = lab.diskomator(&["dhcp"]);
-        let held = lab.wait_for_address("eth0", in_pool);
+        let held = wait_for_address("eth0", in_pool);
         let mut connection = Connection::open(lab, held.address);
         connection.check();
         lab.on_servers("ip", &["link", "set", "srv0", "down"]);
@@ -169,13 +173,13 @@ fn a_cable_pulled_and_plugged_in_again_breaks_no_connection() {
 }
 
 #[test]
-#[ignore = "needs root and network namespaces; run by make test"]
+#[ignore = "needs network namespaces and DHCP servers; run by make test"]
 fn plugged_into_another_network_it_takes_an_address_there() {
     in_namespaces("plugged_into_another_network_it_takes_an_address_there", |lab| {
         lab.cable("eth0", "srv0", "192.0.2.1/24");
         let mut server = lab.dnsmasq("srv0", POOL, 60, 100, &["--dhcp-option=26,1400"]);
         let _client = lab.diskomator(&["dhcp"]);
-        lab.wait_for_address("eth0", in_pool);
+        wait_for_address("eth0", in_pool);
         lab.on_servers("ip", &["link", "set", "srv0", "down"]);
         server.kill();
         lab.on_servers("ip", &["address", "flush", "dev", "srv0"]);
@@ -183,22 +187,22 @@ fn plugged_into_another_network_it_takes_an_address_there() {
         wait_for("the loss", || lab.log().contains("eth0: no carrier").then_some(()));
         lab.on_servers("ip", &["link", "set", "srv0", "up"]);
         let _server = lab.dnsmasq("srv0", "198.51.100.50,198.51.100.99", 60, 100, &[]);
-        lab.wait_for_address("eth0", |address| address.octets()[..3] == [198, 51, 100]);
+        wait_for_address("eth0", |address| address.octets()[..3] == [198, 51, 100]);
         wait_for("the link's own MTU", || (json(&["link", "show", "eth0"])[0]["mtu"] == 1500).then_some(()));
     });
 }
 
 #[test]
-#[ignore = "needs root and network namespaces; run by make test"]
+#[ignore = "needs network namespaces and DHCP servers; run by make test"]
 fn a_killed_daemon_is_replaced_and_no_connection_breaks() {
     in_namespaces("a_killed_daemon_is_replaced_and_no_connection_breaks", |lab| {
         lab.cable("eth0", "srv0", "192.0.2.1/24");
         let _server = lab.dnsmasq("srv0", POOL, 60, 100, &["--dhcp-option=3,192.0.2.1"]);
         let mut client = lab.diskomator(&["dhcp"]);
-        let held = lab.wait_for_address("eth0", in_pool);
+        let held = wait_for_address("eth0", in_pool);
         let mut connection = Connection::open(lab, held.address);
         let monitor_log = lab.file("monitor", "");
-        let mut monitor = lab.monitor_addresses(&monitor_log);
+        let mut monitor = monitor_addresses(&monitor_log);
         for end in ["kill", "terminate"] {
             if end == "kill" {
                 client.kill();
@@ -224,7 +228,7 @@ fn a_killed_daemon_is_replaced_and_no_connection_breaks() {
 }
 
 #[test]
-#[ignore = "needs root and network namespaces; run by make test"]
+#[ignore = "needs network namespaces and DHCP servers; run by make test"]
 fn every_link_has_a_life_of_its_own() {
     in_namespaces("every_link_has_a_life_of_its_own", |lab| {
         lab.cable("eth0", "srv0", "192.0.2.1/24");
@@ -234,8 +238,8 @@ fn every_link_has_a_life_of_its_own() {
         let _zero = lab.dnsmasq("srv0", POOL, 60, 100, &["--dhcp-option=3,192.0.2.1"]);
         let _two = lab.dnsmasq("srv2", "203.0.113.50,203.0.113.99", 60, 100, &["--dhcp-option=3,203.0.113.1"]);
         let mut client = lab.diskomator(&["dhcp"]);
-        lab.wait_for_address("eth0", in_pool);
-        lab.wait_for_address("eth2", |address| address.octets()[0] == 203);
+        wait_for_address("eth0", in_pool);
+        wait_for_address("eth2", |address| address.octets()[0] == 203);
         assert_eq!(addresses("eth1"), []);
         wait_for("the word that one is silent", || {
             lab.log().contains("eth1: no DHCP server has answered yet").then_some(())
@@ -249,7 +253,7 @@ fn every_link_has_a_life_of_its_own() {
         run("ip", &["link", "del", "eth0"]);
         lab.cable("usb0", "srv3", "192.0.2.1/24");
         let _three = lab.dnsmasq("srv3", POOL, 60, 100, &[]);
-        lab.wait_for_address("usb0", in_pool);
+        wait_for_address("usb0", in_pool);
         wait_for("the word that one is gone", || lab.log().contains("eth0: gone").then_some(()));
         assert!(client.is_running());
         assert_eq!(addresses("eth2").len(), 1);
@@ -257,7 +261,7 @@ fn every_link_has_a_life_of_its_own() {
 }
 
 #[test]
-#[ignore = "needs root and network namespaces; run by make test"]
+#[ignore = "needs network namespaces and DHCP servers; run by make test"]
 fn hostile_packets_are_dropped_and_said_why_and_a_good_offer_wins() {
     in_namespaces("hostile_packets_are_dropped_and_said_why_and_a_good_offer_wins", |lab| {
         lab.cable("eth0", "srv0", "192.0.2.1/24");
@@ -277,7 +281,7 @@ fn hostile_packets_are_dropped_and_said_why_and_a_good_offer_wins() {
             let mut no_server = good.clone();
             no_server.options.server = None;
             let mut bad_address = good.clone();
-            bad_address.yiaddr = Ipv4Addr::new(127, 0, 0, 1);
+            bad_address.yiaddr = Ipv4Addr::LOCALHOST;
             let mut bad_sum = packet(&good.build());
             bad_sum[40] ^= 1;
             let mut cut = packet(&good.build());
@@ -302,7 +306,7 @@ fn hostile_packets_are_dropped_and_said_why_and_a_good_offer_wins() {
             bad
         });
         let mut client = lab.diskomator(&["dhcp"]);
-        lab.wait_for_address("eth0", |address| address == GIVEN);
+        wait_for_address("eth0", |address| address == GIVEN);
         for why in [
             "the UDP checksum is wrong",
             "the packet is truncated at 200 bytes",
@@ -327,7 +331,7 @@ fn hostile_packets_are_dropped_and_said_why_and_a_good_offer_wins() {
 }
 
 #[test]
-#[ignore = "needs root and network namespaces; run by make test"]
+#[ignore = "needs network namespaces and DHCP servers; run by make test"]
 fn busyboxs_server_will_do_as_well() {
     in_namespaces("busyboxs_server_will_do_as_well", |lab| {
         lab.cable("eth0", "srv0", "192.0.2.1/24");
@@ -341,20 +345,20 @@ fn busyboxs_server_will_do_as_well() {
         );
         let _server = lab.server("busybox", &["udhcpd", "-f", &settings]);
         let _client = lab.diskomator(&["dhcp"]);
-        lab.wait_for_address("eth0", in_pool);
+        wait_for_address("eth0", in_pool);
         wait_for("a renewal", || lab.log().contains("again").then_some(()));
         assert!(!lab.log().contains("no longer ours"));
     });
 }
 
 #[test]
-#[ignore = "needs root and network namespaces; run by make test"]
+#[ignore = "needs network namespaces and DHCP servers; run by make test"]
 fn with_nothing_to_do_it_does_nothing() {
     in_namespaces("with_nothing_to_do_it_does_nothing", |lab| {
         lab.cable("eth0", "srv0", "192.0.2.1/24");
         let _server = lab.dnsmasq("srv0", POOL, 60, 100, &[]);
         let client = lab.diskomator(&["dhcp"]);
-        lab.wait_for_address("eth0", in_pool);
+        wait_for_address("eth0", in_pool);
         // IPv6 looks for duplicates and routers for a while, which is no link event.
         thread::sleep(Duration::from_secs(3));
         let before = client.effort();
@@ -365,22 +369,93 @@ fn with_nothing_to_do_it_does_nothing() {
     });
 }
 
+/// One disk in `/sys`, an NVMe target without subsystems, and two consoles.
+const MACHINE: [(&str, &str); 12] = [
+    ("/dev/null", ""),
+    ("/dev/kmsg", ""),
+    ("/dev/tty1", ""),
+    ("/dev/ttyS0", ""),
+    ("/dev/sda", ""),
+    ("/sys/class/tty/console/active", "tty0 ttyS0\n"),
+    ("/sys/class/dmi/id/product_uuid", "01234567-89ab-cdef-0123-456789abcdef\n"),
+    ("/sys/devices/pci0000:00/block/sda/size", "131072\n"),
+    ("/sys/devices/pci0000:00/block/sda/device/model", "A DISK\n"),
+    ("/sys/devices/pci0000:00/block/sda/device/serial", "S1\n"),
+    ("/sys/kernel/config/nvmet/subsystems/.keep", ""),
+    ("/sys/kernel/config/nvmet/ports/.keep", ""),
+];
+
+fn lay_out_machine() {
+    plain_dev_and_sys(&MACHINE);
+    for group in ["subsystems", "ports"] {
+        fs::remove_file(format!("/sys/kernel/config/nvmet/{group}/.keep")).unwrap();
+    }
+    fs::create_dir("/sys/block").unwrap();
+    std::os::unix::fs::symlink("../devices/pci0000:00/block/sda", "/sys/block/sda").unwrap();
+}
+
 #[test]
-#[ignore = "needs root and network namespaces; run by make test"]
-fn the_console_shows_an_address_as_soon_as_it_is_there_and_sleeps_otherwise() {
-    in_namespaces("the_console_shows_an_address_as_soon_as_it_is_there_and_sleeps_otherwise", |lab| {
+#[ignore = "needs network namespaces and DHCP servers; run by make test"]
+fn the_console_shows_each_change_at_once_and_sleeps_otherwise() {
+    in_namespaces("the_console_shows_each_change_at_once_and_sleeps_otherwise", |lab| {
         lab.cable("eth0", "srv0", "192.0.2.1/24");
         run("ip", &["link", "set", "eth0", "up"]);
-        lab.own_dev(&["tty1", "kmsg", "null"]);
+        lay_out_machine();
         let mut console = lab.diskomator(&["console"]);
         let screen = || fs::read_to_string("/dev/tty1").unwrap();
-        wait_for("the first text", || screen().contains("eth0  52:54:00:00:00:01").then_some(()));
+        let shows = |text: &str| {
+            let start = Instant::now();
+            wait_for(text, || screen().rsplit("\x1b[H\x1b[2J").next().unwrap().contains(text).then_some(()));
+            println!("{text:?} on the screen after {} ms", start.elapsed().as_millis());
+            assert!(start.elapsed() < Duration::from_secs(2));
+        };
+        shows("eth0  52:54:00:00:00:01");
+        shows("sda  64 MiB  A DISK  S1  waiting\n");
         run("ip", &["address", "add", "192.0.2.9/24", "dev", "eth0"]);
-        let start = Instant::now();
-        wait_for("the line to type", || screen().contains("nvme connect-all -t tcp -a 192.0.2.9\n").then_some(()));
-        println!("from address to screen: {} ms", start.elapsed().as_millis());
-        assert!(start.elapsed() < Duration::from_secs(2));
-        assert!(console.is_running());
+        shows("nvme connect-all -t tcp -a 192.0.2.9\n");
+
+        // The target as hotplug makes it. No uevent and no address tells of it.
+        let list = Command::new(env!("CARGO_BIN_EXE_diskomator")).args(["export", "list", "--json"]).output().unwrap();
+        let list: serde_json::Value = serde_json::from_slice(&list.stdout).unwrap();
+        let subsystem = format!("/sys/kernel/config/nvmet/subsystems/{}", list["disks"][0]["nqn"].as_str().unwrap());
+        for file in ["attr_allow_any_host", "attr_serial", "attr_model", "attr_firmware"] {
+            put(&format!("{subsystem}/{file}"), "1\n");
+        }
+        thread::sleep(Duration::from_millis(300));
+        for (file, value) in [("device_path", "/dev/sda"), ("device_uuid", ""), ("device_nguid", ""), ("enable", "0")] {
+            put(&format!("{subsystem}/namespaces/1/{file}"), value);
+        }
+        thread::sleep(Duration::from_millis(300));
+        put(&format!("{subsystem}/namespaces/1/enable"), "1");
+        shows("sda  64 MiB  A DISK  S1  exported\n");
+        let serial = fs::read_to_string("/dev/ttyS0").unwrap();
+        assert!(serial.ends_with("exported\n") && !serial.contains('\x1b'), "{serial}");
+
+        thread::sleep(Duration::from_secs(3));
+        let before = (console.effort(), screen());
+        thread::sleep(Duration::from_secs(6));
+        assert_eq!((console.effort(), screen()), before);
         assert_eq!(console.terminate(), Some(0));
+    });
+}
+
+#[test]
+#[ignore = "needs network namespaces and DHCP servers; run by make test"]
+fn the_console_leaves_serial_to_a_shell_and_lives_without_any_terminal() {
+    in_namespaces("the_console_leaves_serial_to_a_shell_and_lives_without_any_terminal", |lab| {
+        lab.cable("eth0", "srv0", "192.0.2.1/24");
+        lab.set_cmdline("console=tty0 console=ttyS0 diskomator.debug\n");
+        lay_out_machine();
+        fs::remove_file("/dev/tty1").unwrap();
+        let mut console = lab.diskomator(&["console"]);
+        wait_for("a word of the loss", || {
+            fs::read_to_string("/dev/kmsg").unwrap().contains("nothing can be shown on /dev/tty1").then_some(())
+        });
+        put("/dev/tty1", "");
+        run("ip", &["link", "set", "eth0", "up"]);
+        run("ip", &["address", "add", "192.0.2.9/24", "dev", "eth0"]);
+        wait_for("the text", || fs::read_to_string("/dev/tty1").unwrap().contains("-a 192.0.2.9\n").then_some(()));
+        assert!(console.is_running());
+        assert_eq!(fs::read_to_string("/dev/ttyS0").unwrap(), "");
     });
 }
