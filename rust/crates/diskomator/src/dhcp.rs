@@ -42,6 +42,8 @@ const FIRST_LINK: usize = 2;
 /// Of two links to one network the older one is taken, as it has the lower
 /// index. 100 leaves room for what somebody sets by hand.
 const METRIC_BASE: u32 = 100;
+/// How long to leave a link alone that did not come up.
+const BRING_UP_AGAIN: Duration = Duration::from_secs(5);
 /// After so many packets at one go the other links have their turn.
 const PACKETS_AT_ONCE: usize = 32;
 /// No link that DHCP runs on has longer packets without fragments.
@@ -92,6 +94,11 @@ struct Port {
     mtu: u32,
     /// The MTU before a lease changed it.
     own_mtu: Option<u32>,
+    /// When to try (again) to bring it up; `None` once that is done, and
+    /// somebody who takes it down has it their way.
+    bring_up: Option<Moment>,
+    /// It has refused to come up, which was said once.
+    is_stubborn: bool,
     client: Client,
     socket: Option<PacketSocket>,
     leased_socket: Option<(Ipv4Addr, LeasedSocket)>,
@@ -198,9 +205,6 @@ impl Daemon {
     fn appeared(&self, link: &Link, mac: Mac) -> Port {
         log::info!("{}: Ethernet link {mac}", link.name);
         enable_ipv6(&self.root, &link.name);
-        if !link.is_up {
-            warn(&link.name, self.netlink.set_up(link.index));
-        }
         let seed = self.seeds.hash_one((link.index, self.started));
         let mut client = Client::new(Identity::of(mac), seed);
         match self.netlink.addresses() {
@@ -222,6 +226,8 @@ impl Daemon {
             carrier_losses: link.carrier_losses,
             mtu: link.mtu,
             own_mtu: None,
+            bring_up: if link.is_up { None } else { Some(self.now()) },
+            is_stubborn: false,
             client,
             socket: None,
             leased_socket: None,
@@ -232,6 +238,7 @@ impl Daemon {
     fn act(&mut self) -> Option<Moment> {
         let mut next: Option<Moment> = None;
         for port in self.ports.values_mut() {
+            next = next.into_iter().chain(port.come_up(&self.netlink, self.started.elapsed())).min();
             loop {
                 match port.client.poll(self.started.elapsed()) {
                     Output::Transmit(transmit) => port.send(self.poll.registry(), &transmit),
@@ -257,6 +264,24 @@ enum Input {
 }
 
 impl Port {
+    /// Brings the link up. Drivers that miss their firmware, or are not done
+    /// yet, refuse it. Returns when to try again.
+    fn come_up(&mut self, netlink: &Netlink, now: Moment) -> Option<Moment> {
+        if self.bring_up.is_some_and(|at| at <= now) {
+            self.bring_up = match netlink.set_up(self.index) {
+                Ok(()) => None,
+                Err(error) => {
+                    if !self.is_stubborn {
+                        log::warn!("{}: {}; trying on", self.name, chain(&error));
+                    }
+                    self.is_stubborn = true;
+                    Some(now + BRING_UP_AGAIN)
+                }
+            };
+        }
+        self.bring_up
+    }
+
     fn changed(&mut self, now: Moment, link: &Link) {
         if self.name != link.name {
             log::info!("{}: now called {}", self.name, link.name);
@@ -440,6 +465,7 @@ impl Port {
         if wanted != self.mtu {
             let own = *self.own_mtu.get_or_insert(self.mtu);
             warn(&self.name, netlink.set_mtu(self.index, wanted));
+            self.mtu = wanted;
             if wanted == own {
                 self.own_mtu = None;
             }

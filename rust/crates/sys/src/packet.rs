@@ -18,10 +18,13 @@ const ETH_P_IP: u16 = 0x0800;
 const AUXDATA_LEN: usize = 20;
 /// The same; the sender left the checksum to hardware.
 const TP_STATUS_CSUMNOTREADY: u32 = 1 << 3;
-/// The same; a socket option of `SOL_PACKET`.
+/// A socket option of `SOL_PACKET` in `linux/if_packet.h`.
 const PACKET_AUXDATA: i32 = 8;
 const UDP: u8 = 17;
 const FRAGMENT_OFFSET: u32 = 0x1fff;
+/// `SKF_AD_OFF + SKF_AD_PKTTYPE` of `linux/filter.h`: where a filter finds
+/// whom the packet is for.
+const PACKET_TYPE: u32 = 0u32.wrapping_sub(0x1000) + 4;
 
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +45,7 @@ impl SocketError {
 #[derive(Debug)]
 pub struct PacketSocket {
     fd: OwnedFd,
-    everybody: LinkAddr,
+    index: i32,
 }
 
 impl PacketSocket {
@@ -57,18 +60,25 @@ impl PacketSocket {
         attach_filter(&fd, &mut to_client_port()).map_err(failed("attach a packet filter"))?;
         let on: libc::c_int = 1;
         set_option(&fd, libc::SOL_PACKET, PACKET_AUXDATA, &on).map_err(failed("ask for checksum states"))?;
-        let everybody = link_address(index).map_err(failed("make an address"))?;
-        socket::bind(fd.as_raw_fd(), &everybody).map_err(failed("bind a packet socket"))?;
-        Ok(Self { fd, everybody })
+        let link = link_address(index, ETH_P_IP).map_err(failed("make an address"))?;
+        socket::bind(fd.as_raw_fd(), &link).map_err(failed("bind a packet socket"))?;
+        Ok(Self { fd, index })
     }
 
     /// Sends an IPv4 packet to every station on the link.
     pub fn broadcast(&self, packet: &[u8]) -> io::Result<()> {
-        socket::sendto(self.fd.as_raw_fd(), packet, &self.everybody, MsgFlags::MSG_DONTWAIT)?;
+        self.broadcast_as(ETH_P_IP, packet)
+    }
+
+    /// Sends what follows an Ethernet header with this type to every station
+    /// on the link.
+    pub fn broadcast_as(&self, ethertype: u16, payload: &[u8]) -> io::Result<()> {
+        let everybody = link_address(self.index, ethertype)?;
+        socket::sendto(self.fd.as_raw_fd(), payload, &everybody, MsgFlags::MSG_DONTWAIT)?;
         Ok(())
     }
 
-    /// Receives an IPv4 packet: its length and what its checksum is worth.
+    /// Receives an IPv4 packet: its length and what its UDP checksum is worth.
     /// `WouldBlock` when there is none; a packet longer than `buffer` is cut.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, Checksum)> {
         let mut control = nix::cmsg_space!([u8; AUXDATA_LEN]);
@@ -124,10 +134,10 @@ impl LeasedSocket {
 }
 
 /// Everybody on the link, or the link itself to bind to.
-fn link_address(index: i32) -> Result<LinkAddr, nix::Error> {
+fn link_address(index: i32, ethertype: u16) -> Result<LinkAddr, nix::Error> {
     let address = libc::sockaddr_ll {
         sll_family: u16::try_from(libc::AF_PACKET).map_err(|_| nix::Error::EINVAL)?,
-        sll_protocol: ETH_P_IP.to_be(),
+        sll_protocol: ethertype.to_be(),
         sll_ifindex: index,
         sll_hatype: 0,
         sll_pkttype: 0,
@@ -141,10 +151,16 @@ fn link_address(index: i32) -> Result<LinkAddr, nix::Error> {
 }
 
 /// Passes whole datagrams and first fragments of UDP to port 68, whatever the
-/// length of the IPv4 header, at which the packet begins.
-fn to_client_port() -> [libc::sock_filter; 9] {
-    use libc::{BPF_ABS, BPF_B, BPF_H, BPF_IND, BPF_JEQ, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_LDX, BPF_MSH, BPF_RET};
+/// length of the IPv4 header, at which the packet begins. What is for another
+/// station does not pass; that is also what the kernel calls packets with the
+/// tag of a virtual network (IEEE 802.1Q) that this machine is not on.
+fn to_client_port() -> [libc::sock_filter; 11] {
+    use libc::{
+        BPF_ABS, BPF_B, BPF_H, BPF_IND, BPF_JEQ, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_LDX, BPF_MSH, BPF_RET, BPF_W,
+    };
     [
+        statement(BPF_LD | BPF_W | BPF_ABS, PACKET_TYPE),
+        branch(BPF_JMP | BPF_JEQ | BPF_K, u32::from(libc::PACKET_OTHERHOST), 8, 0),
         statement(BPF_LD | BPF_B | BPF_ABS, 9),
         branch(BPF_JMP | BPF_JEQ | BPF_K, u32::from(UDP), 0, 6),
         statement(BPF_LD | BPF_H | BPF_ABS, 6),

@@ -225,18 +225,23 @@ impl Lab {
         fs::read(self.path(name)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
+    /// A socket to send raw packets from among the servers.
+    pub(crate) fn packet_socket(&self, link: &str) -> PacketSocket {
+        self.among_servers(|| {
+            let links = Netlink::new().unwrap().links().unwrap();
+            let index = links.iter().find(|found| found.name == link).unwrap().index;
+            PacketSocket::open(index, link).unwrap()
+        })
+    }
+
     /// A server that does what `script` says: for each message the packets to
     /// answer with.
     pub(crate) fn scripted<F>(&self, link: &'static str, mut script: F) -> Scripted
     where
         F: FnMut(&Message) -> Vec<Vec<u8>> + Send + 'static,
     {
-        let (asked, answers) = self.among_servers(|| {
-            let asked = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 67)).unwrap();
-            let links = Netlink::new().unwrap().links().unwrap();
-            let index = links.iter().find(|found| found.name == link).unwrap().index;
-            (asked, PacketSocket::open(index, link).unwrap())
-        });
+        let asked = self.among_servers(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 67)).unwrap());
+        let answers = self.packet_socket(link);
         let seen = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&seen);
         thread::spawn(move || {
