@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::paths::cmdline;
-use crate::qemu::{Arguments, Qemu, SocketDir, escaped};
+use crate::qemu::{Arguments, Emulated, Qemu, SocketDir, escaped, processors};
 use crate::shell::Shell;
 use crate::{Bus, Disk, Error, Output, Result, image_file};
 
@@ -41,7 +41,6 @@ pub struct Nic(pub &'static str);
 pub struct ApplianceBuilder {
     boot: Boot,
     memory: u32,
-    processors: usize,
     nics: Vec<Nic>,
     disks: Vec<Disk>,
     words: Vec<String>,
@@ -55,7 +54,6 @@ impl ApplianceBuilder {
         Self {
             boot: Boot::UsbStick,
             memory: 256,
-            processors: 1,
             nics: vec![Nic("virtio-net-pci")],
             disks: Vec::new(),
             words: Vec::new(),
@@ -115,7 +113,7 @@ impl ApplianceBuilder {
     /// Powers it on. `link` is the socket of the other machine's network card.
     pub(crate) fn start(self, name: &str, evidence: &Path, link: &Path) -> Result<Appliance> {
         let mut arguments = Arguments::default();
-        arguments.add("-m", format!("{}M", self.memory)).add("-smp", self.processors.to_string());
+        arguments.add("-m", format!("{}M", self.memory)).add("-smp", processors());
         arguments.add("-uuid", self.uuid).add("-vga", "std");
         // A restart ends it, so that a test sees it; QEMU's own way out is quit.
         arguments.flag("-no-reboot");
@@ -135,7 +133,7 @@ impl ApplianceBuilder {
                 arguments.add("-device", device.to_string());
             }
         }
-        let qemu = Qemu::start(name, evidence, SocketDir::new()?, arguments, self.deadline)?;
+        let qemu = Qemu::start(name, evidence, SocketDir::new()?, Emulated::Everything, arguments, self.deadline)?;
         Ok(Appliance { qemu, slots, shell: RefCell::new(None), nics: self.nics.len() })
     }
 

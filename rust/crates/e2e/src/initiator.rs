@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::agent::{Agent, Output};
 use crate::nvme::{LogEntry, Namespace, discovery_log, namespaces};
 use crate::paths::initiator_file;
-use crate::qemu::{Arguments, Qemu, SocketDir, escaped};
+use crate::qemu::{Arguments, Emulated, Qemu, SocketDir, escaped, processors};
 use crate::{Error, Result, wait_for};
 
 /// What a command may take when the caller says nothing else.
@@ -33,7 +33,7 @@ impl Initiator {
     pub(crate) fn start(evidence: &Path, deadline: Duration) -> Result<Self> {
         let sockets = SocketDir::new()?;
         let mut arguments = Arguments::default();
-        arguments.add("-m", "640M").add("-smp", "1").add("-uuid", "8d0f2f0e-5c5e-4c0b-9e0a-b1c2d3e4f5a6");
+        arguments.add("-m", "640M").add("-smp", processors()).add("-uuid", "8d0f2f0e-5c5e-4c0b-9e0a-b1c2d3e4f5a6");
         arguments.add("-kernel", initiator_file("vmlinuz")?).add("-initrd", initiator_file("initrd")?);
         arguments.add("-append", "console=ttyS0 quiet panic=-1 mitigations=off").flag("-no-reboot");
         let root = escaped(&initiator_file("root.ext4")?);
@@ -46,7 +46,7 @@ impl Initiator {
         let link = escaped(&sockets.path("link"));
         arguments.add("-netdev", format!("stream,id=link,server=on,addr.type=unix,addr.path={link}"));
         arguments.add("-device", "virtio-net-pci,netdev=link,mac=52:54:00:d1:5c:ff");
-        let qemu = Qemu::start("initiator", evidence, sockets, arguments, deadline)?;
+        let qemu = Qemu::start("initiator", evidence, sockets, Emulated::Quick, arguments, deadline)?;
         Ok(Self { qemu, agent: RefCell::new(None) })
     }
 

@@ -112,14 +112,14 @@ impl Drop for Lab {
     }
 }
 
-/// The SHA-256 of the first `bytes` of a file on this machine, as coreutils write it.
-pub fn sha256_of_file(path: &Path, bytes: u64) -> Result<String> {
-    let command = format!("head -c {bytes} -- \"$0\" | sha256sum");
+/// The BLAKE2 digest of the first `bytes` of a file on this machine, as coreutils write it.
+pub fn digest_of_file(path: &Path, bytes: u64) -> Result<String> {
+    let command = format!("head -c {bytes} -- \"$0\" | b2sum");
     let output = Command::new("sh")
         .args(["-c", &command])
         .arg(path)
         .output()
-        .map_err(|source| Error::Start { program: "sha256sum".to_owned(), source })?;
+        .map_err(|source| Error::Start { program: "b2sum".to_owned(), source })?;
     if !output.status.success() {
         return Err(Error::Program {
             command,

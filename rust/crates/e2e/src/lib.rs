@@ -23,7 +23,7 @@ pub use appliance::{Appliance, ApplianceBuilder, Boot, Nic};
 pub use disk::{Bus, Disk};
 pub use error::{Error, Failure, Result};
 pub use initiator::{Background, Initiator};
-pub use lab::{Lab, sha256_of_file};
+pub use lab::{Lab, digest_of_file};
 pub use nvme::{LogEntry, Namespace};
 pub use paths::{cmdline, image_file, project};
 pub use qemu::{accelerator, supports_device};

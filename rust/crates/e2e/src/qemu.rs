@@ -79,6 +79,7 @@ impl Qemu {
         name: &str,
         evidence: &Path,
         sockets: SocketDir,
+        emulated: Emulated,
         arguments: Arguments,
         deadline: Duration,
     ) -> Result<Self> {
@@ -90,8 +91,12 @@ impl Qemu {
         let stderr = create(&evidence.join(format!("{name}.qemu.log")))?;
         let mut all = Arguments::default();
         all.add("-name", name).flag("-nodefaults").flag("-no-user-config").add("-display", "none");
-        all.add("-machine", "q35").add("-accel", accelerator());
-        all.add("-cpu", if kvm() { "host" } else { "max" });
+        all.add("-machine", "q35");
+        if kvm() {
+            all.add("-accel", "kvm").add("-cpu", "host");
+        } else {
+            all.add("-accel", "tcg,thread=multi").add("-cpu", emulated.model());
+        }
         all.add("-qmp", socket_server(&sockets.path("qmp")));
         all.add("-chardev", {
             let mut value = OsString::from("socket,id=serial,server=on,wait=off,path=");
@@ -254,7 +259,31 @@ pub(crate) fn escaped(path: &Path) -> String {
 
 /// How QEMU runs the machines: `kvm`, or emulation where the processor or its kernel does not offer that.
 pub fn accelerator() -> &'static str {
-    if kvm() { "kvm" } else { "tcg,thread=multi" }
+    if kvm() { "kvm" } else { "tcg" }
+}
+
+/// Processors to give a machine. QEMU before 8.1 can crash an emulated kernel that patches its own code while another
+/// processor runs it, so there is one where there is no KVM.
+pub(crate) fn processors() -> &'static str {
+    if kvm() { "2" } else { "1" }
+}
+
+/// The processor of a machine that is emulated.
+#[derive(Clone, Copy)]
+pub(crate) enum Emulated {
+    /// All that QEMU knows, for the machine under test.
+    Everything,
+    /// What makes emulation quick: no wide vectors, no protection keys, no fifth level of page tables.
+    Quick,
+}
+
+impl Emulated {
+    fn model(self) -> &'static str {
+        match self {
+            Self::Everything => "max",
+            Self::Quick => "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+rdrand",
+        }
+    }
 }
 
 /// A /dev/kvm can exist on a machine whose processor has no virtualisation, so the processor is asked, too.

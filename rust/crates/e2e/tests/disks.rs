@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{ApplianceBuilder, Bus, Disk, Failure, Lab, Namespace, sha256_of_file};
+use e2e::{ApplianceBuilder, Bus, Disk, Failure, Lab, Namespace, digest_of_file};
 
 const SOON: Duration = Duration::from_secs(60);
 /// Random data to write, in bytes.
@@ -54,21 +54,21 @@ fn every_kind_of_disk_is_used_like_a_local_one() -> Result<(), Failure> {
 
         // Random data comes back after a new connection, and is on the disk.
         let device = other.wait_disk(nvme.serial(), SOON)?.device;
-        let written = other.run(&format!("head -c {DATA} /dev/urandom | tee {device} | sha256sum && sync"))?;
+        let written = other.run(&format!("head -c {DATA} /dev/urandom | tee {device} | b2sum && sync"))?;
         other.disconnect_all()?;
         assert_eq!(other.list()?, []);
         other.connect_all(&address)?;
         let device = other.wait_disk(nvme.serial(), SOON)?.device;
-        assert_eq!(other.run(&format!("head -c {DATA} {device} | sha256sum"))?, written);
-        let on_disk = sha256_of_file(nvme.file(), DATA)?;
+        assert_eq!(other.run(&format!("head -c {DATA} {device} | b2sum"))?, written);
+        let on_disk = digest_of_file(nvme.file(), DATA)?;
         assert_eq!(written.split_whitespace().next(), Some(on_disk.as_str()));
 
         // A file system, on the SATA disk.
         let device = other.wait_disk("SATA-2002", SOON)?.device;
         other.run(&format!("mkfs.ext4 -q {device} && mount {device} /mnt"))?;
-        let copied = other.run("cp /usr/bin/fio /mnt/ && sha256sum </usr/bin/fio && umount /mnt")?;
+        let copied = other.run("cp /usr/bin/fio /mnt/ && b2sum </usr/bin/fio && umount /mnt")?;
         other.run(&format!("fsck.ext4 -f -n {device}"))?;
-        let read = other.run(&format!("mount -o ro {device} /mnt && sha256sum </mnt/fio && umount /mnt"))?;
+        let read = other.run(&format!("mount -o ro {device} /mnt && b2sum </mnt/fio && umount /mnt"))?;
         assert_eq!(read, copied);
         assert_eq!(other.io_errors()?, "");
         other.disconnect_all()?;

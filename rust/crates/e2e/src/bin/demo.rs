@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use e2e::measure::{self, mebibytes};
-use e2e::{Bus, Disk, Failure, Initiator, Lab, sha256_of_file};
+use e2e::{Bus, Disk, Failure, Initiator, Lab, digest_of_file};
 
 const SOON: Duration = Duration::from_secs(120);
 const MEMORY: u32 = 256;
@@ -58,7 +58,7 @@ fn story(lab: &Lab) -> Result<(), Failure> {
     let teller = Teller { start: Instant::now() };
     let other = lab.initiator();
     say(&format!(
-        "Two virtual machines on one link, emulated by QEMU ({}). Nothing here is touched.",
+        "Two virtual machines on one link, emulated by QEMU ({}). Your own disks are not touched.",
         e2e::accelerator()
     ));
     say("Lines with # are typed on the other machine, a stock Debian 13.\n");
@@ -144,13 +144,13 @@ fn story(lab: &Lab) -> Result<(), Failure> {
 
 fn write_and_read_back(teller: &Teller, other: &Initiator, address: &str, disk: &Disk) -> Result<(), Failure> {
     let device = other.wait_disk(disk.serial(), SOON)?.device;
-    let written = teller.types(other, &format!("head -c {DATA} /dev/urandom | tee {device} | sha256sum && sync"))?;
+    let written = teller.types(other, &format!("head -c {DATA} /dev/urandom | tee {device} | b2sum && sync"))?;
     teller.types(other, "nvme disconnect-all")?;
     teller.types(other, &format!("nvme connect-all -t tcp -a {address}"))?;
     let device = other.wait_disk(disk.serial(), SOON)?.device;
-    let read = teller.types(other, &format!("head -c {DATA} {device} | sha256sum"))?;
+    let read = teller.types(other, &format!("head -c {DATA} {device} | b2sum"))?;
     ensure(read == written, "that the data read back is the data written")?;
-    let on_disk = sha256_of_file(disk.file(), DATA)?;
+    let on_disk = digest_of_file(disk.file(), DATA)?;
     ensure(written.starts_with(&on_disk), "that the data is on the machine's own disk")?;
     Teller::result("256 MiB came back identical, and are the same on the machine's own disk");
     Ok(())
