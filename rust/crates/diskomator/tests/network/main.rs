@@ -446,6 +446,8 @@ fn the_console_shows_each_change_at_once_and_sleeps_otherwise() {
         let list = Command::new(env!("CARGO_BIN_EXE_diskomator")).args(["export", "list", "--json"]).output().unwrap();
         let list: serde_json::Value = serde_json::from_slice(&list.stdout).unwrap();
         let subsystem = format!("/sys/kernel/config/nvmet/subsystems/{}", list["disks"][0]["nqn"].as_str().unwrap());
+        // With a subsystem the kernel makes what is in it.
+        fs::create_dir_all(format!("{subsystem}/namespaces")).unwrap();
         for file in ["attr_allow_any_host", "attr_serial", "attr_model", "attr_firmware"] {
             put(&format!("{subsystem}/{file}"), "1\n");
         }
