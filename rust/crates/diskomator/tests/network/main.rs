@@ -460,6 +460,10 @@ fn the_console_shows_each_change_at_once_and_sleeps_otherwise() {
         shows("sda  64 MiB  A DISK  S1  exported\n");
         let serial = fs::read_to_string("/dev/ttyS0").unwrap();
         assert!(serial.ends_with("exported\n") && !serial.contains('\x1b'), "{serial}");
+        // What changes nothing on the screen is not written again.
+        fs::create_dir("/sys/kernel/config/nvmet/ports/9").unwrap();
+        thread::sleep(Duration::from_millis(500));
+        assert_eq!(fs::read_to_string("/dev/ttyS0").unwrap(), serial);
         assert_eq!(console.terminate(), Some(0));
     });
 }
