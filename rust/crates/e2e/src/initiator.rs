@@ -28,6 +28,13 @@ pub struct Background<'a> {
     pid: i64,
 }
 
+/// Reads and writes in the background that stop at nothing but an error.
+#[must_use]
+pub struct Load<'a> {
+    command: Background<'a>,
+    stop: String,
+}
+
 impl Initiator {
     /// Powers it on; it is ready when its first command returns.
     pub(crate) fn start(evidence: &Path, deadline: Duration) -> Result<Self> {
@@ -79,6 +86,18 @@ impl Initiator {
     pub fn start_command(&self, command: &str) -> Result<Background<'_>> {
         let pid = self.with_agent(|agent| agent.start(command))?;
         Ok(Background { machine: self, command: command.to_owned(), pid })
+    }
+
+    /// Reads and writes random data on a disk, and verifies it, until [`Load::finish`]. The first 64 MiB of the disk
+    /// are lost.
+    pub fn start_load(&self, device: &str) -> Result<Load<'_>> {
+        let stop = format!("/tmp/stop-{}", device.replace('/', "-"));
+        let command = format!(
+            "rm -f {stop}; until test -e {stop}; do \
+             fio --name=load --filename={device} --rw=randrw --bs=16k --size=64m --direct=1 --ioengine=libaio \
+             --iodepth=4 --verify=crc32c --verify_backlog=64 --verify_fatal=1 --time_based --runtime=10 || exit; done"
+        );
+        Ok(Load { command: self.start_command(&command)?, stop })
     }
 
     /// The address that it gave to that network card, as soon as it has given one.
@@ -235,5 +254,13 @@ impl Background<'_> {
             sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(200));
         }
+    }
+}
+
+impl Load<'_> {
+    /// Ends it; an error when a request failed or data was not what was written.
+    pub fn finish(self) -> Result<()> {
+        self.command.machine.run(&format!("touch {}", self.stop))?;
+        self.command.wait(PATIENCE).map(|_| ())
     }
 }

@@ -25,10 +25,7 @@ fn killing_any_daemon_disturbs_no_read_or_write() -> std::result::Result<(), Fai
         other.wait_discovered(&address, "the disk and the stick", SOON, |log| log.len() == 2)?;
         other.connect_all(&address)?;
         let device = other.wait_disk(disk.serial(), SOON)?.device;
-        let load = other.start_command(&format!(
-            "fio --name=busy --filename={device} --rw=randrw --bs=16k --size=64m --direct=1 --ioengine=libaio \
-             --iodepth=4 --verify=crc32c --verify_backlog=64 --verify_fatal=1 --time_based --runtime=40"
-        ))?;
+        let load = other.start_load(&device)?;
         // The kernel keeps 15 bytes of a process's name.
         for comm in ["diskomator-hotp", "diskomator-dhcp", "diskomator-cons"] {
             let Some(before) = process(&machine, comm)? else {
@@ -44,7 +41,7 @@ fn killing_any_daemon_disturbs_no_read_or_write() -> std::result::Result<(), Fai
         other.wait_discovered(&address, "the disk plugged in", SOON, |log| log.len() == 3)?;
         other.connect_all(&address)?;
         other.wait_disk(late.serial(), SOON)?;
-        load.wait(SOON * 2)?;
+        load.finish()?;
         assert_eq!(other.io_errors()?, "");
         Ok(())
     })

@@ -5,6 +5,8 @@ use std::time::Duration;
 use e2e::{ApplianceBuilder, Bus, Disk, Failure, Lab, Namespace, digest_of_file};
 
 const SOON: Duration = Duration::from_secs(60);
+/// RFC 4291, appendix A, of the prefix on the link and the first network card.
+const IPV6_ADDRESS: &str = "fd77:d15c::5054:ff:fed1:5c00";
 /// Random data to write, in bytes.
 const DATA: u64 = 256 << 20;
 
@@ -45,6 +47,10 @@ fn every_kind_of_disk_is_used_like_a_local_one() -> Result<(), Failure> {
         let log = other.wait_discovered(&address, "every disk", SOON, |log| log.len() >= count)?;
         assert_eq!(log.len(), count, "{log:?}");
         assert!(log.iter().all(|entry| entry.trsvcid == "8009" && entry.traddr == address), "{log:?}");
+
+        // The address that it made for itself from the router's prefix and its network card's address.
+        let log = other.wait_discovered(IPV6_ADDRESS, "every disk", SOON, |log| log.len() == count)?;
+        assert!(log.iter().all(|entry| entry.traddr == IPV6_ADDRESS), "{log:?}");
 
         other.connect_all(&address)?;
         for disk in &disks {

@@ -26,10 +26,7 @@ fn a_disk_plugged_in_is_offered_within_two_seconds_and_a_pulled_one_leaves() -> 
         let before = other.wait_discovered(&address, "the disk and the stick", SOON, |log| log.len() == 2)?;
         other.connect_all(&address)?;
         let device = other.wait_disk(steady.serial(), SOON)?.device;
-        let load = other.start_command(&format!(
-            "fio --name=steady --filename={device} --rw=randrw --bs=16k --size=64m --direct=1 --ioengine=libaio \
-             --iodepth=4 --verify=crc32c --verify_backlog=64 --verify_fatal=1 --time_based --runtime=45"
-        ))?;
+        let load = other.start_load(&device)?;
 
         // Guest time is the clock of the appliance's kernel: a mark in its log before the disk is plugged in, and
         // the kernel's own line when the target takes the disk. How long an emulated initiator takes to ask for the
@@ -71,7 +68,7 @@ fn a_disk_plugged_in_is_offered_within_two_seconds_and_a_pulled_one_leaves() -> 
         let after = other.wait_discovered(&address, "the first disks alone", SOON, |log| log.len() == 2)?;
         assert_eq!(after, before);
 
-        load.wait(SOON * 2)?;
+        load.finish()?;
         let errors = other.io_errors()?;
         let of_steady: Vec<_> =
             errors.lines().filter(|line| line.contains(device.trim_start_matches("/dev/"))).collect();
