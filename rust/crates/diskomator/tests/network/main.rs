@@ -23,6 +23,12 @@ use lab::{
 
 const POOL: &str = "192.0.2.50,192.0.2.99";
 
+/// How often dnsmasq was asked by a client without an address. The first time
+/// can be lost, as the other end of a cable needs a moment to notice it.
+fn discovers(lab: &lab::Lab) -> usize {
+    lab.dnsmasq_log("srv0").matches("DHCPDISCOVER").count()
+}
+
 fn in_pool(address: Ipv4Addr) -> bool {
     (50..=99).contains(&address.octets()[3]) && address.octets()[..3] == [192, 0, 2]
 }
@@ -78,11 +84,12 @@ fn a_lease_is_renewed_at_t1() {
         let _server = lab.dnsmasq("srv0", POOL, 3, 100, &[]);
         let _client = lab.diskomator(&["dhcp"]);
         let held = wait_for_address("eth0", in_pool);
+        let before = discovers(lab);
         let acks = || lab.dnsmasq_log("srv0").matches("DHCPACK").count();
         wait_for("two renewals", || (acks() >= 3).then_some(()));
         wait_for("a full lease", || addresses("eth0").iter().any(|now| now.valid >= 119).then_some(()));
         assert_eq!(addresses("eth0")[0].address, held.address);
-        assert_eq!(lab.dnsmasq_log("srv0").matches("DHCPDISCOVER").count(), 1, "it never begins again");
+        assert_eq!(discovers(lab), before, "it never begins again");
         assert_eq!(lab.log().matches("eth0: leased").count(), acks(), "each is logged");
         assert!(lab.log().contains("by Unicast"), "the server alone is asked");
     });
@@ -157,6 +164,7 @@ fn a_cable_pulled_and_plugged_in_again_breaks_no_connection() {
         let _server = lab.dnsmasq("srv0", POOL, 60, 100, &[]);
         let _client = lab.diskomator(&["dhcp"]);
         let held = wait_for_address("eth0", in_pool);
+        let before = discovers(lab);
         let mut connection = Connection::open(lab, held.address);
         connection.check();
         lab.on_servers("ip", &["link", "set", "srv0", "down"]);
@@ -166,7 +174,7 @@ fn a_cable_pulled_and_plugged_in_again_breaks_no_connection() {
         let requests = lab.dnsmasq_log("srv0").matches("DHCPREQUEST").count();
         lab.on_servers("ip", &["link", "set", "srv0", "up"]);
         wait_for("a request", || (lab.dnsmasq_log("srv0").matches("DHCPREQUEST").count() > requests).then_some(()));
-        assert_eq!(lab.dnsmasq_log("srv0").matches("DHCPDISCOVER").count(), 1);
+        assert_eq!(discovers(lab), before, "the known address is asked for");
         connection.check();
         assert_eq!(addresses("eth0")[0].address, held.address);
     });
@@ -200,6 +208,7 @@ fn a_killed_daemon_is_replaced_and_no_connection_breaks() {
         let _server = lab.dnsmasq("srv0", POOL, 60, 100, &["--dhcp-option=3,192.0.2.1"]);
         let mut client = lab.diskomator(&["dhcp"]);
         let held = wait_for_address("eth0", in_pool);
+        let before = discovers(lab);
         let mut connection = Connection::open(lab, held.address);
         let monitor_log = lab.file("monitor", "");
         let mut monitor = monitor_addresses(&monitor_log);
@@ -222,7 +231,7 @@ fn a_killed_daemon_is_replaced_and_no_connection_breaks() {
         let changes = fs::read_to_string(&monitor_log).unwrap();
         assert!(!changes.contains("Deleted"), "{changes}");
         assert_eq!(addresses("eth0")[0].address, held.address);
-        assert_eq!(lab.dnsmasq_log("srv0").matches("DHCPDISCOVER").count(), 1, "the known address is asked for");
+        assert_eq!(discovers(lab), before, "the known address is asked for");
         assert_eq!(json(&["route", "show", "default"]).as_array().unwrap().len(), 1);
     });
 }
@@ -347,8 +356,8 @@ fn a_server_of_a_virtual_network_on_the_same_cable_is_none_of_ours() {
         });
         let _client = lab.diskomator(&["dhcp"]);
         wait_for_address("eth0", |address| address == GIVEN);
-        assert_eq!(server.count(Kind::Request), 1);
-        assert!(!lab.log().contains("dropped"), "the tagged packets were not even seen");
+        assert!(server.count(Kind::Request) >= 1);
+        assert!(!lab.log().contains("198.51.100"), "{}", lab.log());
     });
 }
 
