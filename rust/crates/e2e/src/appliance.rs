@@ -129,7 +129,7 @@ impl ApplianceBuilder {
         for disk in &self.disks {
             let slot = slots.take(disk, name)?;
             arguments.add("-blockdev", disk.blockdev().to_string());
-            for device in disk.hardware(slot).devices {
+            for device in disk.devices(slot) {
                 arguments.add("-device", device.to_string());
             }
         }
@@ -252,7 +252,7 @@ impl Appliance {
     pub fn add_disk(&self, disk: &Disk) -> Result<()> {
         let slot = self.slots.take(disk, self.qemu.name())?;
         self.qemu.qmp("blockdev-add", &disk.blockdev())?;
-        for device in disk.hardware(slot).devices {
+        for device in disk.devices(slot) {
             self.qemu.qmp("device_add", &device)?;
         }
         Ok(())

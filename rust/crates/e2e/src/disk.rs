@@ -58,11 +58,6 @@ pub struct Disk {
     pub(crate) read_only: bool,
 }
 
-/// What QEMU needs to know to attach a disk, beside its block node: device properties, the outermost device first.
-pub(crate) struct Hardware {
-    pub(crate) devices: Vec<Value>,
-}
-
 impl Disk {
     /// A blank disk of `size` bytes, sparse on this machine.
     pub(crate) fn create(dir: &Path, bus: Bus, serial: &str, size: u64) -> Result<Self> {
@@ -122,8 +117,9 @@ impl Disk {
         })
     }
 
-    /// `slot` is the PCI Express port or the SATA port to use, for those who need one.
-    pub(crate) fn hardware(&self, slot: usize) -> Hardware {
+    /// The devices that QEMU must make for it beside its block node, in their order. `slot` is the PCI Express port or
+    /// the SATA port to use, for those who need one.
+    pub(crate) fn devices(&self, slot: usize) -> Vec<Value> {
         let (id, node) = (self.id(), self.node());
         let mut disk = json!({ "id": id, "drive": node });
         let set = |value: &mut Value, pairs: &[(&str, String)]| {
@@ -182,6 +178,6 @@ impl Disk {
             }
         }
         devices.push(disk);
-        Hardware { devices }
+        devices
     }
 }

@@ -127,7 +127,7 @@ impl Initiator {
         discovery_log(&self.run(&format!("nvme discover -t tcp -a {address} -o json"))?)
     }
 
-    /// Waits until discovery answers with as many disks as `wanted`, or until `wanted` is content with the log.
+    /// Waits until discovery answers and `wanted` is content with its log.
     pub fn wait_discovered(
         &self,
         address: &str,
