@@ -39,6 +39,10 @@ pub struct Attributes {
     pub vpd_serial: Option<Vec<u8>>,
     /// `device/vpd_pg89`: the ATA Information page, of SATA and PATA disks.
     pub vpd_ata: Option<Vec<u8>>,
+    /// The major version of the USB root hub that the disk is behind: `2`, `3`.
+    pub usb_version: Option<String>,
+    /// The disk or a partition of it is mounted, or is swapped to.
+    pub mounted: bool,
     /// `serial` of the USB device that the disk is in.
     pub usb_serial: Option<String>,
     /// `port_no` of the ATA port that the disk is at.
@@ -102,6 +106,8 @@ pub struct Disk {
     pub hidden: bool,
     /// Devices that are made of this one.
     pub holders: Vec<String>,
+    /// This machine itself uses it, or a partition of it.
+    pub mounted: bool,
     /// How it is attached.
     pub bus: Bus,
     /// Reached over NVMe over Fabrics, so not a disk of this machine.
@@ -149,9 +155,13 @@ impl Disk {
             removable: a.removable,
             hidden: a.hidden,
             remote: a.transport.as_deref().is_some_and(|transport| transport != "pcie"),
-            wwid: a.wwid.as_deref().and_then(clean),
+            wwid: a.wwid.as_deref().and_then(clean).map(|wwid| match hardware_partition(&a.name) {
+                Some(partition) => format!("{wwid}-{partition}"),
+                None => wwid,
+            }),
             name: a.name,
             holders: a.holders,
+            mounted: a.mounted,
             bus,
             model,
             serial,
@@ -235,14 +245,25 @@ fn scsi_address(component: &str) -> Option<[&str; 4]> {
     parts.iter().all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit())).then_some(parts)
 }
 
-/// `0000:00:1f.2`, the name of a PCI function.
+/// `0000:00:1f.2`, the name of a PCI function. Intel's VMD has domains of five
+/// digits.
 fn is_pci_address(component: &str) -> bool {
-    let pattern = b"xxxx:xx:xx.x";
-    component.len() == pattern.len()
-        && component.bytes().zip(pattern).all(|(byte, expected)| match expected {
+    let Some((domain, function)) = component.split_once(':') else { return false };
+    let pattern = b"xx:xx.x";
+    domain.len() >= 4
+        && domain.bytes().all(|byte| byte.is_ascii_hexdigit())
+        && function.len() == pattern.len()
+        && function.bytes().zip(pattern).all(|(byte, expected)| match expected {
             b'x' => byte.is_ascii_hexdigit(),
             other => byte == *other,
         })
+}
+
+/// `gp1` of `mmcblk0gp1`: an eMMC can be parted in hardware, and its parts share
+/// its name and place.
+fn hardware_partition(name: &str) -> Option<&str> {
+    let rest = name.strip_prefix("mmcblk")?.trim_start_matches(|c: char| c.is_ascii_digit());
+    rest.starts_with("gp").then_some(rest)
 }
 
 fn lun(devpath: &str) -> u64 {
@@ -263,7 +284,8 @@ fn bus_path(a: &Attributes) -> String {
             let numeric = !bus.is_empty() && bus.bytes().all(|byte| byte.is_ascii_digit());
             numeric.then(|| rest.split_once(':')).flatten()
         }) {
-            parts.push(format!("usb-{port}:{interface}"));
+            // A socket has one number at the slow root hub and one at the fast.
+            parts.push(format!("usb{}-{port}:{interface}", a.usb_version.as_deref().unwrap_or_default()));
         } else if numbered(component, "ata").is_some() {
             if let Some(port) = a.ata_port {
                 parts.push(format!("ata-{port}"));
@@ -374,12 +396,13 @@ mod tests {
             vendor: Some("SanDisk".into()),
             model: Some("Ultra Fit".into()),
             usb_serial: Some("4C530001".into()),
+            usb_version: Some("3".into()),
             ..attributes("sdb", "pci0000:00/0000:00:14.0/usb1/1-2/1-2.4/1-2.4:1.0/host6/target6:0:0/6:0:0:3")
         });
         assert_eq!(disk.model.as_deref(), Some("SanDisk Ultra Fit"));
         assert_eq!(disk.serial.as_deref(), Some("4C530001"));
         assert_eq!(disk.bus, Bus::Usb);
-        assert_eq!(disk.bus_path, "pci-0000:00:14.0-usb-2.4:1.0-scsi-0:0:3");
+        assert_eq!(disk.bus_path, "pci-0000:00:14.0-usb3-2.4:1.0-scsi-0:0:3");
         assert_eq!(disk.lun, 3);
     }
 
@@ -391,6 +414,8 @@ mod tests {
         assert_eq!(bus_path(&here), bus_path(&there));
         let nvme = attributes("nvme1n1", "pci0000:00/0000:00:05.0/nvme/nvme1");
         assert_eq!(bus_path(&nvme), "pci-0000:00:05.0-nvme-1");
+        let vmd = attributes("nvme0n1", "pci0000:00/0000:00:0e.0/pci10000:e0/10000:e1:00.0/nvme/nvme0");
+        assert_eq!(bus_path(&vmd), "pci-10000:e1:00.0-nvme-1");
         let card = attributes("mmcblk0", "pci0000:00/0000:00:06.0/mmc_host/mmc0/mmc0:4567");
         assert_eq!(bus_path(&card), "pci-0000:00:06.0-mmc-4567");
     }
@@ -408,6 +433,16 @@ mod tests {
         ] {
             assert_eq!(Disk::new(attributes(name, devpath)).bus, bus, "{name} {devpath}");
         }
+    }
+
+    #[test]
+    fn hardware_partitions_of_an_emmc_have_names_of_their_own() {
+        let named = |name| {
+            let wwid = Some("fe014e".into());
+            Disk::new(Attributes { wwid, ..attributes(name, "platform/mmc_host/mmc0/mmc0:0001") }).wwid
+        };
+        assert_eq!(named("mmcblk0").as_deref(), Some("fe014e"));
+        assert_eq!(named("mmcblk12gp3").as_deref(), Some("fe014e-gp3"));
     }
 
     #[test]

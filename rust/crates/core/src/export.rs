@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::config::Config;
 use crate::disk::Disk;
 use crate::identity::{self, Identity, Machine};
-use crate::nvmet::model::{NSID, Subsystem, Target};
+use crate::nvmet::model::{NSID, Subsystem, Target, is_ours};
 use crate::policy::{self, Refusal};
 
 /// A disk and what became of it.
@@ -21,11 +21,16 @@ pub struct Export {
 
 /// Decides on every disk of `disks`. `target` tells what is exported already.
 pub fn decide(machine: &Machine, disks: Vec<Disk>, config: &Config, target: &Target) -> Vec<Export> {
-    let decisions: Vec<Result<(), Refusal>> = disks.iter().map(|disk| policy::exportable(disk, config)).collect();
+    let decide = |disk: &Disk| match policy::exportable(disk, config) {
+        // Who mounts a disk here that hosts have already knows what they do.
+        Err(Refusal::Mounted) if exported_as(target, disk).is_some() => Ok(()),
+        decision => decision,
+    };
+    let decisions: Vec<Result<(), Refusal>> = disks.iter().map(decide).collect();
     let chosen: Vec<&Disk> =
         disks.iter().zip(&decisions).filter(|(_, decision)| decision.is_ok()).map(|(disk, _)| disk).collect();
-    let in_use = |nqn: &str, disk: &Disk| is_enabled(target, nqn, disk);
-    let mut identities = identity::assign(machine, &chosen, &in_use).into_iter();
+    let current = chosen.iter().map(|disk| exported_as(target, disk)).collect();
+    let mut identities = identity::assign(machine, &chosen, current).into_iter();
     disks
         .into_iter()
         .zip(decisions)
@@ -34,7 +39,7 @@ pub fn decide(machine: &Machine, disks: Vec<Disk>, config: &Config, target: &Tar
                 Ok(()) => Ok(identities.next()?),
                 Err(refusal) => Err(refusal),
             };
-            let enabled = decision.as_ref().is_ok_and(|identity| is_enabled(target, &identity.nqn, &disk));
+            let enabled = exported_as(target, &disk).is_some();
             Some(Export { disk, decision, enabled })
         })
         .collect()
@@ -61,12 +66,22 @@ pub fn device_path(disk: &Disk) -> String {
     }
 }
 
-fn is_enabled(target: &Target, nqn: &str, disk: &Disk) -> bool {
-    target
-        .subsystems
-        .get(nqn)
-        .and_then(|subsystem| subsystem.namespaces.get(&NSID))
-        .is_some_and(|namespace| namespace.enabled && namespace.device_path == device_path(disk))
+/// What hosts know the disk as now, if it is exported. It goes on under that
+/// name even if another one would be found for it today: its twin may have been
+/// pulled, or a part of sysfs not be readable this time.
+pub fn exported_as(target: &Target, disk: &Disk) -> Option<Identity> {
+    let path = device_path(disk);
+    target.subsystems.iter().filter(|(nqn, _)| is_ours(nqn)).find_map(|(nqn, subsystem)| {
+        let namespace = subsystem.namespaces.get(&NSID)?;
+        (namespace.enabled && namespace.device_path == path).then(|| Identity {
+            nqn: nqn.clone(),
+            uuid: namespace.uuid.clone(),
+            nguid: namespace.nguid.clone(),
+            serial: subsystem.serial.clone(),
+            model: subsystem.model.clone(),
+            firmware: subsystem.firmware.clone(),
+        })
+    })
 }
 
 #[cfg(test)]
@@ -98,6 +113,17 @@ mod tests {
         let target = Target { subsystems: wanted, ports: BTreeMap::new() };
         let after = decide(&machine, disks, &Config::default(), &target);
         assert_eq!(after.iter().map(|export| export.enabled).collect::<Vec<_>>(), [true, false, true]);
+    }
+
+    #[test]
+    fn the_name_in_use_outlives_its_reasons() {
+        let before = decide(&Machine::new(None, &[]), vec![disk("sda", 3, 8)], &Config::default(), &Target::default());
+        let target = Target { subsystems: desired(&before), ports: BTreeMap::new() };
+        let changed = Disk { wwid: None, serial: None, mounted: true, ..disk("sda", 3, 8) };
+        let machine = Machine::new(None, &[[0, 1, 2, 3, 4, 5]]);
+        let after = decide(&machine, vec![changed], &Config::default(), &target);
+        assert_eq!(after[0].decision, before[0].decision);
+        assert!(after[0].enabled);
     }
 
     #[test]

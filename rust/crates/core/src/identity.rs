@@ -87,26 +87,28 @@ pub struct Identity {
     pub firmware: String,
 }
 
-/// Names for all of `disks`, in their order.
+/// Names for all of `disks`, in their order. A disk that hosts know already, by
+/// a name in `current` at the same place, keeps it, whatever else is there.
 ///
 /// Two disks that claim to be the same one get distinct names all the same:
 /// the first keeps the plain name and the others are told apart by where they
-/// are plugged in. Disks whose plain name is in `taken` come first, so that a
-/// newcomer never takes the name of a disk that hosts are using.
-pub fn assign<'a>(machine: &Machine, disks: &[&'a Disk], taken: &dyn Fn(&str, &Disk) -> bool) -> Vec<Identity> {
-    let mut order: Vec<usize> = (0..disks.len()).collect();
-    let plain: Vec<String> = disks.iter().map(|disk| nqn(machine, &own_name(disk))).collect();
-    order.sort_by_key(|&i| (!taken(&plain[i], disks[i]), disks[i].bus_path.clone(), disks[i].name.clone()));
-    let mut seen = BTreeSet::new();
-    let mut identities: Vec<Option<Identity>> = vec![None; disks.len()];
+/// are plugged in.
+pub fn assign(machine: &Machine, disks: &[&Disk], current: Vec<Option<Identity>>) -> Vec<Identity> {
+    let mut taken: BTreeSet<String> = current.iter().flatten().map(|identity| identity.nqn.clone()).collect();
+    let mut identities = current;
+    identities.resize(disks.len(), None);
+    let mut order: Vec<usize> = (0..disks.len()).filter(|&i| identities[i].is_none()).collect();
+    order.sort_by_key(|&i| (&disks[i].bus_path, &disks[i].name));
     for i in order {
-        let disk: &'a Disk = disks[i];
-        let mut nqn = plain[i].clone();
-        if !seen.insert(nqn.clone()) {
-            nqn = self::nqn(machine, &format!("{}.at.{}", own_name(disk), disk.bus_path));
-            seen.insert(nqn.clone());
-        }
-        identities[i] = Some(identity(disk, nqn));
+        let (own, at) = (own_name(disks[i]), &disks[i].bus_path);
+        // The last resort is for what claims the same place as well.
+        let by_number = (2..).map(|number| format!("{own}.at.{at}.{number}"));
+        let names = [own.clone(), format!("{own}.at.{at}")].into_iter().chain(by_number);
+        let free = names.map(|name| nqn(machine, &name)).find(|nqn| !taken.contains(nqn));
+        identities[i] = free.map(|nqn| {
+            taken.insert(nqn.clone());
+            identity(disks[i], nqn)
+        });
     }
     identities.into_iter().flatten().collect()
 }
@@ -193,7 +195,7 @@ mod tests {
     }
 
     fn names(disks: &[&Disk]) -> Vec<Identity> {
-        assign(&Machine::new(Some("9b1deb4d-3b7d-4bad-9bdd-2b0d7b3dcb6d"), &[]), disks, &|_, _| false)
+        assign(&Machine::new(Some("9b1deb4d-3b7d-4bad-9bdd-2b0d7b3dcb6d"), &[]), disks, vec![])
     }
 
     #[test]
@@ -254,18 +256,23 @@ mod tests {
     }
 
     #[test]
-    fn disks_that_claim_the_same_name_are_told_apart_by_place_and_the_one_in_use_keeps_it() {
+    fn disks_that_claim_the_same_name_are_told_apart_by_place() {
         let twin = |path| Disk { serial: Some("0123456789".into()), ..disk("sda", path) };
         let (a, b) = (twin("0000:00:01.0"), twin("0000:00:02.0"));
-        let of = |disks: &[&Disk], used: &Disk| {
-            let machine = Machine::new(None, &[]);
-            let names = assign(&machine, disks, &|_, disk| disk == used);
-            names.into_iter().map(|identity| identity.nqn).collect::<Vec<_>>()
+        let machine = Machine::new(None, &[]);
+        let of = |disks: &[&Disk], current: Vec<Option<Identity>>| {
+            assign(&machine, disks, current).into_iter().map(|identity| identity.nqn).collect::<Vec<_>>()
         };
         let plain = "nqn.2026-11.io.github.diskomator:unnamed:0123456789";
-        assert_eq!(of(&[&a, &b], &a), [plain.to_owned(), format!("{plain}.at.pci-0000:00:02.0")]);
-        assert_eq!(of(&[&a, &b], &b), [format!("{plain}.at.pci-0000:00:01.0"), plain.to_owned()]);
-        assert_eq!(of(&[&b, &a], &b), [plain.to_owned(), format!("{plain}.at.pci-0000:00:01.0")]);
+        let at = |path| format!("{plain}.at.pci-{path}");
+        assert_eq!(of(&[&a, &b], vec![]), [plain.to_owned(), at("0000:00:02.0")]);
+        assert_eq!(of(&[&b, &a], vec![]), [at("0000:00:02.0"), plain.to_owned()]);
+        let third = of(&[&a, &a, &a], vec![]);
+        assert_eq!(third, [plain.to_owned(), at("0000:00:01.0"), format!("{}.2", at("0000:00:01.0"))]);
+        // Each in use keeps its name: when the other goes, and when it comes.
+        let both = assign(&machine, &[&a, &b], vec![]);
+        assert_eq!(of(&[&b], vec![Some(both[1].clone())]), [at("0000:00:02.0")]);
+        assert_eq!(of(&[&a, &b], vec![None, Some(both[0].clone())]), [at("0000:00:01.0"), plain.to_owned()]);
     }
 
     #[test]

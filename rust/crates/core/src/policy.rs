@@ -24,6 +24,9 @@ pub enum Refusal {
     ReadOnly,
     /// A device mapper or md device is made of it.
     Held(Vec<String>),
+    /// This machine has it mounted, or swaps to it. A second writer would
+    /// destroy what is on it.
+    Mounted,
 }
 
 impl Refusal {
@@ -31,7 +34,7 @@ impl Refusal {
     pub fn worth_showing(&self) -> bool {
         match self {
             Self::Virtual | Self::Hidden | Self::MmcSpecial | Self::Remote => false,
-            Self::Floppy | Self::NoMedium | Self::ReadOnly | Self::Held(_) => true,
+            Self::Floppy | Self::NoMedium | Self::ReadOnly | Self::Held(_) | Self::Mounted => true,
         }
     }
 }
@@ -46,6 +49,7 @@ impl fmt::Display for Refusal {
             Self::Remote => f.write_str("disk of another machine"),
             Self::NoMedium => f.write_str("no medium"),
             Self::ReadOnly => f.write_str("read-only"),
+            Self::Mounted => f.write_str("mounted on this machine"),
             Self::Held(holders) => write!(f, "in use by {}", holders.join(", ")),
         }
     }
@@ -77,6 +81,9 @@ pub fn exportable(disk: &Disk, _config: &Config) -> Result<(), Refusal> {
     }
     if !disk.holders.is_empty() {
         return Err(Refusal::Held(disk.holders.clone()));
+    }
+    if disk.mounted {
+        return Err(Refusal::Mounted);
     }
     Ok(())
 }
@@ -132,6 +139,7 @@ mod tests {
             (Disk { read_only: true, ..plain.clone() }, "read-only"),
             (Disk { name: "sr0".into(), ..plain.clone() }, "read-only"),
             (Disk { holders: vec!["dm-0".into(), "md0".into()], ..plain.clone() }, "in use by dm-0, md0"),
+            (Disk { mounted: true, ..plain.clone() }, "mounted on this machine"),
             (Disk { remote: true, ..plain.clone() }, "disk of another machine"),
         ] {
             assert_eq!(refusal(&disk).map(|refusal| refusal.to_string()).as_deref(), Some(reason));

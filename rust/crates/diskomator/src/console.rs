@@ -209,14 +209,14 @@ impl Screen {
 struct Observer {
     netlink: Netlink,
     exporter: Exporter,
-    /// Why disks did not open, so that each is asked once: opening a drive can
-    /// make it spin, or make the kernel say that it changed.
-    failures: HashMap<(String, u64), String>,
+    /// Why disks did not open, or `None` for those that do, so that each is
+    /// asked once: opening a drive can make it spin.
+    failures: HashMap<(String, u64), Option<String>>,
 }
 
 impl Observer {
     fn new(root: Root, config: Config) -> Result<Self, NetlinkError> {
-        let exporter = Exporter::new(root, config, true);
+        let exporter = Exporter::new(root, config);
         Ok(Self { netlink: Netlink::new()?, exporter, failures: HashMap::new() })
     }
 
@@ -258,13 +258,11 @@ impl Observer {
                 Err(refusal) => DiskState::NotExported(refusal.to_string()),
                 Ok(_) if *enabled => DiskState::Exported,
                 Ok(_) => {
-                    let key = key(export);
-                    if !self.failures.contains_key(&key) {
-                        if let Some(error) = sysfs::open_error(&self.exporter.root, disk) {
-                            self.failures.insert(key.clone(), reason(&error));
-                        }
+                    let ask = || sysfs::open_error(&self.exporter.root, disk).map(|error| reason(&error));
+                    match self.failures.entry(key(export)).or_insert_with(ask) {
+                        Some(why) => DiskState::NotExported(why.clone()),
+                        None => DiskState::Waiting,
                     }
-                    self.failures.get(&key).map_or(DiskState::Waiting, |why| DiskState::NotExported(why.clone()))
                 }
             };
             disks.push(Disk {

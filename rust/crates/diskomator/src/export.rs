@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use diskomator_core::config::Config;
 use diskomator_core::disk::human_size;
-use diskomator_core::export::{Export, desired};
+use diskomator_core::export::{Export, desired, exported_as};
 use diskomator_core::nvmet::model::{LISTENER_NQN, Subsystem, Target, is_ours};
 use diskomator_core::nvmet::plan::{Op, plan_disks, plan_no_ports, plan_ports};
 use diskomator_core::policy::Refusal;
@@ -55,10 +55,10 @@ pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
     logger::init("export", level_filter(config.log), false);
     match parse(args)? {
         Command::Help => print(USAGE),
-        Command::List { json } => list(&Exporter::new(root, config, true), json),
-        Command::Sync { dry_run: true, disks } => sync_dry_run(&Exporter::new(root, config, true), &disks),
+        Command::List { json } => list(&Exporter::new(root, config), json),
+        Command::Sync { dry_run: true, disks } => sync_dry_run(&Exporter::new(root, config), &disks),
         Command::Sync { dry_run: false, disks } => sync(&Exporter::prepare(root, config), &disks),
-        Command::Remove { dry_run, disks } => remove(&Exporter::new(root, config, true), &disks, dry_run),
+        Command::Remove { dry_run, disks } => remove(&Exporter::new(root, config), &disks, dry_run),
     }
 }
 
@@ -186,12 +186,14 @@ fn remove(exporter: &Exporter, words: &[String], dry_run: bool) -> Result<(), Fa
                 return Err(Failure::failed(Incomplete::NoSuchDisk(word.clone())));
             }
         }
+        // Also a disk that would not be exported today.
+        let is_disk_of = |export: &Export, nqn: &str| {
+            let now = exported_as(&target, &export.disk);
+            now.as_ref().or(export.decision.as_ref().ok()).is_some_and(|identity| identity.nqn == nqn)
+        };
         let named = |nqn: &String| {
             words.iter().any(|word| {
-                word == nqn
-                    || exports.iter().any(|export| {
-                        is_called(export, word) && export.decision.as_ref().is_ok_and(|identity| identity.nqn == *nqn)
-                    })
+                word == nqn || exports.iter().any(|export| is_called(export, word) && is_disk_of(export, nqn))
             })
         };
         // What is not named stays exactly as it is.

@@ -7,7 +7,7 @@ use diskomator_core::disk::Disk;
 use diskomator_core::export::{self, Export};
 use diskomator_core::identity::Machine;
 use diskomator_core::nvmet::model::{PortAddress, PortId, Target, listen_addresses};
-use diskomator_core::nvmet::plan::{Op, PortPlan, plan_disk, plan_ports};
+use diskomator_core::nvmet::plan::{Op, PortPlan, plan_ports, plan_undo};
 use diskomator_sys::nvmet::{self, NvmetError};
 use diskomator_sys::root::{FileError, Root};
 use diskomator_sys::sysfs;
@@ -42,9 +42,13 @@ pub(crate) struct Observation {
 }
 
 impl Exporter {
-    /// Looks at the machine, and changes nothing. Without IPv6 in the kernel,
-    /// or with `ipv6` unset, it listens on IPv4 alone.
-    pub(crate) fn new(root: Root, config: Config, ipv6: bool) -> Self {
+    /// Looks at the machine, and changes nothing.
+    pub(crate) fn new(root: Root, config: Config) -> Self {
+        let ipv6 = nvmet::has_ipv6(&root);
+        Self::listening(root, config, ipv6)
+    }
+
+    fn listening(root: Root, config: Config, ipv6: bool) -> Self {
         let machine = sysfs::machine(&root);
         Self { machine, addresses: listen_addresses(ipv6), root, config }
     }
@@ -55,7 +59,7 @@ impl Exporter {
             log::warn!("listening on IPv4 alone: {}", chain(&error));
             false
         });
-        Self::new(root, config, ipv6)
+        Self::listening(root, config, ipv6)
     }
 
     /// Every disk, and what has become of it.
@@ -94,13 +98,13 @@ pub(crate) fn carry_out(root: &Root, ops: &[Op]) -> Result<(), FileError> {
     Ok(())
 }
 
-/// The same for the making of a disk's subsystem: what a failure left
-/// half-made is removed again.
+/// The same for the export of a disk: what a failure left half-made is removed
+/// again.
 pub(crate) fn carry_out_or_undo(root: &Root, nqn: &str, ops: &[Op]) -> Result<(), FileError> {
     let outcome = carry_out(root, ops);
     if outcome.is_err() {
         let undone = nvmet::read(root)
-            .map(|target| plan_disk(nqn, None, &target, &[]))
+            .map(|target| plan_undo(nqn, ops, &target))
             .map_err(|error| chain(&error))
             .and_then(|ops| carry_out(root, &ops).map_err(|error| chain(&error)));
         if let Err(error) = undone {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use diskomator_core::export::{Export, desired};
 use diskomator_core::nvmet::model::{PortId, Target};
-use diskomator_core::nvmet::plan::{Op, plan_disks, plan_resize};
+use diskomator_core::nvmet::plan::{Op, plan_disks, plan_enable, plan_resize};
 use diskomator_core::uevent::{Action, Uevent};
 use diskomator_sys::root::{FileError, Root};
 use diskomator_sys::sysfs;
@@ -45,9 +45,14 @@ const DONE: Token = Token(1);
 const WORKER_STACK: usize = 128 * 1024;
 
 /// A disk that does not open may just need a moment: these are the pauses
-/// before it is tried again. After that, the kernel has to report a change.
-const RETRY_AFTER: [Duration; 4] =
-    [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(5), Duration::from_secs(15)];
+/// before it is tried again. The last one repeats itself.
+const RETRY_AFTER: [Duration; 5] = [
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+    Duration::from_secs(15),
+    Duration::from_secs(60),
+];
 
 /// Runs the applet.
 pub(crate) fn run(mut args: lexopt::Parser) -> Result<(), Failure> {
@@ -59,12 +64,7 @@ pub(crate) fn run(mut args: lexopt::Parser) -> Result<(), Failure> {
     }
     let root = Root::default();
     let config = start_daemon("hotplug", &root, true);
-    let outcome = follow(Exporter::prepare(root, config));
-    if let Err(error) = &outcome {
-        // Standard error is nowhere under init.
-        log::error!("{}", chain(error));
-    }
-    outcome.map_err(Failure::failed)
+    follow(Exporter::prepare(root, config)).map_err(Failure::failed)
 }
 
 /// Why the applet had to end.
@@ -110,21 +110,26 @@ struct Job {
 
 #[derive(Debug, Clone)]
 enum JobKind {
-    /// Exports a disk: its label, name and size.
-    Export { label: String, name: String, size: u64 },
+    /// Exports a disk.
+    Export {
+        label: String,
+        name: String,
+        /// The size that hosts learn of it, if they do.
+        size: Option<u64>,
+    },
     /// Tells hosts of a new size.
     Resize { label: String, size: u64 },
-    /// Takes a subsystem down whose disk is gone.
+    /// Takes a subsystem down that no disk has a claim to any more.
     Withdraw,
 }
 
-/// A disk that did not open.
+/// An export, or its end, that did not succeed.
 #[derive(Debug)]
 struct Failed {
+    /// The disk's kernel name; empty if there is none.
     name: String,
     attempts: usize,
-    /// `None` once it is left alone until the kernel reports a change.
-    retry: Option<Instant>,
+    retry: Instant,
 }
 
 struct Hotplug {
@@ -163,9 +168,13 @@ impl Hotplug {
     fn reconcile(&mut self) -> Result<(), HotplugError> {
         let Observation { exports, target, unreadable } = self.exporter.observe()?;
         let (ports, unusable) = self.exporter.listen(&target)?;
+        let (let_in, kept_out) = sysfs::authorize_thunderbolt(&self.exporter.root);
+        for device in let_in {
+            log::info!("the Thunderbolt device {device} is let in");
+        }
         let disks = exports.iter().map(|export| &export.disk);
         let unlinked = sysfs::link_by_diskseq(&self.exporter.root, disks);
-        self.complain(unreadable.iter().chain(&unusable).chain(&unlinked));
+        self.complain(unreadable.iter().chain(&unusable).chain(&unlinked).chain(&kept_out));
         self.say_refusals(&exports);
 
         self.start_exports(&exports, &target, &ports)?;
@@ -176,13 +185,15 @@ impl Hotplug {
         let plan = plan_disks(&desired(exports), target, ports);
         self.failed.retain(|nqn, _| plan.contains_key(nqn));
         for (nqn, ops) in plan {
-            if self.busy.contains(&nqn) || self.is_waiting(&nqn) {
+            let export = exports.iter().find(|export| export.decision.as_ref().is_ok_and(|id| id.nqn == nqn));
+            let name = export.map(|export| export.disk.name.clone()).unwrap_or_default();
+            if self.busy.contains(&nqn) || self.is_waiting(&nqn, &name) {
                 continue;
             }
-            let export = exports.iter().find(|export| export.decision.as_ref().is_ok_and(|id| id.nqn == nqn));
             let kind = match export {
                 Some(Export { disk, .. }) => {
-                    JobKind::Export { label: label(disk), name: disk.name.clone(), size: disk.size }
+                    let size = ops.contains(&plan_enable(&nqn)).then_some(disk.size);
+                    JobKind::Export { label: label(disk), name, size }
                 }
                 None => JobKind::Withdraw,
             };
@@ -242,7 +253,9 @@ impl Hotplug {
         match kind {
             JobKind::Export { label, size, .. } => {
                 log::info!("{label} is exported as {nqn}");
-                self.told.insert(nqn, size);
+                if let Some(size) = size {
+                    self.told.insert(nqn, size);
+                }
             }
             JobKind::Resize { label, size } => {
                 // The first time is after a restart, when hosts know it.
@@ -251,39 +264,40 @@ impl Hotplug {
                 }
             }
             JobKind::Withdraw => {
-                log::info!("{nqn} is withdrawn: its disk is gone");
+                log::info!("{nqn} is withdrawn");
                 self.told.remove(&nqn);
             }
         }
     }
 
     fn fail(&mut self, Job { nqn, kind }: Job, error: &FileError) {
-        let (label, name) = match kind {
-            JobKind::Export { label, name, .. } => (label, name),
+        let (what, name) = match kind {
+            JobKind::Export { label, name, .. } => (format!("{label} is not exported"), name),
             JobKind::Resize { label, size } => {
                 log::warn!("cannot tell hosts the size of {label}: {}", chain(error));
                 self.told.insert(nqn, size);
                 return;
             }
-            JobKind::Withdraw => ("the subsystem of a disk that is gone".to_owned(), String::new()),
+            JobKind::Withdraw => (format!("{nqn} is not withdrawn"), String::new()),
         };
-        let failed = self.failed.entry(nqn).or_insert(Failed { name, attempts: 0, retry: None });
-        failed.retry = RETRY_AFTER.get(failed.attempts).map(|pause| Instant::now() + *pause);
-        failed.attempts += 1;
-        if failed.attempts == 1 {
-            log::warn!("{label} is not exported: {} ({})", reason(error.io()), chain(error));
-        } else if failed.retry.is_none() {
-            log::warn!("{label} still is not exported after {} attempts: {}", failed.attempts, reason(error.io()));
+        let attempts = self.failed.get(&nqn).map_or(0, |failed| failed.attempts);
+        let pause = RETRY_AFTER.get(attempts).or(RETRY_AFTER.last()).copied().unwrap_or_default();
+        self.failed.insert(nqn, Failed { name, attempts: attempts + 1, retry: Instant::now() + pause });
+        if attempts == 0 {
+            log::warn!("{what}: {} ({})", reason(error.io()), chain(error));
+        } else {
+            log::debug!("{what} after {} attempts: {}", attempts + 1, chain(error));
         }
     }
 
-    fn is_waiting(&self, nqn: &str) -> bool {
-        self.failed.get(nqn).is_some_and(|failed| failed.retry.is_none_or(|at| at > Instant::now()))
+    /// A subsystem whose disk has another name than when it failed need not wait.
+    fn is_waiting(&self, nqn: &str, name: &str) -> bool {
+        self.failed.get(nqn).is_some_and(|failed| failed.name == name && failed.retry > Instant::now())
     }
 
     fn next_retry(&self) -> Option<Instant> {
         let waiting = self.failed.iter().filter(|(nqn, _)| !self.busy.contains(*nqn));
-        waiting.filter_map(|(_, failed)| failed.retry).min()
+        waiting.map(|(_, failed)| failed.retry).min()
     }
 
     fn take_uevents(&mut self, socket: &UeventSocket) -> io::Result<()> {
@@ -291,8 +305,11 @@ impl Hotplug {
             match socket.receive()? {
                 Received::Uevent(uevent) => self.take_uevent(&uevent),
                 Received::Ignored(why) => log::debug!("a uevent is ignored: {why}"),
-                // Every pass looks at all disks anyway.
-                Received::Overrun => log::debug!("uevents were lost"),
+                // The next pass looks at all disks anyway; any may have changed.
+                Received::Overrun => {
+                    log::debug!("uevents were lost");
+                    self.failed.clear();
+                }
                 Received::Empty => return Ok(()),
             }
         }

@@ -119,11 +119,16 @@ pub fn apply(root: &Root, op: &Op) -> Result<(), FileError> {
     }
 }
 
+/// Whether the kernel has IPv6.
+pub fn has_ipv6(root: &Root) -> bool {
+    root.exists(BINDV6ONLY)
+}
+
 /// Whether IPv6 is there, after seeing to it that a listener on `::` leaves
 /// IPv4 alone: else the kernel's discovery log prints IPv4 addresses in IPv6's
 /// clothes, and the IPv4 port finds its address taken.
 pub fn prepare_ipv6(root: &Root) -> Result<bool, FileError> {
-    if !root.exists(BINDV6ONLY) {
+    if !has_ipv6(root) {
         return Ok(false);
     }
     if root.read(BINDV6ONLY)? != "1" {

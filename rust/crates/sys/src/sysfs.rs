@@ -1,5 +1,6 @@
 //! Disks, and the machine's own names, as sysfs has them.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
@@ -15,8 +16,9 @@ const BY_DISKSEQ: &str = "dev/disk/by-diskseq";
 /// being read; one that can't be read does not stop the rest.
 pub fn disks(root: &Root) -> Result<(Vec<Disk>, Vec<FileError>), FileError> {
     let (mut disks, mut errors) = (Vec::new(), Vec::new());
+    let mounted = mounted(root);
     for name in root.list("sys/block")? {
-        match attributes(root, &name) {
+        match attributes(root, &name, &mounted) {
             Ok(attributes) => disks.push(Disk::new(attributes)),
             // Gone between the listing and the look.
             Err(error) if error.io().kind() == io::ErrorKind::NotFound => {}
@@ -26,7 +28,25 @@ pub fn disks(root: &Root) -> Result<(Vec<Disk>, Vec<FileError>), FileError> {
     Ok((disks, errors))
 }
 
-fn attributes(root: &Root, name: &str) -> Result<Attributes, FileError> {
+/// The kernel's names of the block devices that are mounted or swapped to.
+fn mounted(root: &Root) -> BTreeSet<String> {
+    let tables = ["proc/self/mounts", "proc/swaps"].map(|table| root.read(table).unwrap_or_default());
+    let sources = tables.iter().flat_map(|table| table.lines()).filter_map(|line| line.split_whitespace().next());
+    sources
+        .filter_map(|source| source.strip_prefix("/dev/"))
+        .filter_map(|device| {
+            Some(root.resolve(format!("dev/{device}")).ok()?.file_name()?.to_string_lossy().into_owned())
+        })
+        .collect()
+}
+
+/// Whether the disk or one of its partitions, which are directories of it, is
+/// among them.
+fn is_mounted(root: &Root, name: &str, mounted: &BTreeSet<String>) -> bool {
+    mounted.contains(name) || mounted.iter().any(|part| root.exists(format!("sys/block/{name}/{part}/partition")))
+}
+
+fn attributes(root: &Root, name: &str, mounted: &BTreeSet<String>) -> Result<Attributes, FileError> {
     let directory = format!("sys/block/{name}");
     let at = |file: &str| format!("{directory}/{file}");
     let flag = |file: &str| optional(root, &at(file)).is_some_and(|value| value != "0");
@@ -48,6 +68,8 @@ fn attributes(root: &Root, name: &str) -> Result<Attributes, FileError> {
         firmware: first(root, &directory, &["device/firmware_rev", "device/rev", "device/fwrev"]),
         vpd_serial: root.read_bytes(at("device/vpd_pg80")).ok(),
         vpd_ata: root.read_bytes(at("device/vpd_pg89")).ok(),
+        mounted: is_mounted(root, name, mounted),
+        usb_version: usb_version(root, &resolved),
         usb_serial: usb_serial(root, &resolved),
         ata_port: ata_port(root, &devpath),
         transport: transport(root, &directory),
@@ -69,6 +91,17 @@ fn first(root: &Root, directory: &str, files: &[&str]) -> Option<String> {
 fn usb_serial(root: &Root, disk: &Path) -> Option<String> {
     let device = disk.ancestors().find(|directory| root.exists(directory.join("idVendor")))?;
     optional(root, &device.join("serial").to_string_lossy())
+}
+
+/// The major version of the USB root hub (`usb2`, whose number is a counter)
+/// that `disk` is behind.
+fn usb_version(root: &Root, disk: &Path) -> Option<String> {
+    let is_root_hub = |directory: &&Path| {
+        let name = directory.file_name().unwrap_or_default().to_string_lossy();
+        name.strip_prefix("usb").is_some_and(|number| number.parse::<u32>().is_ok())
+    };
+    let version = optional(root, &disk.ancestors().find(is_root_hub)?.join("version").to_string_lossy())?;
+    Some(version.split('.').next()?.to_owned())
 }
 
 /// The number of the ATA port on its controller.
@@ -150,6 +183,25 @@ pub fn link_by_diskseq<'a>(root: &Root, disks: impl Iterator<Item = &'a Disk>) -
         }
     }
     errors
+}
+
+/// Lets every Thunderbolt and USB4 device in that waits for it, and returns
+/// those. On machines with the security level `user` the kernel keeps docks and
+/// enclosures out until somebody agrees (its `admin-guide/thunderbolt.rst`):
+/// on this one, whoever plugged them in has.
+pub fn authorize_thunderbolt(root: &Root) -> (Vec<String>, Vec<FileError>) {
+    const DEVICES: &str = "sys/bus/thunderbolt/devices";
+    let (mut authorized, mut errors) = (Vec::new(), Vec::new());
+    for name in root.list(DEVICES).unwrap_or_default() {
+        let path = format!("{DEVICES}/{name}/authorized");
+        if optional(root, &path).as_deref() == Some("0") {
+            match root.write(&path, "1") {
+                Ok(()) => authorized.push(name),
+                Err(error) => errors.push(error),
+            }
+        }
+    }
+    (authorized, errors)
 }
 
 /// Why a disk does not open for reading and writing, or `None` if it does.

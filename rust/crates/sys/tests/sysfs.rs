@@ -83,6 +83,40 @@ fn a_disk_that_cannot_be_read_does_not_hide_the_others() {
 }
 
 #[test]
+fn a_disk_is_mounted_when_a_partition_of_it_is() {
+    let tree = Tree::lay_out("qemu");
+    let root = Root::at(tree.0.path());
+    for (path, text) in [
+        ("proc/self/mounts", "proc /proc proc rw 0 0\n/dev/disk/by-label/root / ext4 rw 0 0\n"),
+        ("proc/swaps", "Filename Type Size Used Priority\n/dev/vda partition 1 0 -2\n"),
+        ("sys/block/sda/sda2/partition", "2\n"),
+        ("dev/sda2", ""),
+        ("dev/vda", ""),
+    ] {
+        fs::write(tree.parent_made(path), text).unwrap();
+    }
+    std::os::unix::fs::symlink("../../sda2", tree.parent_made("dev/disk/by-label/root")).unwrap();
+    let (disks, _) = sysfs::disks(&root).unwrap();
+    let mounted: Vec<&str> = disks.iter().filter(|disk| disk.mounted).map(|disk| disk.name.as_str()).collect();
+    assert_eq!(mounted, ["sda", "vda"]);
+}
+
+#[test]
+fn thunderbolt_devices_that_wait_are_let_in() {
+    let tree = Tree::lay_out("qemu");
+    let root = Root::at(tree.0.path());
+    for (device, authorized) in [("0-1", "0\n"), ("0-3", "1\n"), ("1-1", "0\n")] {
+        fs::write(tree.parent_made(format!("sys/bus/thunderbolt/devices/{device}/authorized")), authorized).unwrap();
+    }
+    fs::create_dir(root.path("sys/bus/thunderbolt/devices/domain0")).unwrap();
+    let (authorized, errors) = sysfs::authorize_thunderbolt(&root);
+    assert_eq!(authorized, ["0-1", "1-1"]);
+    assert!(errors.is_empty());
+    assert_eq!(root.read("sys/bus/thunderbolt/devices/0-1/authorized").unwrap(), "1");
+    assert!(sysfs::authorize_thunderbolt(&root).0.is_empty());
+}
+
+#[test]
 fn links_by_diskseq_come_and_go_with_the_disks() {
     let tree = Tree::lay_out("qemu");
     let root = Root::at(tree.0.path());

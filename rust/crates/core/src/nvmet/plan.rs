@@ -154,6 +154,20 @@ pub fn plan_disk(nqn: &str, desired: Option<&Subsystem>, actual: &Target, ports:
     }
 }
 
+/// What is to be removed again after `ops` failed half-way: all of a subsystem
+/// that they made, but only a namespace that is not enabled of one that was
+/// there. Hosts are told for good that a subsystem is gone once it is.
+pub fn plan_undo(nqn: &str, ops: &[Op], actual: &Target) -> Vec<Op> {
+    if ops.contains(&Op::MakeDir(subsystem(nqn))) {
+        return plan_disk(nqn, None, actual, &[]);
+    }
+    let namespaces = actual.subsystems.get(nqn).into_iter().flat_map(|found| &found.namespaces);
+    namespaces
+        .filter(|(_, namespace)| !namespace.enabled)
+        .flat_map(|(nsid, namespace)| remove_namespace(nqn, *nsid, namespace))
+        .collect()
+}
+
 /// The namespace first, so that hosts get the event that it is gone and drop
 /// the disk; then the links, which cuts the connections; then the rest.
 fn teardown(nqn: &str, found: &Subsystem, links: &BTreeSet<PortId>) -> Vec<Op> {
@@ -229,7 +243,7 @@ fn bring_up_namespace(nqn: &str, wanted: &Namespace, found: Option<&Namespace>) 
             ops.push(write(&directory, attribute, wanted));
         }
     }
-    ops.push(write(&directory, "enable", "1"));
+    ops.push(plan_enable(nqn));
     ops
 }
 
@@ -237,6 +251,11 @@ fn remove_namespace(nqn: &str, nsid: u32, found: &Namespace) -> Vec<Op> {
     let directory = namespace(nqn, nsid);
     let disable = found.enabled.then(|| write(&directory, "enable", "0"));
     disable.into_iter().chain([Op::RemoveDir(directory)]).collect()
+}
+
+/// What lets hosts use the disk of `nqn`.
+pub fn plan_enable(nqn: &str) -> Op {
+    write(&namespace(nqn, NSID), "enable", "1")
 }
 
 /// Tells hosts that the disk of `nqn` has another size.
@@ -449,6 +468,28 @@ mod tests {
         fake.accept("/dev/a");
         sync(&mut fake, &wanted);
         assert_eq!(fake.target().subsystems[A], wanted[A]);
+    }
+
+    #[test]
+    fn what_failed_is_undone_as_far_as_it_was_new() {
+        let mut fake = Fake::default();
+        fake.refuse("/dev/a", Errno::NoMedium);
+        let run = |fake: &mut Fake, wanted: &BTreeMap<String, Subsystem>| {
+            let ops = whole_plan(wanted, &fake.target());
+            let failed = ops.iter().any(|op| fake.apply(op).is_err());
+            for op in plan_undo(A, &ops, &fake.target()) {
+                fake.apply(&op).unwrap();
+            }
+            failed
+        };
+        assert!(run(&mut fake, &desired(&[(A, "/dev/a")])));
+        assert!(!fake.target().subsystems.contains_key(A));
+
+        sync(&mut fake, &desired(&[(A, "/dev/b")]));
+        assert!(run(&mut fake, &desired(&[(A, "/dev/a")])));
+        let target = fake.target();
+        assert_eq!(target.subsystems[A].namespaces, BTreeMap::new());
+        assert!(target.ports.values().all(|port| port.subsystems.contains(A)), "hosts stay connected");
     }
 
     #[test]
