@@ -205,6 +205,7 @@ impl Daemon {
     fn appeared(&self, link: &Link, mac: Mac) -> Port {
         log::info!("{}: Ethernet link {mac}", link.name);
         enable_ipv6(&self.root, &link.name);
+        keep_secondaries(&self.root, &link.name);
         let seed = self.seeds.hash_one((link.index, self.started));
         let mut client = Client::new(Identity::of(mac), seed);
         match self.netlink.addresses() {
@@ -286,7 +287,6 @@ impl Port {
         if self.name != link.name {
             log::info!("{}: now called {}", self.name, link.name);
             self.name.clone_from(&link.name);
-            self.leased_socket = None;
         }
         self.mtu = link.mtu;
         let lost = !link.has_carrier || link.carrier_losses != self.carrier_losses;
@@ -311,9 +311,9 @@ impl Port {
                 .socket
                 .as_ref()
                 .map_or(Ok(()), |socket| socket.broadcast(&frame::build(from, Ipv4Addr::BROADCAST, &transmit.payload))),
-            Way::Unicast { from, to } => match &self.leased_socket {
-                Some((address, socket)) if *address == from => socket.send(to, &transmit.payload),
-                _ => Ok(()),
+            Way::Unicast { from, to } => match self.open_leased(from) {
+                Some(socket) => socket.send(to, &transmit.payload),
+                None => Err(io::ErrorKind::AddrNotAvailable.into()),
             },
         };
         match sent {
@@ -338,6 +338,20 @@ impl Port {
             Ok(()) => self.socket = Some(socket),
             Err(error) => log::warn!("{}: failed to wait for packets: {error}", self.name),
         }
+    }
+
+    /// The socket that sends from the leased address, if the kernel has that.
+    fn open_leased(&mut self, address: Ipv4Addr) -> Option<&LeasedSocket> {
+        if self.leased_socket.as_ref().is_none_or(|(bound, _)| *bound != address) {
+            self.leased_socket = match LeasedSocket::open(&self.name, address) {
+                Ok(socket) => Some((address, socket)),
+                Err(error) => {
+                    log::warn!("{}", chain(&error));
+                    None
+                }
+            };
+        }
+        self.leased_socket.as_ref().map(|(_, socket)| socket)
     }
 
     fn receive(&mut self, now: Moment, buffer: &mut [u8]) -> Input {
@@ -430,15 +444,7 @@ impl Port {
             Err(error) => log::warn!("{}: {}", self.name, chain(&error)),
         }
 
-        if self.leased_socket.as_ref().is_none_or(|(bound, _)| *bound != address.address()) {
-            self.leased_socket = match LeasedSocket::open(&self.name, address.address()) {
-                Ok(socket) => Some((address.address(), socket)),
-                Err(error) => {
-                    log::warn!("{}", chain(&error));
-                    None
-                }
-            };
-        }
+        self.open_leased(address.address());
     }
 
     /// Removes the link's addresses by DHCP but one. Their routes go with them.
@@ -481,6 +487,15 @@ fn enable_ipv6(root: &Root, link: &str) {
         if let Err(error) = outcome {
             log::warn!("{link}: no IPv6: {}", chain(&error));
         }
+    }
+}
+
+/// Two addresses of one subnet, an old lease's and a new one's: the kernel would
+/// remove the new one together with the old (`__inet_del_ifa` in its
+/// `net/ipv4/devinet.c`).
+fn keep_secondaries(root: &Root, link: &str) {
+    if let Err(error) = root.write(format!("proc/sys/net/ipv4/conf/{link}/promote_secondaries"), "1") {
+        log::warn!("{link}: {}", chain(&error));
     }
 }
 
