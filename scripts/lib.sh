@@ -9,6 +9,14 @@ die() {
 	exit 1
 }
 
+# end_tree PID: ends a process and all that it started.
+end_tree() {
+	local child children
+	children=$(cat "/proc/$1/task"/*/children 2>/dev/null) || true
+	kill "$1" 2>/dev/null || true
+	for child in $children; do end_tree "$child"; done
+}
+
 # step NAME TEXT CMD...
 # Runs CMD with its output in output/logs/NAME.log. A terminal sees the seconds
 # pass; a log file gets one line when it starts and one when it ends. On failure
@@ -19,11 +27,12 @@ step() {
 	# shellcheck disable=SC2154 # set by the script that sources this
 	log=$top/output/logs/$name.log
 	mkdir -p "${log%/*}"
-	"$@" >"$log" 2>&1 </dev/null &
+	# A server that a tool leaves behind must not hold our locks.
+	"$@" >"$log" 2>&1 </dev/null 7>&- 8>&- 9>&- &
 	pid=$!
 	# A step that is interrupted must not go on in the background.
 	# shellcheck disable=SC2064 # the pid of now is meant
-	trap "kill $pid 2>/dev/null; exit 130" INT TERM
+	trap "end_tree $pid; exit 130" INT TERM
 	if [ -t 1 ]; then
 		while kill -0 "$pid" 2>/dev/null; do
 			printf '\r  %-52s %4ds ' "$text" $((SECONDS - start))
