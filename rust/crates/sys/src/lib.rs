@@ -6,6 +6,7 @@ pub mod nvmet;
 pub mod packet;
 pub mod root;
 pub mod signals;
+mod source;
 pub mod sysfs;
 pub mod terminal;
 pub mod uevent;
