@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# disk.sh EFI RAW: makes a GPT disk that boots an EFI program. Needs genimage, mtools and
+# mkfs.vfat on the path. With the same SOURCE_DATE_EPOCH it is the same disk.
+set -euo pipefail
+board=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+efi=$1 raw=$2
+PATH=$PATH:/usr/sbin:/sbin
+work=$(mktemp -d "$raw.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+
+bytes=$(stat -c %s "$efi")
+# FAT's own tables, and 4 MiB for credentials put beside the image.
+kib=$(((bytes + 1023) / 1024 + 4096 + 256))
+mkdir -p "$work/esp/EFI/BOOT" "$work/root"
+cp "$efi" "$work/esp/EFI/BOOT/BOOTX64.EFI"
+find "$work/esp" -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
+sed "s/@ESP_KIB@/$kib/" "$board/genimage.cfg" >"$work/genimage.cfg"
+genimage --rootpath "$work/root" --tmppath "$work/tmp" \
+	--inputpath "$work/esp" --outputpath "$work" --config "$work/genimage.cfg"
+mv "$work/diskomator.raw" "$raw"
