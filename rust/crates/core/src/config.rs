@@ -6,8 +6,8 @@ use std::str::FromStr;
 /// What every setting's name starts with.
 const PREFIX: &str = "diskomator.";
 
-/// Every setting: its name without the prefix, and what it does.
-const SETTINGS: [&str; 2] = ["debug", "log"];
+/// The name of every setting, without the prefix.
+const SETTINGS: [&str; 3] = ["debug", "export", "log"];
 
 /// The settings of one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,11 +16,13 @@ pub struct Config {
     pub log: LogLevel,
     /// `diskomator.debug`: a root shell on the serial console.
     pub debug: bool,
+    /// `diskomator.export=MODE`: which disks are exported by themselves.
+    pub export: ExportMode,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { log: LogLevel::Info, debug: false }
+        Self { log: LogLevel::Info, debug: false, export: ExportMode::All }
     }
 }
 
@@ -54,11 +56,30 @@ impl FromStr for LogLevel {
     type Err = Warning;
 
     fn from_str(word: &str) -> Result<Self, Warning> {
-        Self::ALL.iter().find(|(name, _)| *name == word).map(|(_, level)| *level).ok_or_else(|| Warning::BadValue {
-            name: "log",
-            value: word.to_owned(),
-            expected: "error, warn, info, debug or trace",
-        })
+        one_of(&Self::ALL, "log", word, "error, warn, info, debug or trace")
+    }
+}
+
+/// Which disks are exported without anybody saying so.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ExportMode {
+    /// Each that can be, as soon as it is there.
+    #[default]
+    All,
+    /// None. What is exported by hand stays exported.
+    None,
+}
+
+impl ExportMode {
+    /// Every mode with the word that selects it.
+    pub const WORDS: [(&'static str, Self); 2] = [("all", Self::All), ("none", Self::None)];
+}
+
+impl FromStr for ExportMode {
+    type Err = Warning;
+
+    fn from_str(word: &str) -> Result<Self, Warning> {
+        one_of(&Self::WORDS, "export", word, "all or none")
     }
 }
 
@@ -80,6 +101,8 @@ pub enum Warning {
         value: String,
         /// What would have been right.
         expected: &'static str,
+        /// The value that was probably meant.
+        nearest: Option<&'static str>,
     },
 }
 
@@ -95,8 +118,12 @@ impl fmt::Display for Warning {
                     None => Ok(()),
                 }
             }
-            Self::BadValue { name, value, expected } => {
-                write!(f, "{PREFIX}{name}={value:?} on the kernel command line is ignored: it must be {expected}")
+            Self::BadValue { name, value, expected, nearest } => {
+                write!(f, "{PREFIX}{name}={value:?} on the kernel command line is ignored: it must be {expected}")?;
+                match nearest {
+                    Some(nearest) => write!(f, "; did you mean \"{PREFIX}{name}={nearest}\"?"),
+                    None => Ok(()),
+                }
             }
         }
     }
@@ -131,6 +158,7 @@ impl Config {
         };
         match name {
             "debug" => self.debug = boolean("debug", value)?,
+            "export" => self.export = value.unwrap_or_default().parse()?,
             "log" => self.log = value.unwrap_or_default().parse()?,
             _ => return Err(unknown(word)),
         }
@@ -143,8 +171,23 @@ fn boolean(name: &'static str, value: Option<&str>) -> Result<bool, Warning> {
     match value {
         None | Some("1" | "yes" | "true" | "on") => Ok(true),
         Some("0" | "no" | "false" | "off") => Ok(false),
-        Some(other) => Err(Warning::BadValue { name, value: other.to_owned(), expected: "yes or no" }),
+        Some(other) => Err(Warning::BadValue { name, value: other.to_owned(), expected: "yes or no", nearest: None }),
     }
+}
+
+/// The value that `word` selects for the setting `name`.
+fn one_of<T: Copy>(
+    values: &[(&'static str, T)],
+    name: &'static str,
+    word: &str,
+    expected: &'static str,
+) -> Result<T, Warning> {
+    values.iter().find(|(known, _)| *known == word).map(|(_, value)| *value).ok_or_else(|| Warning::BadValue {
+        name,
+        value: word.to_owned(),
+        expected,
+        nearest: nearest(values.iter().map(|(known, _)| *known), word),
+    })
 }
 
 fn words(line: &str) -> Vec<String> {
@@ -169,14 +212,18 @@ fn words(line: &str) -> Vec<String> {
 fn unknown(word: &str) -> Warning {
     let name = word.split('=').next().unwrap_or(word);
     let setting = name.split_once(['.', '-', '_']).map_or(name, |(_, setting)| setting);
-    let nearest = SETTINGS
-        .iter()
-        .map(|known| (strsim::osa_distance(known, setting), *known))
+    let nearest = nearest(SETTINGS.into_iter(), setting).map(|known| format!("{PREFIX}{known}"));
+    Warning::UnknownWord { word: word.to_owned(), nearest }
+}
+
+/// The one of `known` that was probably meant by `word`.
+fn nearest(known: impl Iterator<Item = &'static str>, word: &str) -> Option<&'static str> {
+    known
+        .map(|known| (strsim::osa_distance(known, word), known))
         .min()
         // One slip in a short word, two in a longer one.
         .filter(|(slips, known)| *slips <= known.len().div_ceil(4).max(1))
-        .map(|(_, known)| format!("{PREFIX}{known}"));
-    Warning::UnknownWord { word: word.to_owned(), nearest }
+        .map(|(_, known)| known)
 }
 
 /// `diskomater.debug` is meant for us; `dm_mod.create` is not.
@@ -201,9 +248,22 @@ mod tests {
 
     #[test]
     fn the_last_of_two_equal_settings_counts() {
-        let (config, warnings) = Config::from_cmdline("diskomator.log=error x diskomator.log=trace");
-        assert_eq!(config.log, LogLevel::Trace);
+        // So that a word from outside the image overrides the one that is built into it.
+        let first = "diskomator.log=error diskomator.export=none diskomator.debug";
+        let last = "diskomator.log=trace diskomator.export=all diskomator.debug=no";
+        let (config, warnings) = Config::from_cmdline(&format!("{first} x {last}"));
+        assert_eq!(config, Config { log: LogLevel::Trace, debug: false, export: ExportMode::All });
         assert_eq!(warnings, vec![]);
+        let (config, warnings) = Config::from_cmdline(&format!("{last} x {first}"));
+        assert_eq!(config, Config { log: LogLevel::Error, debug: true, export: ExportMode::None });
+        assert_eq!(warnings, vec![]);
+    }
+
+    #[test]
+    fn a_value_that_means_nothing_overrides_none_that_does() {
+        let (config, warnings) = Config::from_cmdline("diskomator.export=none diskomator.export=al");
+        assert_eq!(config.export, ExportMode::None);
+        assert_eq!(warnings.len(), 1);
     }
 
     #[test]
@@ -227,6 +287,11 @@ mod tests {
             ["unknown setting \"diskomater.debug\" on the kernel command line is ignored; \
               did you mean \"diskomator.debug\"?"]
         );
+        assert_eq!(
+            warnings("diskomator.exprot=none"),
+            ["unknown setting \"diskomator.exprot=none\" on the kernel command line is ignored; \
+              did you mean \"diskomator.export\"?"]
+        );
         assert_eq!(warnings("diskomator-log=debug diskomator.debgu").len(), 2,);
         assert_eq!(
             warnings("diskomator.foo"),
@@ -246,6 +311,19 @@ mod tests {
               it must be error, warn, info, debug or trace"]
         );
         assert_eq!(warnings("diskomator.log").len(), 1);
+        assert_eq!(
+            warnings("diskomator.export=non"),
+            ["diskomator.export=\"non\" on the kernel command line is ignored: it must be all or none; \
+              did you mean \"diskomator.export=none\"?"]
+        );
+        assert_eq!(
+            warnings("diskomator.export=sda"),
+            ["diskomator.export=\"sda\" on the kernel command line is ignored: it must be all or none"]
+        );
+        assert_eq!(
+            warnings("diskomator.export"),
+            ["diskomator.export=\"\" on the kernel command line is ignored: it must be all or none"]
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `diskomator config`: the settings of this boot, as the daemons understand
 //! them, for people and for scripts.
 
-use diskomator_core::config::{Config, LogLevel};
+use diskomator_core::config::{Config, ExportMode, LogLevel};
 use diskomator_sys::root::Root;
 use lexopt::Arg::{Long, Short, Value};
 
@@ -14,8 +14,9 @@ Prints each setting of this boot as NAME=VALUE, or the value of one alone.
 Settings are words of the kernel command line: diskomator.NAME=VALUE.
 
 Settings:
-  debug  yes or no: a root shell on the serial console
-  log    error, warn, info, debug or trace: what the daemons log
+  debug   yes or no: a root shell on the serial console
+  export  all or none: which disks are exported by themselves
+  log     error, warn, info, debug or trace: what the daemons log
 
 Options:
   -h, --help  show this text
@@ -46,9 +47,14 @@ pub(crate) fn run(mut args: lexopt::Parser) -> Result<(), Failure> {
     print(&text)
 }
 
-fn settings(config: &Config) -> [(&'static str, &'static str); 2] {
+fn settings(config: &Config) -> [(&'static str, &'static str); 3] {
+    let export = ExportMode::WORDS.iter().find(|(_, mode)| *mode == config.export);
     let log = LogLevel::ALL.iter().find(|(_, level)| *level == config.log);
-    [("debug", if config.debug { "yes" } else { "no" }), ("log", log.map_or("", |(name, _)| *name))]
+    [
+        ("debug", if config.debug { "yes" } else { "no" }),
+        ("export", export.map_or("", |(name, _)| *name)),
+        ("log", log.map_or("", |(name, _)| *name)),
+    ]
 }
 
 #[cfg(test)]
@@ -57,7 +63,7 @@ mod tests {
 
     #[test]
     fn settings_are_printed_as_they_can_be_set() {
-        for line in ["", "diskomator.debug=on diskomator.log=trace"] {
+        for line in ["", "diskomator.debug=on diskomator.export=none diskomator.log=trace"] {
             let (config, _) = Config::from_cmdline(line);
             let again: Vec<String> =
                 settings(&config).iter().map(|(name, value)| format!("diskomator.{name}={value}")).collect();
