@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::config::Config;
 use crate::disk::Disk;
 use crate::identity::{self, Identity, Machine};
-use crate::nvmet::model::{NSID, Subsystem, Target, is_ours};
+use crate::nvmet::model::{NSID, Namespace, Subsystem, Target, is_ours};
 use crate::policy::{self, Refusal};
 
 /// A disk and what became of it.
@@ -22,8 +22,9 @@ pub struct Export {
 /// Decides on every disk of `disks`. `target` tells what is exported already.
 pub fn decide(machine: &Machine, disks: Vec<Disk>, config: &Config, target: &Target) -> Vec<Export> {
     let decide = |disk: &Disk| match policy::exportable(disk, config) {
-        // Who mounts a disk here that hosts have already knows what they do.
-        Err(Refusal::Mounted) if exported_as(target, disk).is_some() => Ok(()),
+        // Who mounts a disk here that hosts have already, or exports one by
+        // hand, knows what they do.
+        Err(Refusal::Mounted | Refusal::ByHandOnly) if exported_as(target, disk).is_some() => Ok(()),
         decision => decision,
     };
     let decisions: Vec<Result<(), Refusal>> = disks.iter().map(decide).collect();
@@ -54,6 +55,21 @@ pub fn desired(exports: &[Export]) -> BTreeMap<String, Subsystem> {
             Some((identity.nqn.clone(), Subsystem::disk(identity, device_path(&export.disk))))
         })
         .collect()
+}
+
+/// Whether the subsystem `nqn` is just being made by somebody who exports a
+/// disk by hand. None of `exports` has a claim to it before its namespace is
+/// enabled, yet it is no leftover. Hosts don't see it: it is linked to the
+/// ports last of all.
+pub fn is_under_way(nqn: &str, exports: &[Export], target: &Target) -> bool {
+    let by_hand = || exports.iter().filter(|export| export.decision == Err(Refusal::ByHandOnly));
+    let is_meant_for_one = |namespace: &Namespace| {
+        namespace.device_path.is_empty() || by_hand().any(|export| device_path(&export.disk) == namespace.device_path)
+    };
+    let is_linked = || target.ports.values().any(|port| port.subsystems.contains(nqn));
+    target.subsystems.get(nqn).is_some_and(|subsystem| {
+        by_hand().next().is_some() && subsystem.namespaces.values().all(is_meant_for_one) && !is_linked()
+    })
 }
 
 /// The path by which the target opens a disk. The name by `diskseq` means
@@ -87,7 +103,11 @@ pub fn exported_as(target: &Target, disk: &Disk) -> Option<Identity> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::ExportMode;
     use crate::disk::Attributes;
+    use crate::nvmet::fake::Fake;
+    use crate::nvmet::model::{PortId, listen_addresses};
+    use crate::nvmet::plan::{Op, plan_disks, plan_ports};
 
     fn disk(name: &str, diskseq: u64, sectors: u64) -> Disk {
         Disk::new(Attributes {
@@ -134,5 +154,81 @@ mod tests {
         let after = decide(&machine, vec![disk("sda", 9, 8)], &Config::default(), &target);
         assert!(!after[0].enabled);
         assert_ne!(desired(&after), target.subsystems);
+    }
+
+    fn by_hand() -> Config {
+        Config { export: ExportMode::None, ..Config::default() }
+    }
+
+    /// A target that listens.
+    fn listening() -> (Fake, Vec<PortId>) {
+        let mut fake = Fake::default();
+        let plan = plan_ports(&listen_addresses(true), &fake.target());
+        let ports = plan.ports.iter().map(|(id, _)| *id).collect();
+        for op in plan.listener.iter().chain(plan.ports.iter().flat_map(|(_, ops)| ops)) {
+            fake.apply(op).unwrap();
+        }
+        (fake, ports)
+    }
+
+    /// What a sync by hand does.
+    fn sync_plan(disks: &[Disk], target: &Target, ports: &[PortId]) -> Vec<Op> {
+        let exports = decide(&Machine::new(None, &[]), disks.to_vec(), &Config::default(), target);
+        plan_disks(&desired(&exports), target, ports).into_values().flatten().collect()
+    }
+
+    /// What is done without anybody saying so.
+    fn own_plan(disks: &[Disk], target: &Target, ports: &[PortId]) -> Vec<Op> {
+        let exports = decide(&Machine::new(None, &[]), disks.to_vec(), &by_hand(), target);
+        let plan = plan_disks(&desired(&exports), target, ports);
+        plan.into_iter().filter(|(nqn, _)| !is_under_way(nqn, &exports, target)).flat_map(|(_, ops)| ops).collect()
+    }
+
+    #[test]
+    fn what_is_exported_by_hand_stays_and_no_other_disk_joins_it() {
+        let (mut fake, ports) = listening();
+        let disks = [disk("sda", 3, 8), disk("sdb", 4, 8)];
+        assert_eq!(own_plan(&disks, &fake.target(), &ports), []);
+        // Not even the parts of an export that is being made are touched.
+        for op in sync_plan(&disks, &fake.target(), &ports) {
+            fake.apply(&op).unwrap();
+            let own = own_plan(&disks, &fake.target(), &ports);
+            assert!(own.iter().all(|op| matches!(op, Op::Link { .. })), "after {op}: {own:?}");
+        }
+        let [sda, sdb] = disks;
+        let late = disk("sdc", 5, 8);
+        assert_eq!(own_plan(&[sda.clone(), sdb.clone(), late.clone()], &fake.target(), &ports), []);
+        let after = decide(&Machine::new(None, &[]), vec![sda, sdb, late], &by_hand(), &fake.target());
+        assert_eq!(after.iter().map(|export| export.enabled).collect::<Vec<_>>(), [true, true, false]);
+        assert_eq!(after[2].decision, Err(Refusal::ByHandOnly));
+    }
+
+    #[test]
+    fn a_disk_that_was_exported_by_hand_is_withdrawn_when_pulled_and_stays_so_when_it_is_back() {
+        let (mut fake, ports) = listening();
+        let empty = fake.target();
+        for op in sync_plan(&[disk("sda", 3, 8)], &empty, &ports) {
+            fake.apply(&op).unwrap();
+        }
+        for back in [&[][..], &[disk("sda", 9, 8)]] {
+            let mut fake = fake.clone();
+            for op in own_plan(back, &fake.target(), &ports) {
+                fake.apply(&op).unwrap();
+            }
+            assert_eq!(fake.target(), empty);
+        }
+    }
+
+    #[test]
+    fn what_is_half_made_for_a_disk_that_is_gone_is_a_leftover() {
+        let (mut fake, ports) = listening();
+        let empty = fake.target();
+        let plan = sync_plan(&[disk("sda", 3, 8)], &empty, &ports);
+        let unlinked = plan.iter().take_while(|op| !matches!(op, Op::Link { .. }));
+        unlinked.for_each(|op| fake.apply(op).unwrap());
+        for op in own_plan(&[disk("sdb", 4, 8)], &fake.target(), &ports) {
+            fake.apply(&op).unwrap();
+        }
+        assert_eq!(fake.target(), empty);
     }
 }

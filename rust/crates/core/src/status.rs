@@ -3,12 +3,15 @@
 use std::fmt::Write;
 use std::net::IpAddr;
 
+use crate::config::ExportMode;
 use crate::disk::human_size;
 use crate::net::Mac;
 
 /// Everything the screen tells of, at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Snapshot {
+    /// Which disks are exported by themselves.
+    pub export: ExportMode,
     /// The network interfaces, but not the loopback.
     pub links: Vec<Link>,
     /// The disks, exported or not.
@@ -75,6 +78,7 @@ const SERIAL_MAX: usize = 20;
 /// The status as lines of at most `width` columns.
 pub fn render(snapshot: &Snapshot, width: usize) -> String {
     let mut text = String::from("Diskomator\n\n");
+    export_lines(&mut text, snapshot.export);
     connect_lines(&mut text, &snapshot.links);
     text.push_str("\nNetwork\n");
     link_lines(&mut text, &snapshot.links);
@@ -84,6 +88,19 @@ pub fn render(snapshot: &Snapshot, width: usize) -> String {
         None => disk_lines(&mut text, &snapshot.disks, width),
     }
     text.lines().map(|line| cut(line, width) + "\n").collect()
+}
+
+/// How to export disks where that takes a word of somebody. First of all, as
+/// nothing below is of use before.
+fn export_lines(text: &mut String, export: ExportMode) {
+    if export == ExportMode::None {
+        text.push_str(
+            "No disk is exported by itself, because of the word diskomator.export=none.\n\
+             To export all disks, press Alt-F9 and type:\n  \
+               diskomator export sync\n\
+             To have them exported at each boot, give the word diskomator.export=all.\n\n",
+        );
+    }
 }
 
 /// The line to type for each address: those that are good everywhere first.
@@ -272,7 +289,7 @@ Disks
                     state: DiskState::NotExported("in use by dm-0".into()),
                 },
             ],
-            problem: None,
+            ..Snapshot::default()
         };
         assert_eq!(
             render(&snapshot, 80),
@@ -305,6 +322,43 @@ Disks
     }
 
     #[test]
+    fn where_nothing_is_exported_by_itself_the_screen_says_so_and_what_to_type() {
+        let by_hand = DiskState::NotExported("diskomator.export=none".into());
+        let snapshot = Snapshot {
+            export: ExportMode::None,
+            links: vec![link("eth0", 0x56, true, &[address("192.0.2.7", 24)])],
+            disks: vec![
+                disk("nvme0n1", 64 << 30, "QEMU NVMe Ctrl", "disk-one", by_hand.clone()),
+                disk("sda", 500_107_862_016, "Samsung SSD 970 EVO Plus 500GB", "S4EVNX0R123456L", by_hand),
+            ],
+            problem: None,
+        };
+        assert_eq!(
+            render(&snapshot, 80),
+            "\
+Diskomator
+
+No disk is exported by itself, because of the word diskomator.export=none.
+To export all disks, press Alt-F9 and type:
+  diskomator export sync
+To have them exported at each boot, give the word diskomator.export=all.
+
+To use the disks, type on another Linux machine, as root:
+  nvme connect-all -t tcp -a 192.0.2.7
+
+Network
+  eth0  52:54:00:12:34:56  192.0.2.7/24
+
+Disks
+  nvme0n1   64 GiB  QEMU NVMe Ctrl                  disk-one
+           not exported: diskomator.export=none
+  sda      466 GiB  Samsung SSD 970 EVO Plus 500GB  S4EVNX0R123456L
+           not exported: diskomator.export=none
+"
+        );
+    }
+
+    #[test]
     fn no_line_is_longer_than_the_screen_and_none_carries_control_characters() {
         let snapshot = Snapshot {
             links: vec![link(&"e".repeat(40), 1, true, &[address("2001:db8:1111:2222:3333:4444:5555:6666", 128)])],
@@ -315,7 +369,7 @@ Disks
                 &"\n".repeat(60),
                 DiskState::NotExported("\r\n".repeat(60)),
             )],
-            problem: None,
+            ..Snapshot::default()
         };
         for width in [40, 80, 132] {
             let text = render(&snapshot, width);

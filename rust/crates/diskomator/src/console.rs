@@ -226,7 +226,7 @@ impl Observer {
             Ok(observation) => (self.disks(&observation.exports), None),
             Err(error) => (Vec::new(), Some(chain(&error))),
         };
-        Ok(Snapshot { links, disks, problem })
+        Ok(Snapshot { export: self.exporter.config.export, links, disks, problem })
     }
 
     fn links(&self) -> Result<Vec<Link>, NetlinkError> {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use diskomator_core::config::Config;
+use diskomator_core::config::{Config, ExportMode};
 use diskomator_core::disk::human_size;
 use diskomator_core::export::{Export, desired, exported_as};
 use diskomator_core::nvmet::model::{LISTENER_NQN, Subsystem, Target, is_ours};
@@ -29,10 +29,14 @@ Exports local disks over NVMe/TCP, on the ports 4420 (I/O) and 8009
 
 Commands:
   list        show every disk, and what it is exported as or why it is not
-  sync        export the disks named, or all; disks that are gone are withdrawn
+  sync        export the disks named, or all; disks that are gone are withdrawn.
+              This is an explicit command, so it exports them also where
+              `diskomator.export=none` on the kernel command line keeps
+              `diskomator hotplug` from doing so, which then leaves them exported
   remove      withdraw the disks named, or with --all every one and the ports;
               hosts are told that the disk is gone. Where `diskomator hotplug`
-              runs, it exports them again at the next event
+              runs, it exports them again at the next event, unless
+              `diskomator.export=none` is on the kernel command line
 
 DISK is a kernel name such as sda, with or without /dev/, or an NQN.
 
@@ -53,12 +57,14 @@ pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
     let cmdline = root.read("proc/cmdline").unwrap_or_default();
     let (config, _) = Config::from_cmdline(&cmdline);
     logger::init("export", level_filter(config.log), false);
+    // The mode is for what happens by itself. Who types a command means it.
+    let explicit = Config { export: ExportMode::All, ..config.clone() };
     match parse(args)? {
         Command::Help => print(USAGE),
         Command::List { json } => list(&Exporter::new(root, config), json),
-        Command::Sync { dry_run: true, disks } => sync_dry_run(&Exporter::new(root, config), &disks),
-        Command::Sync { dry_run: false, disks } => sync(&Exporter::prepare(root, config), &disks),
-        Command::Remove { dry_run, disks } => remove(&Exporter::new(root, config), &disks, dry_run),
+        Command::Sync { dry_run: true, disks } => sync_dry_run(&Exporter::new(root, explicit), &disks),
+        Command::Sync { dry_run: false, disks } => sync(&Exporter::prepare(root, explicit), &disks),
+        Command::Remove { dry_run, disks } => remove(&Exporter::new(root, explicit), &disks, dry_run),
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use diskomator_core::export::{Export, desired};
+use diskomator_core::export::{Export, desired, is_under_way};
 use diskomator_core::nvmet::model::{PortId, Target};
 use diskomator_core::nvmet::plan::{Op, plan_disks, plan_enable, plan_resize};
 use diskomator_core::uevent::{Action, Uevent};
@@ -30,6 +30,9 @@ Usage: diskomator hotplug
 Exports every local disk over NVMe/TCP as soon as the kernel finds it, and
 withdraws it when it goes away. Runs until it is stopped, and leaves what is
 exported as it is: `diskomator export remove --all` ends that.
+
+With `diskomator.export=none` on the kernel command line it exports no disk by
+itself, but looks after those that `diskomator export sync` has exported.
 
 Logs to the kernel's log (dmesg); `diskomator.log=debug` on the kernel command
 line says more.
@@ -182,7 +185,8 @@ impl Hotplug {
     }
 
     fn start_exports(&mut self, exports: &[Export], target: &Target, ports: &[PortId]) -> Result<(), HotplugError> {
-        let plan = plan_disks(&desired(exports), target, ports);
+        let mut plan = plan_disks(&desired(exports), target, ports);
+        plan.retain(|nqn, _| !is_under_way(nqn, exports, target));
         self.failed.retain(|nqn, _| plan.contains_key(nqn));
         for (nqn, ops) in plan {
             let export = exports.iter().find(|export| export.decision.as_ref().is_ok_and(|id| id.nqn == nqn));

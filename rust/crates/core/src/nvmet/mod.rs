@@ -5,4 +5,4 @@ pub mod model;
 pub mod plan;
 
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
