@@ -1,9 +1,10 @@
 # Thin verbs: each calls one script. `make help` lists them.
 MAKEFLAGS += --no-print-directory --no-builtin-rules
-.DEFAULT_GOAL := what
 
 # make image and everything after it, from Debian's packages.
-VERBS := setup image demo run test bench reproducible clean
+VERBS := setup image demo run test bench reproducible compare clean
+# What `make NAME_defconfig` configured is built by `make`.
+.DEFAULT_GOAL := $(if $(wildcard output/buildroot/.config),all,what)
 
 .PHONY: what help $(VERBS)
 
@@ -17,3 +18,16 @@ help:
 # must not reach the builds below, which run their own make.
 $(VERBS):
 	@MAKEFLAGS= MFLAGS= MAKELEVEL= scripts/$@
+
+# All other goals are Buildroot's, with the variables that were given.
+buildroot = MAKEFLAGS= MFLAGS= MAKELEVEL= scripts/buildroot $@ \
+	$(foreach v,$(.VARIABLES),$(if $(filter command%,$(origin $v)),'$v=$($v)'))
+
+all:
+	@$(buildroot)
+
+%: FORCE
+	@$(buildroot)
+
+Makefile FORCE: ;
+.NOTPARALLEL:

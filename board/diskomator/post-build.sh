@@ -3,6 +3,8 @@
 # by the Debian path alike, with BUILD_DIR and BINARIES_DIR in the environment.
 set -euo pipefail
 board=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck disable=SC1091 source=board/diskomator/settings.sh
+. "$board/settings.sh"
 target=$1
 
 # one NAME PATH...: the single path that exists, whichever build made it.
@@ -32,9 +34,22 @@ cat >"$target/usr/lib/os-release" <<-RELEASE
 	PRETTY_NAME="Diskomator $version"
 RELEASE
 
-modinfo=$(one "kernel's module information" "$BUILD_DIR"/linux{,-[0-9]*}/modules.builtin.modinfo)
-firmware=$(one "firmware" "$BUILD_DIR"/{firmware,linux-firmware-[0-9]*})
-"$board/firmware.sh" "$modinfo" "$firmware" "$target"
+# Buildroot's links for shared libraries, of which there are none.
+for link in lib64 usr/lib64; do
+	if [ -L "$target/$link" ]; then rm "$target/$link"; fi
+done
+
+# With Buildroot it can be switched off.
+if [ -z "${BR2_CONFIG-}" ] || [ "$(setting BR2_PACKAGE_DISKOMATOR_FIRMWARE)" = y ]; then
+	modinfo=$(one "kernel's module information" "$BUILD_DIR"/linux{,-[0-9]*,-custom}/modules.builtin.modinfo)
+	firmware=$(one "firmware" "$BUILD_DIR"/{firmware,linux-firmware-[0-9]*,linux-firmware-custom})
+	"$board/firmware.sh" "$modinfo" "$firmware" "$target"
+else
+	rm -rf "$target/lib/firmware"
+fi
+
+# Each build copies the overlay's own inittab first.
+if [ -x "$target/etc/init.d/ssh" ]; then echo "::respawn:/etc/init.d/ssh" >>"$target/etc/inittab"; fi
 
 # Whatever umask the tree was checked out with.
 chmod -R u=rwX,go=rX "$target"

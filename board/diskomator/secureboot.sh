@@ -10,7 +10,7 @@
 #   secureboot.sh inputs        what changes when another key or certificate is to be used
 set -euo pipefail
 board=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-# shellcheck source=board/diskomator/settings.sh
+# shellcheck disable=SC1091 source=board/diskomator/settings.sh
 . "$board/settings.sh"
 names=BR2_PACKAGE_DISKOMATOR_SECUREBOOT
 

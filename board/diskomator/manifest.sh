@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# manifest.sh BINARIES_DIR: prints as JSON what the images in there are made of, one
+# member a line. Reads it from the files themselves, so that it is true of any build.
+set -euo pipefail
+board=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+images=$1
+
+# json NAME VALUE [NAME VALUE...]: members of an object; a number or an object stays one.
+json() {
+	local comma='' value
+	while [ $# -gt 0 ]; do
+		value=$2
+		[[ $value =~ ^(0|[1-9][0-9]*|\{.*\})$ ]] || value="\"${value//[\"\\]/}\""
+		printf '%s"%s": %s' "$comma" "$1" "$value"
+		comma=${separator-, }
+		shift 2
+	done
+}
+
+describe() {
+	local file=$images/$1
+	printf '{ %s }' "$(json file "$1" bytes "$(stat -c %s "$file")" sha256 "$(sha256sum "$file" | cut -d' ' -f1)")"
+}
+
+builder() {
+	if [ -n "${BR2_CONFIG-}" ]; then
+		sed -n 's/^# \(Buildroot .*\) Configuration$/\1/p' "$BR2_CONFIG"
+	else
+		printf '%s\n' "$DISKOMATOR_BUILDER"
+	fi
+}
+
+# The boot protocol has at 0x20e where the version's text begins, less 0x200
+# (Documentation/arch/x86/boot.rst, kernel_version).
+kernel() {
+	local at
+	at=$(od -An -tu2 -j $((0x20e)) -N 2 "$images/bzImage")
+	dd if="$images/bzImage" bs=1 skip=$((at + 0x200)) count=256 status=none | tr '\0' '\n' | sed -n '1s/ .*//p'
+}
+
+# text PATTERN FILE: the first group of the pattern's first match in a binary.
+text() { LC_ALL=C grep -aoE "$1" "$2" | head -n 1 | sed -E "s/$1/\\1/"; }
+
+mapfile -t signer < <("$board/secureboot.sh" certificate)
+separator=',
+  '
+members=$(json \
+	version "$(sed -n 's/^VERSION="\(.*\)"/\1/p' "$TARGET_DIR/usr/lib/os-release")" \
+	built_by "$(builder)" \
+	source_date_epoch "$SOURCE_DATE_EPOCH" \
+	kernel "${DISKOMATOR_KERNEL:-$(kernel)}" \
+	busybox "$(text 'BusyBox v([0-9.]+)' "$TARGET_DIR/bin/busybox")" \
+	systemd_stub "$(text 'systemd-stub ([^ #]+)' "$images/linuxx64.efi.stub")" \
+	secure_boot "${signer[0]-unsigned}" \
+	secure_boot_sha256 "${signer[1]-}" \
+	efi "$(separator=', ' describe diskomator.efi)" \
+	raw "$(separator=', ' describe diskomator.raw)" \
+	bzImage "$(separator=', ' describe bzImage)" \
+	rootfs "$(separator=', ' describe rootfs.cpio)" \
+	binary_bytes "$(stat -c %s "$TARGET_DIR/usr/sbin/diskomator")" \
+	busybox_bytes "$(stat -c %s "$TARGET_DIR/bin/busybox")")
+printf '{\n  %s\n}\n' "$members"

@@ -1,0 +1,130 @@
+################################################################################
+#
+# diskomator
+#
+################################################################################
+
+DISKOMATOR_TOP = $(realpath $(BR2_EXTERNAL_DISKOMATOR_PATH)/..)
+DISKOMATOR_BOARD = $(DISKOMATOR_TOP)/board/diskomator
+
+DISKOMATOR_VERSION = $(firstword $(shell $(DISKOMATOR_BOARD)/version.sh))
+DISKOMATOR_SITE = $(DISKOMATOR_TOP)/rust
+DISKOMATOR_SITE_METHOD = local
+DISKOMATOR_OVERRIDE_SRCDIR_RSYNC_EXCLUSIONS = --exclude /target
+DISKOMATOR_LICENSE = LGPL-2.1+
+DISKOMATOR_LICENSE_FILES = LICENSE
+DISKOMATOR_DEPENDENCIES = \
+	host-dosfstools \
+	host-genimage \
+	host-mtools \
+	host-systemd-stub \
+	host-xz \
+	systemd-stub
+
+DISKOMATOR_CARGO_TARGET_DIR = $(@D)/target
+DISKOMATOR_BINARY = $(DISKOMATOR_CARGO_TARGET_DIR)/$(RUSTC_TARGET_NAME)/release/diskomator
+
+# Paths of this machine must not end up in the program.
+DISKOMATOR_RUSTFLAGS = \
+	-Crelocation-model=static \
+	-Ctarget-feature=+crt-static \
+	--remap-path-prefix=$(BR_CARGO_HOME)/registry/src=/cargo \
+	--remap-path-prefix=$(@D)=/diskomator
+
+# Buildroot's environment would override the profile in rust/Cargo.toml.
+DISKOMATOR_CARGO = \
+	cd $(@D) && \
+	$(TARGET_MAKE_ENV) \
+	$(TARGET_CONFIGURE_OPTS) \
+	$(filter-out CARGO_PROFILE_RELEASE_%,$(PKG_CARGO_ENV)) \
+	CARGO_TARGET_$(call UPPERCASE,$(RUSTC_TARGET_NAME))_RUSTFLAGS="$(DISKOMATOR_RUSTFLAGS)" \
+	CARGO_TARGET_DIR=$(DISKOMATOR_CARGO_TARGET_DIR) \
+	cargo
+
+# Buildroot vendors crates when it downloads, and a local package is not
+# downloaded. Cargo keeps them below BR2_DL_DIR and checks them against the
+# digests in Cargo.lock.
+define DISKOMATOR_FETCH_CRATES
+	cd $(1) && \
+	$(TARGET_MAKE_ENV) $(PKG_COMMON_CARGO_ENV) \
+		cargo fetch --locked --target $(RUSTC_TARGET_NAME)
+endef
+
+define DISKOMATOR_CONFIGURE_CMDS
+	$(call DISKOMATOR_FETCH_CRATES,$(@D))
+endef
+
+# "make source" leaves nothing to be downloaded.
+diskomator-source: diskomator-crates
+diskomator-all-source: diskomator-crates
+
+.PHONY: diskomator-crates
+diskomator-crates: host-rustc
+	$(call DISKOMATOR_FETCH_CRATES,$(DISKOMATOR_SITE))
+
+define DISKOMATOR_BUILD_CMDS
+	$(DISKOMATOR_CARGO) build --offline --locked --release -p diskomator
+	$(TARGET_MAKE_ENV) $(PKG_COMMON_CARGO_ENV) \
+		$(DISKOMATOR_PKGDIR)/crates.sh list $(@D) $(RUSTC_TARGET_NAME) \
+		>$(@D)/crates.txt
+endef
+
+ifneq ($(call qstrip,$(BR2_PACKAGE_DISKOMATOR_KEYMAP)),)
+define DISKOMATOR_INSTALL_KEYMAP
+	$(INSTALL) -D -m 644 $(call qstrip,$(BR2_PACKAGE_DISKOMATOR_KEYMAP)) \
+		$(TARGET_DIR)/etc/keymap
+endef
+endif
+
+ifeq ($(BR2_PACKAGE_DISKOMATOR_SSH),y)
+DISKOMATOR_DEPENDENCIES += dropbear
+define DISKOMATOR_INSTALL_SSH
+	$(INSTALL) -D -m 600 \
+		$(call qstrip,$(BR2_PACKAGE_DISKOMATOR_SSH_AUTHORIZED_KEYS)) \
+		$(TARGET_DIR)/root/.ssh/authorized_keys
+	$(INSTALL) -D -m 755 $(DISKOMATOR_BOARD)/ssh $(TARGET_DIR)/etc/init.d/ssh
+endef
+ifeq ($(BR_BUILDING),y)
+ifeq ($(call qstrip,$(BR2_PACKAGE_DISKOMATOR_SSH_AUTHORIZED_KEYS)),)
+$(error BR2_PACKAGE_DISKOMATOR_SSH needs BR2_PACKAGE_DISKOMATOR_SSH_AUTHORIZED_KEYS: nobody could log in)
+endif
+endif
+endif
+
+define DISKOMATOR_INSTALL_TARGET_CMDS
+	$(INSTALL) -D -m 755 $(DISKOMATOR_BINARY) $(TARGET_DIR)/usr/sbin/diskomator
+	$(DISKOMATOR_INSTALL_KEYMAP)
+	$(DISKOMATOR_INSTALL_SSH)
+endef
+
+define DISKOMATOR_COPY_LICENSE
+	cp $(DISKOMATOR_TOP)/LICENSE $(@D)/
+endef
+DISKOMATOR_POST_RSYNC_HOOKS += DISKOMATOR_COPY_LICENSE
+
+# Source and licence of every crate in the program.
+define DISKOMATOR_SAVE_CRATES
+	$(TARGET_MAKE_ENV) $(PKG_COMMON_CARGO_ENV) \
+		$(DISKOMATOR_PKGDIR)/crates.sh save $(DISKOMATOR_DIR) $(RUSTC_TARGET_NAME) \
+		$(REDIST_SOURCES_DIR_TARGET)/$(DISKOMATOR_BASENAME_RAW) \
+		$(LICENSE_FILES_DIR_TARGET)/$(DISKOMATOR_BASENAME_RAW)
+endef
+DISKOMATOR_POST_LEGAL_INFO_HOOKS += DISKOMATOR_SAVE_CRATES
+
+# For the hooks in board/diskomator, with make's variables in them expanded.
+export BR2_PACKAGE_DISKOMATOR_CMDLINE := $(call qstrip,$(BR2_PACKAGE_DISKOMATOR_CMDLINE))
+export BR2_PACKAGE_DISKOMATOR_SECUREBOOT_KEY := $(call qstrip,$(BR2_PACKAGE_DISKOMATOR_SECUREBOOT_KEY))
+export BR2_PACKAGE_DISKOMATOR_SECUREBOOT_CERT := $(call qstrip,$(BR2_PACKAGE_DISKOMATOR_SECUREBOOT_CERT))
+
+ifeq ($(BR2_PACKAGE_DISKOMATOR)$(BR_BUILDING),yy)
+# Now, and not after an hour of building. Make's shell does not see its exports.
+DISKOMATOR_SECUREBOOT_ERROR := $(shell \
+	BR2_PACKAGE_DISKOMATOR_SECUREBOOT_KEY="$(BR2_PACKAGE_DISKOMATOR_SECUREBOOT_KEY)" \
+	BR2_PACKAGE_DISKOMATOR_SECUREBOOT_CERT="$(BR2_PACKAGE_DISKOMATOR_SECUREBOOT_CERT)" \
+	$(DISKOMATOR_BOARD)/secureboot.sh check 2>&1 >/dev/null)
+ifneq ($(DISKOMATOR_SECUREBOOT_ERROR),)
+$(error $(DISKOMATOR_SECUREBOOT_ERROR))
+endif
+endif
+
+$(eval $(cargo-package))
