@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::paths::cmdline;
 use crate::qemu::{Arguments, Emulated, Qemu, SocketDir, escaped, processors};
 use crate::shell::Shell;
-use crate::{Bus, Disk, Error, Output, Result, image_file};
+use crate::{Bus, Disk, Error, Output, Result, SecureBoot, image_file};
 
 /// PCI Express slots of the machine: disks that are there from the start and those that are plugged in later.
 const SLOTS: usize = 8;
@@ -40,6 +40,8 @@ pub struct Nic(pub &'static str);
 #[derive(Debug, Clone)]
 pub struct ApplianceBuilder {
     boot: Boot,
+    image: Option<PathBuf>,
+    variables: Option<PathBuf>,
     memory: u32,
     nics: Vec<Nic>,
     disks: Vec<Disk>,
@@ -53,6 +55,8 @@ impl ApplianceBuilder {
     pub(crate) fn new() -> Self {
         Self {
             boot: Boot::UsbStick,
+            image: None,
+            variables: None,
             memory: 256,
             nics: vec![Nic("virtio-net-pci")],
             disks: Vec::new(),
@@ -66,6 +70,20 @@ impl ApplianceBuilder {
     #[must_use]
     pub fn boot(mut self, boot: Boot) -> Self {
         self.boot = boot;
+        self
+    }
+
+    /// Another image on its USB stick.
+    #[must_use]
+    pub fn image(mut self, raw: &Path) -> Self {
+        self.image = Some(raw.to_owned());
+        self
+    }
+
+    /// Its firmware has Secure Boot on, and boots only what `owner` signs.
+    #[must_use]
+    pub fn secure_boot(mut self, owner: &SecureBoot) -> Self {
+        self.variables = Some(owner.variables());
         self
     }
 
@@ -143,7 +161,15 @@ impl ApplianceBuilder {
             arguments.add("-append", format!("{} {}", cmdline()?, self.words.join(" ")));
             return Ok(());
         }
-        let (code, vars) = firmware()?;
+        let (code, vars) = match &self.variables {
+            Some(variables) => {
+                // What guards the variables: without it they could be changed by whatever runs.
+                arguments.add("-machine", "smm=on").add("-global", "ICH9-LPC.disable_s3=1");
+                arguments.add("-global", "driver=cfi.pflash01,property=secure,value=on");
+                (secure_firmware()?.0, variables.clone())
+            }
+            None => firmware()?,
+        };
         let own_vars = evidence.join(format!("{name}.efivars"));
         fs::copy(&vars, &own_vars).map_err(|source| Error::File { verb: "copy", path: vars, source })?;
         arguments.add("-drive", format!("if=pflash,unit=0,format=raw,readonly=on,file={}", escaped(&code)));
@@ -155,7 +181,7 @@ impl ApplianceBuilder {
         if self.boot == Boot::EfiFile {
             arguments.add("-kernel", image_file("diskomator.efi")?);
         } else {
-            let image = escaped(&image_file("diskomator.raw")?);
+            let image = escaped(&self.image.clone().map_or_else(|| image_file("diskomator.raw"), Ok)?);
             arguments.add("-drive", format!("if=none,id=stick,format=raw,snapshot=on,file={image}"));
             let stick = "usb-storage,id=stick,drive=stick,bus=usb.0,removable=on,bootindex=0,serial=STICK";
             arguments.add("-device", stick);
@@ -346,10 +372,19 @@ fn mac(number: usize) -> String {
 
 /// OVMF's code and its variables. Debian 13 has the 4 MiB build alone, Debian 12 both.
 fn firmware() -> Result<(PathBuf, PathBuf)> {
+    ovmf(&[("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd"), ("OVMF_CODE.fd", "OVMF_VARS.fd")])
+}
+
+/// The same with Secure Boot, which is off as long as the variables have no certificate.
+pub(crate) fn secure_firmware() -> Result<(PathBuf, PathBuf)> {
+    ovmf(&[("OVMF_CODE_4M.secboot.fd", "OVMF_VARS_4M.fd")])
+}
+
+fn ovmf(pairs: &[(&str, &str)]) -> Result<(PathBuf, PathBuf)> {
     let dir = Path::new("/usr/share/OVMF");
-    let pair = |suffix: &str| (dir.join(format!("OVMF_CODE{suffix}.fd")), dir.join(format!("OVMF_VARS{suffix}.fd")));
-    [pair("_4M"), pair("")]
-        .into_iter()
+    pairs
+        .iter()
+        .map(|(code, vars)| (dir.join(code), dir.join(vars)))
         .find(|(code, vars)| code.exists() && vars.exists())
         .ok_or(Error::Missing { path: dir.to_owned(), remedy: "Debian's package ovmf has it" })
 }

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::appliance::secure_firmware;
 use crate::paths::evidence;
-use crate::{Appliance, ApplianceBuilder, Bus, Disk, Error, Failure, Initiator, Result};
+use crate::{Appliance, ApplianceBuilder, Bus, Disk, Error, Failure, Initiator, Result, SecureBoot};
 
 /// How long a test may take, emulated or not.
 const DEADLINE: Duration = Duration::from_secs(400);
@@ -64,6 +65,11 @@ impl Lab {
     /// A blank disk.
     pub fn disk(&self, bus: Bus, serial: &str, mebibytes: u64) -> Result<Disk> {
         Disk::create(&self.evidence.join("disks"), bus, serial, mebibytes << 20)
+    }
+
+    /// A key to sign images with, and firmware that boots nothing else.
+    pub fn secure_boot(&self) -> Result<SecureBoot> {
+        SecureBoot::create(self.evidence.join("disks"), &secure_firmware()?.1)
     }
 
     /// A machine to put together.

@@ -15,6 +15,7 @@ mod nvme;
 mod paths;
 mod qemu;
 mod qmp;
+mod secure_boot;
 mod shell;
 mod wait;
 
@@ -27,4 +28,5 @@ pub use lab::{Lab, digest_of_file};
 pub use nvme::{LogEntry, Namespace};
 pub use paths::{cmdline, image_file, project};
 pub use qemu::{accelerator, supports_device};
+pub use secure_boot::SecureBoot;
 pub use wait::wait_for;
