@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::Config;
+use crate::config::{Config, ExportMode};
 use crate::disk::Disk;
 use crate::identity::{self, Identity, Machine};
-use crate::nvmet::model::{NSID, Namespace, Subsystem, Target, is_ours};
+use crate::nvmet::model::{NSID, Subsystem, Target, is_ours};
 use crate::policy::{self, Refusal};
 
 /// A disk and what became of it.
@@ -22,9 +22,8 @@ pub struct Export {
 /// Decides on every disk of `disks`. `target` tells what is exported already.
 pub fn decide(machine: &Machine, disks: Vec<Disk>, config: &Config, target: &Target) -> Vec<Export> {
     let decide = |disk: &Disk| match policy::exportable(disk, config) {
-        // Who mounts a disk here that hosts have already, or exports one by
-        // hand, knows what they do.
-        Err(Refusal::Mounted | Refusal::ByHandOnly) if exported_as(target, disk).is_some() => Ok(()),
+        // Who mounts a disk here that hosts have already knows what they do.
+        Err(Refusal::Mounted) if exported_as(target, disk).is_some() => Ok(()),
         decision => decision,
     };
     let decisions: Vec<Result<(), Refusal>> = disks.iter().map(decide).collect();
@@ -36,11 +35,17 @@ pub fn decide(machine: &Machine, disks: Vec<Disk>, config: &Config, target: &Tar
         .into_iter()
         .zip(decisions)
         .filter_map(|(disk, decision)| {
+            let enabled = exported_as(target, &disk).is_some();
             let decision = match decision {
-                Ok(()) => Ok(identities.next()?),
+                Ok(()) => {
+                    let identity = identities.next()?;
+                    match config.export {
+                        ExportMode::None if !enabled => Err(Refusal::ByHandOnly(Box::new(identity))),
+                        ExportMode::None | ExportMode::All => Ok(identity),
+                    }
+                }
                 Err(refusal) => Err(refusal),
             };
-            let enabled = exported_as(target, &disk).is_some();
             Some(Export { disk, decision, enabled })
         })
         .collect()
@@ -57,19 +62,19 @@ pub fn desired(exports: &[Export]) -> BTreeMap<String, Subsystem> {
         .collect()
 }
 
-/// Whether the subsystem `nqn` is just being made by somebody who exports a
-/// disk by hand. None of `exports` has a claim to it before its namespace is
-/// enabled, yet it is no leftover. Hosts don't see it: it is linked to the
-/// ports last of all.
-pub fn is_under_way(nqn: &str, exports: &[Export], target: &Target) -> bool {
-    let by_hand = || exports.iter().filter(|export| export.decision == Err(Refusal::ByHandOnly));
-    let is_meant_for_one = |namespace: &Namespace| {
-        namespace.device_path.is_empty() || by_hand().any(|export| device_path(&export.disk) == namespace.device_path)
+/// Whether the subsystem `nqn` is the business of whoever exports disks by hand:
+/// it has the name of a disk that is not exported otherwise, so it is just
+/// being made or taken down. `exports` has no claim to it, yet it is no
+/// leftover, unless its device is one that is gone.
+pub fn is_made_by_hand(nqn: &str, exports: &[Export], target: &Target) -> bool {
+    let is_of_nqn = |export: &&Export| match &export.decision {
+        Err(Refusal::ByHandOnly(identity)) => identity.nqn == nqn,
+        _ => false,
     };
-    let is_linked = || target.ports.values().any(|port| port.subsystems.contains(nqn));
-    target.subsystems.get(nqn).is_some_and(|subsystem| {
-        by_hand().next().is_some() && subsystem.namespaces.values().all(is_meant_for_one) && !is_linked()
-    })
+    let Some(export) = exports.iter().find(is_of_nqn) else { return false };
+    let path = device_path(&export.disk);
+    let mut namespaces = target.subsystems.get(nqn).into_iter().flat_map(|subsystem| subsystem.namespaces.values());
+    namespaces.all(|namespace| namespace.device_path.is_empty() || namespace.device_path == path)
 }
 
 /// The path by which the target opens a disk. The name by `diskseq` means
@@ -103,7 +108,6 @@ pub fn exported_as(target: &Target, disk: &Disk) -> Option<Identity> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::ExportMode;
     use crate::disk::Attributes;
     use crate::nvmet::fake::Fake;
     use crate::nvmet::model::{PortId, listen_addresses};
@@ -181,7 +185,7 @@ mod tests {
     fn own_plan(disks: &[Disk], target: &Target, ports: &[PortId]) -> Vec<Op> {
         let exports = decide(&Machine::new(None, &[]), disks.to_vec(), &by_hand(), target);
         let plan = plan_disks(&desired(&exports), target, ports);
-        plan.into_iter().filter(|(nqn, _)| !is_under_way(nqn, &exports, target)).flat_map(|(_, ops)| ops).collect()
+        plan.into_iter().filter(|(nqn, _)| !is_made_by_hand(nqn, &exports, target)).flat_map(|(_, ops)| ops).collect()
     }
 
     #[test]
@@ -200,7 +204,35 @@ mod tests {
         assert_eq!(own_plan(&[sda.clone(), sdb.clone(), late.clone()], &fake.target(), &ports), []);
         let after = decide(&Machine::new(None, &[]), vec![sda, sdb, late], &by_hand(), &fake.target());
         assert_eq!(after.iter().map(|export| export.enabled).collect::<Vec<_>>(), [true, true, false]);
-        assert_eq!(after[2].decision, Err(Refusal::ByHandOnly));
+        assert!(matches!(after[2].decision, Err(Refusal::ByHandOnly(_))));
+    }
+
+    #[test]
+    fn where_nothing_is_exported_by_itself_the_setting_is_the_reason_unless_the_disk_has_one() {
+        let disks = vec![disk("sda", 3, 8), Disk { read_only: true, ..disk("sdb", 4, 8) }];
+        let machine = Machine::new(None, &[]);
+        let all = decide(&machine, disks.clone(), &Config::default(), &Target::default());
+        let none = decide(&machine, disks, &by_hand(), &Target::default());
+        let Err(refusal) = &none[0].decision else { panic!("{none:?}") };
+        assert_eq!(refusal.to_string(), "diskomator.export=none");
+        assert!(refusal.worth_showing());
+        // By hand it gets the name that it would have got by itself.
+        assert_eq!(refusal, &Refusal::ByHandOnly(Box::new(all[0].decision.clone().unwrap())));
+        assert_eq!(none[1].decision, Err(Refusal::ReadOnly));
+    }
+
+    #[test]
+    fn what_is_withdrawn_by_hand_is_left_to_that_hand() {
+        let (mut fake, ports) = listening();
+        let disks = [disk("sda", 3, 8)];
+        for op in sync_plan(&disks, &fake.target(), &ports) {
+            fake.apply(&op).unwrap();
+        }
+        let withdrawal = plan_disks(&BTreeMap::new(), &fake.target(), &[]).into_values().flatten();
+        for op in withdrawal {
+            fake.apply(&op).unwrap();
+            assert_eq!(own_plan(&disks, &fake.target(), &ports), [], "after {op}");
+        }
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use crate::config::{Config, ExportMode};
+use crate::config::Config;
 use crate::disk::{Bus, Disk};
+use crate::identity::Identity;
 
 /// Why a disk is not exported.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,8 +28,8 @@ pub enum Refusal {
     /// This machine has it mounted, or swaps to it. A second writer would
     /// destroy what is on it.
     Mounted,
-    /// The settings of this boot leave it to a person to export it.
-    ByHandOnly,
+    /// The settings of this boot leave it to a person to export it, as this.
+    ByHandOnly(Box<Identity>),
 }
 
 impl Refusal {
@@ -36,7 +37,9 @@ impl Refusal {
     pub fn worth_showing(&self) -> bool {
         match self {
             Self::Virtual | Self::Hidden | Self::MmcSpecial | Self::Remote => false,
-            Self::Floppy | Self::NoMedium | Self::ReadOnly | Self::Held(_) | Self::Mounted | Self::ByHandOnly => true,
+            Self::Floppy | Self::NoMedium | Self::ReadOnly | Self::Held(_) | Self::Mounted | Self::ByHandOnly(_) => {
+                true
+            }
         }
     }
 }
@@ -52,15 +55,14 @@ impl fmt::Display for Refusal {
             Self::NoMedium => f.write_str("no medium"),
             Self::ReadOnly => f.write_str("read-only"),
             Self::Mounted => f.write_str("mounted on this machine"),
-            Self::ByHandOnly => f.write_str("diskomator.export=none"),
+            Self::ByHandOnly(_) => f.write_str("diskomator.export=none"),
             Self::Held(holders) => write!(f, "in use by {}", holders.join(", ")),
         }
     }
 }
 
-/// Whether `disk` is exported. What is wrong with a disk comes before what the
-/// settings say: no setting makes it exportable.
-pub fn exportable(disk: &Disk, config: &Config) -> Result<(), Refusal> {
+/// Whether `disk` can be exported, by itself or by hand.
+pub fn exportable(disk: &Disk, _config: &Config) -> Result<(), Refusal> {
     if disk.hidden {
         return Err(Refusal::Hidden);
     }
@@ -89,10 +91,7 @@ pub fn exportable(disk: &Disk, config: &Config) -> Result<(), Refusal> {
     if disk.mounted {
         return Err(Refusal::Mounted);
     }
-    match config.export {
-        ExportMode::All => Ok(()),
-        ExportMode::None => Err(Refusal::ByHandOnly),
-    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -136,17 +135,6 @@ mod tests {
         for name in ["mmcblk0boot0", "mmcblk0boot1", "mmcblk0rpmb"] {
             assert_eq!(refusal(&disk(name, "pci0000:00")), Some(Refusal::MmcSpecial), "{name}");
         }
-    }
-
-    #[test]
-    fn where_nothing_is_exported_by_itself_the_setting_is_the_reason_unless_the_disk_has_one() {
-        let config = Config { export: ExportMode::None, ..Config::default() };
-        let plain = disk("sda", "pci0000:00");
-        assert_eq!(exportable(&plain, &config), Err(Refusal::ByHandOnly));
-        assert_eq!(Refusal::ByHandOnly.to_string(), "diskomator.export=none");
-        assert!(Refusal::ByHandOnly.worth_showing());
-        assert_eq!(exportable(&Disk { read_only: true, ..plain }, &config), Err(Refusal::ReadOnly));
-        assert_eq!(exportable(&disk("loop0", "virtual/block"), &config), Err(Refusal::Virtual));
     }
 
     #[test]

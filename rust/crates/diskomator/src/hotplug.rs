@@ -12,7 +12,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use diskomator_core::export::{Export, desired, is_under_way};
+use diskomator_core::export::{Export, desired, is_made_by_hand};
 use diskomator_core::nvmet::model::{PortId, Target};
 use diskomator_core::nvmet::plan::{Op, plan_disks, plan_enable, plan_resize};
 use diskomator_core::uevent::{Action, Uevent};
@@ -186,7 +186,7 @@ impl Hotplug {
 
     fn start_exports(&mut self, exports: &[Export], target: &Target, ports: &[PortId]) -> Result<(), HotplugError> {
         let mut plan = plan_disks(&desired(exports), target, ports);
-        plan.retain(|nqn, _| !is_under_way(nqn, exports, target));
+        plan.retain(|nqn, _| !is_made_by_hand(nqn, exports, target));
         self.failed.retain(|nqn, _| plan.contains_key(nqn));
         for (nqn, ops) in plan {
             let export = exports.iter().find(|export| export.decision.as_ref().is_ok_and(|id| id.nqn == nqn));
