@@ -3,6 +3,8 @@
 # member a line. Reads it from the files themselves, so that it is true of any build.
 set -euo pipefail
 board=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck disable=SC1091 source=board/diskomator/settings.sh
+. "$board/settings.sh"
 images=$1
 
 # json NAME VALUE [NAME VALUE...]: members of an object; a number or an object stays one.
@@ -30,6 +32,10 @@ builder() {
 	fi
 }
 
+drivers() {
+	if [ "$(setting BR2_PACKAGE_DISKOMATOR_TINY)" = y ]; then echo tiny; else echo all; fi
+}
+
 # The boot protocol has at 0x20e where the version's text begins, less 0x200
 # (Documentation/arch/x86/boot.rst, kernel_version).
 kernel() {
@@ -47,6 +53,7 @@ separator=',
 members=$(json \
 	version "$(sed -n 's/^VERSION="\(.*\)"/\1/p' "$TARGET_DIR/usr/lib/os-release")" \
 	built_by "$(builder)" \
+	drivers "$(drivers)" \
 	source_date_epoch "$SOURCE_DATE_EPOCH" \
 	kernel "${DISKOMATOR_KERNEL:-$(kernel)}" \
 	busybox "$(text 'BusyBox v([0-9.]+)' "$TARGET_DIR/bin/busybox")" \
