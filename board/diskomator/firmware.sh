@@ -30,13 +30,24 @@ unwanted() {
 	esac
 }
 
+# link NAME: what NAME is a link to. The released linux-firmware holds no links, it
+# names them in WHENCE ("Link: a/b.pkg -> b-1.2.pkg", relative to a/).
+link() {
+	if [ -f "$source/WHENCE" ]; then
+		awk -v name="$1" -v dir="$(dirname "$1")" \
+			'$1 == "Link:" && $2 == name && $3 == "->" { print dir "/" $4; exit }' "$source/WHENCE"
+	fi
+}
+
 find_file() {
-	local suffix
-	for suffix in '' .xz .zst; do
-		if [ -f "$source/$1$suffix" ]; then
-			printf '%s\n' "$source/$1$suffix"
-			return
-		fi
+	local name suffix
+	for name in "$1" "$(link "$1")"; do
+		for suffix in '' .xz .zst; do
+			if [ -n "$name" ] && [ -f "$source/$name$suffix" ]; then
+				printf '%s\n' "$source/$name$suffix"
+				return
+			fi
+		done
 	done
 }
 

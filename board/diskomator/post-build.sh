@@ -42,7 +42,7 @@ done
 # With Buildroot it can be switched off.
 if [ -z "${BR2_CONFIG-}" ] || [ "$(setting BR2_PACKAGE_DISKOMATOR_FIRMWARE)" = y ]; then
 	modinfo=$(one "kernel's module information" "$BUILD_DIR"/linux{,-[0-9]*,-custom}/modules.builtin.modinfo)
-	firmware=$(one "firmware" "$BUILD_DIR"/{firmware,linux-firmware-[0-9]*,linux-firmware-custom})
+	firmware=$(one "firmware" "$BUILD_DIR"/{firmware,diskomator-firmware-[0-9]*,diskomator-firmware-custom})
 	"$board/firmware.sh" "$modinfo" "$firmware" "$target"
 else
 	rm -rf "$target/lib/firmware"
