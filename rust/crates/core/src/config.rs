@@ -83,7 +83,7 @@ impl FromStr for ExportMode {
     }
 }
 
-/// Why a word had no effect. None of these stops the system from starting.
+/// Why a word had not the effect that was meant. None of these stops the system from starting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Warning {
     /// No setting has this name.
@@ -119,7 +119,8 @@ impl fmt::Display for Warning {
                 }
             }
             Self::BadValue { name, value, expected, nearest } => {
-                write!(f, "{PREFIX}{name}={value:?} on the kernel command line is ignored: it must be {expected}")?;
+                let effect = if *name == "export" { "exports nothing" } else { "is ignored" };
+                write!(f, "{PREFIX}{name}={value:?} on the kernel command line {effect}: it must be {expected}")?;
                 match nearest {
                     Some(nearest) => write!(f, "; did you mean \"{PREFIX}{name}={nearest}\"?"),
                     None => Ok(()),
@@ -158,7 +159,11 @@ impl Config {
         };
         match name {
             "debug" => self.debug = boolean("debug", value)?,
-            "export" => self.export = value.unwrap_or_default().parse()?,
+            "export" => {
+                // Who writes the word wants to keep disks back: so does a value that means nothing.
+                self.export = ExportMode::None;
+                self.export = value.unwrap_or_default().parse()?;
+            }
             "log" => self.log = value.unwrap_or_default().parse()?,
             _ => return Err(unknown(word)),
         }
@@ -260,10 +265,13 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_means_nothing_overrides_none_that_does() {
-        let (config, warnings) = Config::from_cmdline("diskomator.export=none diskomator.export=al");
-        assert_eq!(config.export, ExportMode::None);
-        assert_eq!(warnings.len(), 1);
+    fn a_value_that_means_nothing_exports_no_disk_and_overrides_no_other_setting() {
+        for line in ["diskomator.export=al", "diskomator.export", "diskomator.export=all diskomator.export=non"] {
+            let (config, warnings) = Config::from_cmdline(line);
+            assert_eq!((config.export, warnings.len()), (ExportMode::None, 1), "{line}");
+        }
+        let (config, warnings) = Config::from_cmdline("diskomator.log=error diskomator.log=eror");
+        assert_eq!((config.log, warnings.len()), (LogLevel::Error, 1));
     }
 
     #[test]
@@ -313,16 +321,16 @@ mod tests {
         assert_eq!(warnings("diskomator.log").len(), 1);
         assert_eq!(
             warnings("diskomator.export=non"),
-            ["diskomator.export=\"non\" on the kernel command line is ignored: it must be all or none; \
+            ["diskomator.export=\"non\" on the kernel command line exports nothing: it must be all or none; \
               did you mean \"diskomator.export=none\"?"]
         );
         assert_eq!(
             warnings("diskomator.export=sda"),
-            ["diskomator.export=\"sda\" on the kernel command line is ignored: it must be all or none"]
+            ["diskomator.export=\"sda\" on the kernel command line exports nothing: it must be all or none"]
         );
         assert_eq!(
             warnings("diskomator.export"),
-            ["diskomator.export=\"\" on the kernel command line is ignored: it must be all or none"]
+            ["diskomator.export=\"\" on the kernel command line exports nothing: it must be all or none"]
         );
     }
 

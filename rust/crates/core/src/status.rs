@@ -95,7 +95,7 @@ pub fn render(snapshot: &Snapshot, width: usize) -> String {
 fn export_lines(text: &mut String, export: ExportMode) {
     if export == ExportMode::None {
         text.push_str(
-            "No disk is exported by itself, because of the word diskomator.export=none.\n\
+            "No disk is exported by itself: diskomator.export on the command line says so.\n\
              To export all disks, press Alt-F9 and type:\n  \
                diskomator export sync\n\
              To have them exported at each boot, give the word diskomator.export=all.\n\n",
@@ -338,7 +338,7 @@ Disks
             "\
 Diskomator
 
-No disk is exported by itself, because of the word diskomator.export=none.
+No disk is exported by itself: diskomator.export on the command line says so.
 To export all disks, press Alt-F9 and type:
   diskomator export sync
 To have them exported at each boot, give the word diskomator.export=all.
