@@ -21,7 +21,7 @@ $(VERBS):
 
 # All other goals are Buildroot's, with the variables that were given.
 buildroot = MAKEFLAGS= MFLAGS= MAKELEVEL= scripts/buildroot $@ \
-	$(foreach v,$(.VARIABLES),$(if $(filter command%,$(origin $v)),'$v=$($v)'))
+	$(foreach v,$(.VARIABLES),$(if $(filter command%,$(origin $v)),'$v=$(subst ','\'',$($v))'))
 
 all:
 	@$(buildroot)

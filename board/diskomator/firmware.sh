@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# firmware.sh MODINFO FIRMWARE_SOURCE DEST
-# Puts the firmware that this kernel's drivers ask for into DEST/lib/firmware.
+# firmware.sh MODINFO FIRMWARE_SOURCE DEST LIST
+# Puts the firmware that this kernel's drivers ask for into DEST/lib/firmware, and the
+# names of the files there into LIST.
 #   MODINFO          the kernel's modules.builtin.modinfo
 #   FIRMWARE_SOURCE  a folder laid out as linux-firmware is (rtl_nic/, bnx2/, ...);
 #                    files may be plain, .xz or .zst
@@ -9,11 +10,11 @@
 # With BINARIES_DIR set, the licences go to BINARIES_DIR/licenses/firmware.
 set -euo pipefail
 
-[ $# -eq 3 ] || {
-	echo "usage: ${0##*/} MODINFO FIRMWARE_SOURCE DEST" >&2
+[ $# -eq 4 ] || {
+	echo "usage: ${0##*/} MODINFO FIRMWARE_SOURCE DEST LIST" >&2
 	exit 2
 }
-modinfo=$1 source=$2 dest=$3/lib/firmware
+modinfo=$1 source=$2 dest=$3/lib/firmware list=$4
 
 # unwanted NAME: succeeds with the reason if a driver does well without the file.
 unwanted() {
@@ -77,8 +78,8 @@ requested() {
 		done
 }
 
-rm -rf "$dest"
 mkdir -p "$dest"
+: >"$list"
 files=0 missing=0
 while read -r name; do
 	case $name in
@@ -102,6 +103,7 @@ while read -r name; do
 	# The kernel's decoder knows crc32, and its dictionary is allocated for each load.
 	plain "$file" | xz -T1 --check=crc32 --lzma2=preset=9e,dict=1MiB >"$dest/$name.xz"
 	chmod 644 "$dest/$name.xz"
+	printf '%s\n' "$name.xz" >>"$list"
 	files=$((files + 1))
 done < <(requested)
 

@@ -7,20 +7,6 @@ board=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$board/settings.sh"
 target=$1
 
-# one NAME PATH...: the single path that exists, whichever build made it.
-one() {
-	local name=$1 path found=()
-	shift
-	for path; do
-		if [ -e "$path" ]; then found+=("$path"); fi
-	done
-	if [ ${#found[@]} -ne 1 ]; then
-		printf 'error: %d candidates for the %s in %s\n' ${#found[@]} "$name" "$BUILD_DIR" >&2
-		exit 1
-	fi
-	printf '%s\n' "${found[0]}"
-}
-
 # Git keeps no empty folders.
 for dir in dev mnt proc root run sys tmp; do mkdir -p "$target/$dir"; done
 
@@ -39,17 +25,21 @@ for link in lib64 usr/lib64; do
 	if [ -L "$target/$link" ]; then rm "$target/$link"; fi
 done
 
-# With Buildroot it can be switched off.
+# Other packages may have firmware of their own: only what was taken before goes.
+list=$BUILD_DIR/.diskomator-firmware
+if [ -e "$list" ]; then
+	while read -r file; do rm -f "$target/lib/firmware/$file"; done <"$list"
+	if [ -d "$target/lib/firmware" ]; then find "$target/lib/firmware" -type d -empty -delete; fi
+	rm -rf "$list" "$BINARIES_DIR/licenses/firmware"
+fi
+# With Buildroot it can be switched off, and the folders of packages have versions in their names.
 if [ -z "${BR2_CONFIG-}" ] || [ "$(setting BR2_PACKAGE_DISKOMATOR_FIRMWARE)" = y ]; then
-	modinfo=$(one "kernel's module information" "$BUILD_DIR"/linux{,-[0-9]*,-custom}/modules.builtin.modinfo)
-	firmware=$(one "firmware" "$BUILD_DIR"/{firmware,diskomator-firmware-[0-9]*,diskomator-firmware-custom})
-	"$board/firmware.sh" "$modinfo" "$firmware" "$target"
-else
-	rm -rf "$target/lib/firmware"
+	"$board/firmware.sh" "${DISKOMATOR_LINUX_DIR-$BUILD_DIR/linux}/modules.builtin.modinfo" \
+		"${DISKOMATOR_FIRMWARE_DIR-$BUILD_DIR/firmware}" "$target" "$list"
 fi
 
 # Each build copies the overlay's own inittab first.
-if [ -x "$target/etc/init.d/ssh" ]; then echo "::respawn:/etc/init.d/ssh" >>"$target/etc/inittab"; fi
+if [ "$(setting BR2_PACKAGE_DISKOMATOR_SSH)" = y ]; then echo "::respawn:/etc/init.d/ssh" >>"$target/etc/inittab"; fi
 
 # Whatever umask the tree was checked out with.
 chmod -R u=rwX,go=rX "$target"

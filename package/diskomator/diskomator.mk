@@ -17,7 +17,6 @@ DISKOMATOR_DEPENDENCIES = \
 	host-dosfstools \
 	host-genimage \
 	host-mtools \
-	host-systemd-stub \
 	host-xz \
 	systemd-stub
 
@@ -58,8 +57,12 @@ endef
 diskomator-source: diskomator-crates
 diskomator-all-source: diskomator-crates
 
+diskomator-legal-info: diskomator-crates
+
 .PHONY: diskomator-crates
+diskomator-crates: PKG=DISKOMATOR
 diskomator-crates: host-rustc
+	$(call prepare-per-package-directory,host-rustc)
 	$(call DISKOMATOR_FETCH_CRATES,$(DISKOMATOR_SITE))
 
 define DISKOMATOR_BUILD_CMDS
@@ -69,33 +72,29 @@ define DISKOMATOR_BUILD_CMDS
 		>$(@D)/crates.txt
 endef
 
-ifneq ($(call qstrip,$(BR2_PACKAGE_DISKOMATOR_KEYMAP)),)
-define DISKOMATOR_INSTALL_KEYMAP
-	$(INSTALL) -D -m 644 $(call qstrip,$(BR2_PACKAGE_DISKOMATOR_KEYMAP)) \
-		$(TARGET_DIR)/etc/keymap
+define DISKOMATOR_INSTALL_TARGET_CMDS
+	$(INSTALL) -D -m 755 $(DISKOMATOR_BINARY) $(TARGET_DIR)/usr/sbin/diskomator
 endef
-endif
+
+# A relative path starts at the project's folder, like those of Secure Boot.
+DISKOMATOR_PATH = $(if $(filter /%,$(1)),$(1),$(addprefix $(DISKOMATOR_TOP)/,$(1)))
+DISKOMATOR_KEYMAP = $(call DISKOMATOR_PATH,$(call qstrip,$(BR2_PACKAGE_DISKOMATOR_KEYMAP)))
+DISKOMATOR_SSH_KEYS = $(call DISKOMATOR_PATH,$(call qstrip,$(BR2_PACKAGE_DISKOMATOR_SSH_AUTHORIZED_KEYS)))
+
+# On every build, so that what is switched off or changed does not stay.
+define DISKOMATOR_INSTALL_OPTIONS
+	rm -rf $(TARGET_DIR)/etc/keymap $(TARGET_DIR)/etc/init.d/ssh $(TARGET_DIR)/root/.ssh
+	$(if $(DISKOMATOR_KEYMAP),
+		$(INSTALL) -D -m 644 $(DISKOMATOR_KEYMAP) $(TARGET_DIR)/etc/keymap)
+	$(if $(BR2_PACKAGE_DISKOMATOR_SSH),
+		$(INSTALL) -D -m 600 $(DISKOMATOR_SSH_KEYS) $(TARGET_DIR)/root/.ssh/authorized_keys
+		$(INSTALL) -D -m 755 $(DISKOMATOR_BOARD)/ssh $(TARGET_DIR)/etc/init.d/ssh)
+endef
+DISKOMATOR_TARGET_FINALIZE_HOOKS += DISKOMATOR_INSTALL_OPTIONS
 
 ifeq ($(BR2_PACKAGE_DISKOMATOR_SSH),y)
 DISKOMATOR_DEPENDENCIES += dropbear
-define DISKOMATOR_INSTALL_SSH
-	$(INSTALL) -D -m 600 \
-		$(call qstrip,$(BR2_PACKAGE_DISKOMATOR_SSH_AUTHORIZED_KEYS)) \
-		$(TARGET_DIR)/root/.ssh/authorized_keys
-	$(INSTALL) -D -m 755 $(DISKOMATOR_BOARD)/ssh $(TARGET_DIR)/etc/init.d/ssh
-endef
-ifeq ($(BR_BUILDING),y)
-ifeq ($(call qstrip,$(BR2_PACKAGE_DISKOMATOR_SSH_AUTHORIZED_KEYS)),)
-$(error BR2_PACKAGE_DISKOMATOR_SSH needs BR2_PACKAGE_DISKOMATOR_SSH_AUTHORIZED_KEYS: nobody could log in)
 endif
-endif
-endif
-
-define DISKOMATOR_INSTALL_TARGET_CMDS
-	$(INSTALL) -D -m 755 $(DISKOMATOR_BINARY) $(TARGET_DIR)/usr/sbin/diskomator
-	$(DISKOMATOR_INSTALL_KEYMAP)
-	$(DISKOMATOR_INSTALL_SSH)
-endef
 
 define DISKOMATOR_COPY_LICENSE
 	cp $(DISKOMATOR_TOP)/LICENSE $(@D)/
@@ -111,19 +110,43 @@ define DISKOMATOR_SAVE_CRATES
 endef
 DISKOMATOR_POST_LEGAL_INFO_HOOKS += DISKOMATOR_SAVE_CRATES
 
-# For the hooks in board/diskomator, with make's variables in them expanded.
+# Buildroot archives a local package's folder as it is.
+define DISKOMATOR_CHECK_SOURCES
+	@test ! -e $(DISKOMATOR_SITE)/target || { \
+		echo "error: $(DISKOMATOR_SITE)/target would be published with the sources; remove it" >&2; \
+		exit 1; \
+	}
+endef
+DISKOMATOR_PRE_LEGAL_INFO_HOOKS += DISKOMATOR_CHECK_SOURCES
+
+# For the hooks in board/diskomator: settings with make's variables in them
+# expanded, and the folders of the versions that are in use.
 export BR2_PACKAGE_DISKOMATOR_CMDLINE := $(call qstrip,$(BR2_PACKAGE_DISKOMATOR_CMDLINE))
 export BR2_PACKAGE_DISKOMATOR_SECUREBOOT_KEY := $(call qstrip,$(BR2_PACKAGE_DISKOMATOR_SECUREBOOT_KEY))
 export BR2_PACKAGE_DISKOMATOR_SECUREBOOT_CERT := $(call qstrip,$(BR2_PACKAGE_DISKOMATOR_SECUREBOOT_CERT))
+export DISKOMATOR_LINUX_DIR = $(LINUX_DIR)
+export DISKOMATOR_FIRMWARE_DIR
 
+# Now, and not after an hour of building.
 ifeq ($(BR2_PACKAGE_DISKOMATOR)$(BR_BUILDING),yy)
-# Now, and not after an hour of building. Make's shell does not see its exports.
-DISKOMATOR_SECUREBOOT_ERROR := $(shell \
+# Make's shell does not see its exports.
+DISKOMATOR_SECUREBOOT_CHECK := $(shell LC_ALL=C \
 	BR2_PACKAGE_DISKOMATOR_SECUREBOOT_KEY="$(BR2_PACKAGE_DISKOMATOR_SECUREBOOT_KEY)" \
 	BR2_PACKAGE_DISKOMATOR_SECUREBOOT_CERT="$(BR2_PACKAGE_DISKOMATOR_SECUREBOOT_CERT)" \
-	$(DISKOMATOR_BOARD)/secureboot.sh check 2>&1 >/dev/null)
-ifneq ($(DISKOMATOR_SECUREBOOT_ERROR),)
-$(error $(DISKOMATOR_SECUREBOOT_ERROR))
+	$(DISKOMATOR_BOARD)/secureboot.sh check 2>&1 </dev/null && echo usable)
+ifneq ($(lastword $(DISKOMATOR_SECUREBOOT_CHECK)),usable)
+$(error $(DISKOMATOR_SECUREBOOT_CHECK))
+endif
+ifneq ($(DISKOMATOR_KEYMAP),$(wildcard $(DISKOMATOR_KEYMAP)))
+$(error BR2_PACKAGE_DISKOMATOR_KEYMAP: there is no file $(DISKOMATOR_KEYMAP))
+endif
+ifeq ($(BR2_PACKAGE_DISKOMATOR_SSH),y)
+ifeq ($(DISKOMATOR_SSH_KEYS),)
+$(error BR2_PACKAGE_DISKOMATOR_SSH needs BR2_PACKAGE_DISKOMATOR_SSH_AUTHORIZED_KEYS: nobody could log in)
+endif
+ifeq ($(wildcard $(DISKOMATOR_SSH_KEYS)),)
+$(error BR2_PACKAGE_DISKOMATOR_SSH_AUTHORIZED_KEYS: there is no file $(DISKOMATOR_SSH_KEYS))
+endif
 endif
 endif
 

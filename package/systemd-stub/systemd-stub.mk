@@ -17,7 +17,8 @@ SYSTEMD_STUB_INSTALL_TARGET = NO
 SYSTEMD_STUB_DEPENDENCIES = \
 	host-gperf \
 	host-python-jinja2 \
-	host-python-pyelftools
+	host-python-pyelftools \
+	host-systemd-stub
 
 # Only the EFI programs are wanted: everything else is off or not built.
 SYSTEMD_STUB_CONF_OPTS = \
@@ -48,8 +49,13 @@ endef
 
 HOST_SYSTEMD_STUB_DEPENDENCIES = host-python3 host-python-pefile
 
+# With Buildroot's Python, which has what it imports, whoever calls it.
 define HOST_SYSTEMD_STUB_INSTALL_CMDS
-	$(INSTALL) -D -m 755 $(@D)/src/ukify/ukify.py $(HOST_DIR)/bin/ukify
+	$(INSTALL) -D -m 644 $(@D)/src/ukify/ukify.py $(HOST_DIR)/share/ukify/ukify.py
+	printf '%s\n' '#!/bin/sh' \
+		'exec "$${0%/*}/python3" "$${0%/*}/../share/ukify/ukify.py" "$$@"' \
+		>$(HOST_DIR)/bin/ukify
+	chmod 755 $(HOST_DIR)/bin/ukify
 endef
 
 $(eval $(meson-package))
