@@ -21,7 +21,7 @@ cat >"$target/usr/lib/os-release" <<-RELEASE
 RELEASE
 
 # Buildroot's links for shared libraries, of which there are none.
-for link in lib64 usr/lib64; do
+for link in lib64 usr/lib64 lib/ld-musl*; do
 	if [ -L "$target/$link" ]; then rm "$target/$link"; fi
 done
 
