@@ -19,8 +19,9 @@ trap 'rm -rf "$work"' EXIT
 
 compress_root() {
 	# The kernel must find room for the dictionary while it unpacks: with the usual
-	# 64 MiB a small machine can't boot, and 2 MiB cost nothing here.
-	xz --check=crc32 --lzma2=preset=9e,dict=2MiB --threads=1 --stdout \
+	# 64 MiB a small machine can't boot, and 2 MiB cost nothing here. The filter for
+	# x86 code, which the kernel knows, saves 2 %.
+	xz --check=crc32 --x86 --lzma2=preset=9e,dict=2MiB --threads=1 --stdout \
 		"$images/rootfs.cpio" >"$work/initrd"
 }
 
