@@ -50,6 +50,24 @@ step() {
 	printf '  %-52s %4ds\n' "$text" $((SECONDS - start))
 }
 
+# newest FILE...: Buildroot leaves the folders of old versions where they are.
+newest() {
+	local file newest=$1
+	for file; do
+		if [ "$file" -nt "$newest" ]; then newest=$file; fi
+	done
+	printf '%s\n' "$newest"
+}
+
+# efi_section NAME EFI: the bytes of one section; nothing if there is no such one.
+efi_section() {
+	local file
+	file=$(mktemp)
+	objcopy -O binary --only-section="$1" --set-section-flags "$1=alloc" "$2" "$file" 2>/dev/null || : >"$file"
+	cat "$file"
+	rm -f "$file"
+}
+
 # rust_dirs: each folder with a cargo new enough for the workspace, the user's
 # own first. Debian's stands in when that one lacks something (rustup's has no
 # musl target and no sources unless asked), and also when it is too old.

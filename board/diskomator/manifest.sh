@@ -7,21 +7,22 @@ board=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$board/settings.sh"
 images=$1
 
-# json NAME VALUE [NAME VALUE...]: members of an object; a number or an object stays one.
+# json SEPARATOR NAME VALUE [NAME VALUE...]: members of an object; a number or an object stays one.
 json() {
-	local comma='' value
+	local separator=$1 comma='' value
+	shift
 	while [ $# -gt 0 ]; do
 		value=$2
 		[[ $value =~ ^(0|[1-9][0-9]*|\{.*\})$ ]] || value="\"${value//[\"\\]/}\""
 		printf '%s"%s": %s' "$comma" "$1" "$value"
-		comma=${separator-, }
+		comma=$separator
 		shift 2
 	done
 }
 
 describe() {
 	local file=$images/$1
-	printf '{ %s }' "$(json file "$1" bytes "$(stat -c %s "$file")" sha256 "$(sha256sum "$file" | cut -d' ' -f1)")"
+	printf '{ %s }' "$(json ', ' file "$1" bytes "$(stat -c %s "$file")" sha256 "$(sha256sum "$file" | cut -d' ' -f1)")"
 }
 
 builder() {
@@ -48,9 +49,7 @@ kernel() {
 text() { LC_ALL=C grep -aoE "$1" "$2" | head -n 1 | sed -E "s/$1/\\1/"; }
 
 mapfile -t signer < <("$board/secureboot.sh" certificate)
-separator=',
-  '
-members=$(json \
+members=$(json $',\n  ' \
 	version "$(sed -n 's/^VERSION="\(.*\)"/\1/p' "$TARGET_DIR/usr/lib/os-release")" \
 	built_by "$(builder)" \
 	drivers "$(drivers)" \
@@ -60,10 +59,10 @@ members=$(json \
 	systemd_stub "$(text 'systemd-stub ([^ #]+)' "$images/linuxx64.efi.stub")" \
 	secure_boot "${signer[0]-unsigned}" \
 	secure_boot_sha256 "${signer[1]-}" \
-	efi "$(separator=', ' describe diskomator.efi)" \
-	raw "$(separator=', ' describe diskomator.raw)" \
-	bzImage "$(separator=', ' describe bzImage)" \
-	rootfs "$(separator=', ' describe rootfs.cpio)" \
+	efi "$(describe diskomator.efi)" \
+	raw "$(describe diskomator.raw)" \
+	bzImage "$(describe bzImage)" \
+	rootfs "$(describe rootfs.cpio)" \
 	binary_bytes "$(stat -c %s "$TARGET_DIR/usr/sbin/diskomator")" \
 	busybox_bytes "$(stat -c %s "$TARGET_DIR/bin/busybox")")
 printf '{\n  %s\n}\n' "$members"
