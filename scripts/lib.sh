@@ -63,7 +63,7 @@ newest() {
 efi_section() {
 	local file
 	file=$(mktemp)
-	objcopy -O binary --only-section="$1" --set-section-flags "$1=alloc" "$2" "$file" 2>/dev/null || : >"$file"
+	objcopy -O binary --only-section="$1" "$2" "$file" 2>/dev/null || : >"$file"
 	cat "$file"
 	rm -f "$file"
 }
