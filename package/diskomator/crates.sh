@@ -1,27 +1,36 @@
 #!/usr/bin/env bash
 # The crates that are in the program: its share of the software bill of materials.
-# cargo is the one on the path, and the crates are in CARGO_HOME.
-#   crates.sh list WORKSPACE TARGET                   NAME VERSION: LICENCE, a line each
-#   crates.sh save WORKSPACE TARGET SOURCES LICENCES  each crate as crates.io has it into
-#                                                     SOURCES, its licence files into LICENCES,
-#                                                     and the list into both
+# cargo is the one on the path, and the crates are in CARGO_HOME. LIBRARY is the folder
+# with the standard library's sources, whose own crates count, too.
+#   crates.sh list WORKSPACE LIBRARY TARGET    NAME VERSION: LICENCE, a line each
+#   crates.sh save WORKSPACE LIBRARY TARGET SOURCES LICENCES
+#                                              each crate as crates.io has it into SOURCES, its
+#                                              licence files into LICENCES, and the list into both
 set -euo pipefail
 
-list() {
-	local tree crate licence
-	tree=$(cd "$1" && cargo tree --offline --locked -p diskomator --target "$2" \
+# tree FOLDER TARGET PACKAGE OPTION...: what PACKAGE of the workspace in FOLDER is made of.
+tree() {
+	local folder=$1
+	shift
+	(cd "$folder" && cargo tree --offline --locked --target "$1" -p "${@:2}" \
 		--edges normal --prefix none --format '{p}|{l}')
+}
+
+list() {
+	local program std crate licence
+	program=$(tree "$1" "$3" diskomator)
+	std=$(tree "$2" "$3" std --features optimize_for_size)
 	# A path after the version: part of the workspace.
-	printf '%s\n' "$tree" | sed 's/ (proc-macro)//; s/ (\*)$//' | grep -v ' (/' | LC_ALL=C sort -u |
+	printf '%s\n' "$program" "$std" | sed 's/ (proc-macro)//; s/ (\*)$//' | grep -v ' (/' | LC_ALL=C sort -u |
 		while IFS='|' read -r crate licence; do
 			printf '%s %s: %s\n' "${crate% v*}" "${crate##* v}" "$licence"
 		done
 }
 
 save() {
-	local sources=$3/crates licences=$4/crates name version found
+	local sources=$4/crates licences=$5/crates name version found
 	mkdir -p "$sources" "$licences"
-	list "$1" "$2" | tee "$sources/crates.txt" >"$licences/crates.txt"
+	list "$1" "$2" "$3" | tee "$sources/crates.txt" >"$licences/crates.txt"
 	while read -r name version _; do
 		name=$name-${version%:}
 		found=("$CARGO_HOME"/registry/cache/*/"$name.crate")
@@ -39,9 +48,9 @@ save() {
 }
 
 case ${1-}:$# in
-list:3 | save:5) "$@" ;;
+list:4 | save:6) "$@" ;;
 *)
-	sed -n '4,7s/^# *//p' "${BASH_SOURCE[0]}" >&2
+	sed -n '5,8s/^# *//p' "${BASH_SOURCE[0]}" >&2
 	exit 2
 	;;
 esac

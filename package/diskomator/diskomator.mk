@@ -17,6 +17,7 @@ DISKOMATOR_DEPENDENCIES = \
 	host-dosfstools \
 	host-genimage \
 	host-mtools \
+	host-rust-src \
 	host-xz \
 	systemd-stub
 
@@ -25,28 +26,37 @@ DISKOMATOR_BINARY = $(DISKOMATOR_CARGO_TARGET_DIR)/$(RUSTC_TARGET_NAME)/release/
 
 # Paths of this machine must not end up in the program.
 DISKOMATOR_RUSTFLAGS = \
-	-Crelocation-model=static \
-	-Ctarget-feature=+crt-static \
+	-L$(@D)/unwind \
 	--remap-path-prefix=$(BR_CARGO_HOME)/registry/src=/cargo \
+	--remap-path-prefix=$(HOST_DIR)/lib/rustlib/src/rust=/rust \
 	--remap-path-prefix=$(@D)=/diskomator
+
+# What appliance.toml asks for is not stable Rust yet.
+DISKOMATOR_CARGO_ENV = \
+	$(TARGET_MAKE_ENV) \
+	RUSTC_BOOTSTRAP=1
 
 # Buildroot's environment would override the profile in rust/Cargo.toml.
 DISKOMATOR_CARGO = \
 	cd $(@D) && \
-	$(TARGET_MAKE_ENV) \
+	$(DISKOMATOR_CARGO_ENV) \
 	$(TARGET_CONFIGURE_OPTS) \
 	$(filter-out CARGO_PROFILE_RELEASE_%,$(PKG_CARGO_ENV)) \
 	CARGO_TARGET_$(call UPPERCASE,$(RUSTC_TARGET_NAME))_RUSTFLAGS="$(DISKOMATOR_RUSTFLAGS)" \
 	CARGO_TARGET_DIR=$(DISKOMATOR_CARGO_TARGET_DIR) \
-	cargo
+	cargo --config appliance.toml
 
 # Buildroot vendors crates when it downloads, and a local package is not
 # downloaded. Cargo keeps them below BR2_DL_DIR and checks them against the
-# digests in Cargo.lock.
+# digests in Cargo.lock, ours and that of the standard library.
+DISKOMATOR_RUST_LIBRARY = $(HOST_DIR)/lib/rustlib/src/rust/library
+
 define DISKOMATOR_FETCH_CRATES
-	cd $(1) && \
-	$(TARGET_MAKE_ENV) $(PKG_COMMON_CARGO_ENV) \
-		cargo fetch --locked --target $(RUSTC_TARGET_NAME)
+	$(foreach workspace,$(1) $(DISKOMATOR_RUST_LIBRARY),
+		cd $(workspace) && \
+		$(DISKOMATOR_CARGO_ENV) $(PKG_COMMON_CARGO_ENV) \
+			cargo fetch --locked --target $(RUSTC_TARGET_NAME)
+	)
 endef
 
 define DISKOMATOR_CONFIGURE_CMDS
@@ -61,14 +71,17 @@ diskomator-legal-info: diskomator-crates
 
 .PHONY: diskomator-crates
 diskomator-crates: PKG=DISKOMATOR
-diskomator-crates: host-rustc
-	$(call prepare-per-package-directory,host-rustc)
+diskomator-crates: host-rustc host-rust-src
+	$(call prepare-per-package-directory,host-rustc host-rust-src)
 	$(call DISKOMATOR_FETCH_CRATES,$(DISKOMATOR_SITE))
 
 define DISKOMATOR_BUILD_CMDS
+	mkdir -p $(@D)/unwind
+	$(TARGET_CC) $(TARGET_CFLAGS) -c -o $(@D)/unwind/unwind.o $(@D)/unwind.c
+	$(TARGET_AR) rcsD $(@D)/unwind/libunwind.a $(@D)/unwind/unwind.o
 	$(DISKOMATOR_CARGO) build --offline --locked --release -p diskomator
-	$(TARGET_MAKE_ENV) $(PKG_COMMON_CARGO_ENV) \
-		$(DISKOMATOR_PKGDIR)/crates.sh list $(@D) $(RUSTC_TARGET_NAME) \
+	$(DISKOMATOR_CARGO_ENV) $(PKG_COMMON_CARGO_ENV) \
+		$(DISKOMATOR_PKGDIR)/crates.sh list $(@D) $(DISKOMATOR_RUST_LIBRARY) $(RUSTC_TARGET_NAME) \
 		>$(@D)/crates.txt
 endef
 
@@ -103,8 +116,8 @@ DISKOMATOR_POST_RSYNC_HOOKS += DISKOMATOR_COPY_LICENSE
 
 # Source and licence of every crate in the program.
 define DISKOMATOR_SAVE_CRATES
-	$(TARGET_MAKE_ENV) $(PKG_COMMON_CARGO_ENV) \
-		$(DISKOMATOR_PKGDIR)/crates.sh save $(DISKOMATOR_DIR) $(RUSTC_TARGET_NAME) \
+	$(DISKOMATOR_CARGO_ENV) $(PKG_COMMON_CARGO_ENV) \
+		$(DISKOMATOR_PKGDIR)/crates.sh save $(DISKOMATOR_DIR) $(DISKOMATOR_RUST_LIBRARY) $(RUSTC_TARGET_NAME) \
 		$(REDIST_SOURCES_DIR_TARGET)/$(DISKOMATOR_BASENAME_RAW) \
 		$(LICENSE_FILES_DIR_TARGET)/$(DISKOMATOR_BASENAME_RAW)
 endef
