@@ -3,11 +3,13 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::selection::{Selection, SelectionError};
+
 /// What every setting's name starts with.
 const PREFIX: &str = "diskomator.";
 
 /// The name of every setting, without the prefix.
-const SETTINGS: [&str; 3] = ["debug", "export", "log"];
+const SETTINGS: [&str; 5] = ["debug", "export", "log", "partitions", "readonly"];
 
 /// The settings of one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,13 +18,25 @@ pub struct Config {
     pub log: LogLevel,
     /// `diskomator.debug`: a root shell on the serial console.
     pub debug: bool,
-    /// `diskomator.export=MODE`: which disks are exported by themselves.
-    pub export: ExportMode,
+    /// `diskomator.export=DISKS`: which disks are exported by themselves. What
+    /// is exported by hand stays exported.
+    pub export: Selection,
+    /// `diskomator.readonly=DISKS`: which disks hosts may only read.
+    pub readonly: Selection,
+    /// `diskomator.partitions=DISKS`: of which disks each partition is
+    /// exported, and not the disk itself.
+    pub partitions: Selection,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { log: LogLevel::Info, debug: false, export: ExportMode::All }
+        Self {
+            log: LogLevel::Info,
+            debug: false,
+            export: Selection::all(),
+            readonly: Selection::none(),
+            partitions: Selection::none(),
+        }
     }
 }
 
@@ -60,29 +74,6 @@ impl FromStr for LogLevel {
     }
 }
 
-/// Which disks are exported without anybody saying so.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum ExportMode {
-    /// Each that can be, as soon as it is there.
-    #[default]
-    All,
-    /// None. What is exported by hand stays exported.
-    None,
-}
-
-impl ExportMode {
-    /// Every mode with the word that selects it.
-    pub const WORDS: [(&'static str, Self); 2] = [("all", Self::All), ("none", Self::None)];
-}
-
-impl FromStr for ExportMode {
-    type Err = Warning;
-
-    fn from_str(word: &str) -> Result<Self, Warning> {
-        one_of(&Self::WORDS, "export", word, "all or none")
-    }
-}
-
 /// Why a word had not the effect that was meant. None of these stops the system from starting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Warning {
@@ -104,6 +95,17 @@ pub enum Warning {
         /// The value that was probably meant.
         nearest: Option<&'static str>,
     },
+    /// The setting exists, and its value names no disks.
+    BadSelection {
+        /// The setting, without its prefix.
+        name: &'static str,
+        /// The value that was given; empty if there was none.
+        value: String,
+        /// What counts instead.
+        effect: &'static str,
+        /// What is wrong with it.
+        source: SelectionError,
+    },
 }
 
 impl std::error::Error for Warning {}
@@ -119,11 +121,17 @@ impl fmt::Display for Warning {
                 }
             }
             Self::BadValue { name, value, expected, nearest } => {
-                let effect = if *name == "export" { "exports nothing" } else { "is ignored" };
-                write!(f, "{PREFIX}{name}={value:?} on the kernel command line {effect}: it must be {expected}")?;
+                write!(f, "{PREFIX}{name}={value:?} on the kernel command line is ignored: it must be {expected}")?;
                 match nearest {
                     Some(nearest) => write!(f, "; did you mean \"{PREFIX}{name}={nearest}\"?"),
                     None => Ok(()),
+                }
+            }
+            Self::BadSelection { name, value, effect, source } => {
+                write!(f, "{PREFIX}{name}={value:?} on the kernel command line {effect}: {source}")?;
+                match source {
+                    SelectionError::NoDisk { nearest: Some(nearest), .. } => write!(f, "; did you mean {nearest:?}?"),
+                    _ => Ok(()),
                 }
             }
         }
@@ -159,15 +167,50 @@ impl Config {
         };
         match name {
             "debug" => self.debug = boolean("debug", value)?,
-            "export" => {
-                // Who writes the word wants to keep disks back: so does a value that means nothing.
-                self.export = ExportMode::None;
-                self.export = value.unwrap_or_default().parse()?;
+            // Who writes one of these words wants to keep disks back, or safe: so does a value
+            // that means nothing.
+            "export" => set_selection(&mut self.export, "export", value, Selection::none(), "exports nothing")?,
+            "readonly" => {
+                let value = switch(value);
+                set_selection(&mut self.readonly, "readonly", value, Selection::all(), "makes all disks read-only")?;
+            }
+            "partitions" => {
+                let value = switch(value);
+                set_selection(&mut self.partitions, "partitions", value, Selection::none(), "means no disk")?;
             }
             "log" => self.log = value.unwrap_or_default().parse()?,
             _ => return Err(unknown(word)),
         }
         Ok(())
+    }
+}
+
+/// The disks that a switch means: with no value, or yes, all.
+fn switch(value: Option<&str>) -> Option<&str> {
+    match boolean("", value) {
+        Ok(true) => Some("all"),
+        Ok(false) => Some("none"),
+        Err(_) => value,
+    }
+}
+
+fn set_selection(
+    setting: &mut Selection,
+    name: &'static str,
+    value: Option<&str>,
+    instead: Selection,
+    effect: &'static str,
+) -> Result<(), Warning> {
+    let value = value.unwrap_or_default();
+    match value.parse() {
+        Ok(selection) => {
+            *setting = selection;
+            Ok(())
+        }
+        Err(source) => {
+            *setting = instead;
+            Err(Warning::BadSelection { name, value: value.to_owned(), effect, source })
+        }
     }
 }
 
@@ -257,10 +300,13 @@ mod tests {
         let first = "diskomator.log=error diskomator.export=none diskomator.debug";
         let last = "diskomator.log=trace diskomator.export=all diskomator.debug=no";
         let (config, warnings) = Config::from_cmdline(&format!("{first} x {last}"));
-        assert_eq!(config, Config { log: LogLevel::Trace, debug: false, export: ExportMode::All });
+        assert_eq!(config, Config { log: LogLevel::Trace, ..Config::default() });
         assert_eq!(warnings, vec![]);
         let (config, warnings) = Config::from_cmdline(&format!("{last} x {first}"));
-        assert_eq!(config, Config { log: LogLevel::Error, debug: true, export: ExportMode::None });
+        assert_eq!(
+            config,
+            Config { log: LogLevel::Error, debug: true, export: Selection::none(), ..Config::default() }
+        );
         assert_eq!(warnings, vec![]);
     }
 
@@ -268,7 +314,7 @@ mod tests {
     fn a_value_that_means_nothing_exports_no_disk_and_overrides_no_other_setting() {
         for line in ["diskomator.export=al", "diskomator.export", "diskomator.export=all diskomator.export=non"] {
             let (config, warnings) = Config::from_cmdline(line);
-            assert_eq!((config.export, warnings.len()), (ExportMode::None, 1), "{line}");
+            assert_eq!((config.export, warnings.len()), (Selection::none(), 1), "{line}");
         }
         let (config, warnings) = Config::from_cmdline("diskomator.log=error diskomator.log=eror");
         assert_eq!((config.log, warnings.len()), (LogLevel::Error, 1));
@@ -321,17 +367,37 @@ mod tests {
         assert_eq!(warnings("diskomator.log").len(), 1);
         assert_eq!(
             warnings("diskomator.export=non"),
-            ["diskomator.export=\"non\" on the kernel command line exports nothing: it must be all or none; \
-              did you mean \"diskomator.export=none\"?"]
-        );
-        assert_eq!(
-            warnings("diskomator.export=sda"),
-            ["diskomator.export=\"sda\" on the kernel command line exports nothing: it must be all or none"]
+            ["diskomator.export=\"non\" on the kernel command line exports nothing: \
+              \"non\" is neither a keyword nor the name of a disk; did you mean \"none\"?"]
         );
         assert_eq!(
             warnings("diskomator.export"),
-            ["diskomator.export=\"\" on the kernel command line exports nothing: it must be all or none"]
+            ["diskomator.export=\"\" on the kernel command line exports nothing: a pattern is empty"]
         );
+        assert_eq!(
+            warnings("diskomator.readonly=yse"),
+            ["diskomator.readonly=\"yse\" on the kernel command line makes all disks read-only: \
+              \"yse\" is neither a keyword nor the name of a disk"]
+        );
+    }
+
+    #[test]
+    fn disks_are_chosen_by_patterns() {
+        let (config, warnings) = Config::from_cmdline(
+            "diskomator.export=nvme*,!size<1G \"diskomator.readonly=model:A B\" diskomator.partitions",
+        );
+        assert_eq!(warnings, vec![]);
+        assert_eq!(config.export.to_string(), "nvme*,!size<1G");
+        assert_eq!(config.readonly.to_string(), "model:A B");
+        assert_eq!(config.partitions, Selection::all());
+        for (line, readonly) in [
+            ("diskomator.readonly", Selection::all()),
+            ("diskomator.readonly=yes", Selection::all()),
+            ("diskomator.readonly diskomator.readonly=0", Selection::none()),
+            ("diskomator.readonly=", Selection::all()),
+        ] {
+            assert_eq!(Config::from_cmdline(line).0.readonly, readonly, "{line}");
+        }
     }
 
     #[test]

@@ -49,6 +49,10 @@ pub struct Attributes {
     pub ata_port: Option<u32>,
     /// `device/transport` of an NVMe controller: `pcie`, `tcp`, …
     pub transport: Option<String>,
+    /// `partition`, of a partition: its number, and the name of its disk.
+    pub partition: Option<(u32, String)>,
+    /// This machine was started from it.
+    pub boot: bool,
 }
 
 /// How a disk is attached.
@@ -87,7 +91,55 @@ impl fmt::Display for Bus {
     }
 }
 
-/// A whole block device that may be exported.
+/// What has been going on between the kernel and a disk since it appeared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Activity {
+    /// Bytes read.
+    pub read: u64,
+    /// Bytes written.
+    pub written: u64,
+    /// Requests finished, of any kind.
+    pub finished: u64,
+    /// Requests that the disk is at.
+    pub in_flight: u64,
+}
+
+impl Activity {
+    /// Reads a block device's `stat` (the kernel's `Documentation/block/stat.rst`).
+    pub fn parse(stat: &str) -> Option<Self> {
+        const SECTOR: u64 = 512;
+        let fields: Vec<u64> = stat.split_whitespace().map(str::parse).collect::<Result<_, _>>().ok()?;
+        let at = |field: usize| fields.get(field).copied();
+        // Discards and flushes came with later kernels.
+        let late = |field: usize| at(field).unwrap_or(0);
+        Some(Self {
+            read: at(2)?.saturating_mul(SECTOR),
+            written: at(6)?.saturating_mul(SECTOR),
+            finished: [at(0)?, at(4)?, late(11), late(15)].into_iter().fold(0, u64::saturating_add),
+            in_flight: at(8)?,
+        })
+    }
+
+    /// Whether nothing was finished since `before`, though there was work all along.
+    pub fn is_stuck_since(&self, before: &Self) -> bool {
+        before.in_flight > 0 && self.in_flight > 0 && self.finished == before.finished
+    }
+}
+
+/// Whether the disk itself has answered: opening a device, and some of what
+/// sysfs says of it, takes as long as the device likes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Answer {
+    /// It has, or nobody asked.
+    #[default]
+    Given,
+    /// Not yet.
+    Awaited,
+    /// Not in a time in which any disk should.
+    Overdue,
+}
+
+/// A block device that may be exported: a whole disk, or a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disk {
     /// The kernel's name of this boot: `sda`, `nvme0n1`.
@@ -126,6 +178,16 @@ pub struct Disk {
     /// The logical unit of a SCSI or USB device: 0 but for card readers and
     /// storage arrays.
     pub lun: u64,
+    /// Of a partition: its number, and the name of its disk.
+    pub partition: Option<(u32, String)>,
+    /// Its partitions are to be exported instead of it.
+    pub in_parts: bool,
+    /// This machine was started from it.
+    pub is_boot_medium: bool,
+    /// Whether it answers.
+    pub answer: Answer,
+    /// Why it does not even open for reading, in the kernel's words.
+    pub open_error: Option<String>,
 }
 
 impl Disk {
@@ -139,14 +201,21 @@ impl Disk {
             .and_then(|ata| clean(&ata.model))
             .or_else(|| full_model(a.vendor.as_deref(), a.model.as_deref()))
             .or_else(|| (bus == Bus::Virtio).then(|| "virtio-blk".to_owned()));
+        let part = a.partition.as_ref().map(|(number, _)| format!("-part{number}")).unwrap_or_default();
         let serial = ata
             .and_then(|ata| clean(&ata.serial))
             .or_else(|| a.vpd_serial.as_deref().and_then(vpd_text).and_then(|serial| clean(&serial)))
             .or_else(|| a.serial.as_deref().and_then(clean))
-            .or_else(|| a.usb_serial.as_deref().and_then(clean));
+            .or_else(|| a.usb_serial.as_deref().and_then(clean))
+            .map(|serial| serial + &part);
         let firmware = ata.and_then(|ata| clean(&ata.firmware)).or_else(|| a.firmware.as_deref().and_then(clean));
         Self {
-            bus_path: bus_path(&a),
+            bus_path: bus_path(&a) + &part,
+            partition: a.partition,
+            in_parts: false,
+            is_boot_medium: a.boot,
+            answer: Answer::Given,
+            open_error: None,
             lun: lun(&a.devpath),
             diskseq: a.diskseq.unwrap_or(0),
             size: a.sectors.saturating_mul(512),
@@ -157,7 +226,7 @@ impl Disk {
             remote: a.transport.as_deref().is_some_and(|transport| transport != "pcie"),
             wwid: a.wwid.as_deref().and_then(clean).map(|wwid| match hardware_partition(&a.name) {
                 Some(partition) => format!("{wwid}-{partition}"),
-                None => wwid,
+                None => wwid + &part,
             }),
             name: a.name,
             holders: a.holders,
@@ -167,6 +236,38 @@ impl Disk {
             serial,
             firmware,
         }
+    }
+
+    /// Whether there is something in the drive.
+    pub fn has_medium(&self) -> bool {
+        self.size > 0
+    }
+
+    /// Whether nothing can be written to it: its own switch, or a CD-ROM, which
+    /// burning software writes to, and not by block.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only || self.name.starts_with("sr")
+    }
+
+    /// The names by which udev would link to it in `/dev/disk/by-id`, as far as
+    /// they are made of what the disk says of itself: `usb-SanDisk_Ultra_4C53`.
+    pub fn ids(&self) -> Vec<String> {
+        let kind = match self.bus {
+            Bus::Virtual => "dm".to_owned(),
+            bus => bus.to_string(),
+        };
+        let names = match (&self.model, &self.serial) {
+            (Some(model), Some(serial)) if self.bus != Bus::Virtio => Some(format!("{model}_{serial}")),
+            (_, Some(serial)) => Some(serial.clone()),
+            (Some(model), None) => Some(model.clone()),
+            (None, None) => None,
+        };
+        let wwn = self.wwid.as_ref().map(|wwid| match wwid.split_once("naa.") {
+            Some((_, number)) => format!("wwn-0x{number}"),
+            None => format!("{kind}-{wwid}"),
+        });
+        let text = names.map(|name| format!("{kind}-{name}")).into_iter().chain(wwn);
+        text.map(|id| id.replace(' ', "_")).collect()
     }
 }
 
@@ -360,6 +461,20 @@ mod tests {
             }
         }
         page
+    }
+
+    #[test]
+    fn activity_is_read_and_a_disk_that_hangs_told_from_one_that_works() {
+        let stat = "  10 0 80 5 20 1 160 9 2 14 14 3 0 24 1 4 2\n";
+        let before = Activity::parse(stat).unwrap();
+        assert_eq!(before, Activity { read: 40960, written: 81920, finished: 37, in_flight: 2 });
+        assert_eq!(Activity::parse("1 0 8 0 2 0 8 0 0 0 0").map(|activity| activity.finished), Some(3));
+        assert_eq!(Activity::parse("1 0 8 0"), None);
+        assert_eq!(Activity::parse("1 0 8 0 x 0 8 0 0 0 0"), None);
+        assert!(before.is_stuck_since(&before));
+        assert!(!Activity { finished: 38, ..before }.is_stuck_since(&before));
+        assert!(!Activity { in_flight: 0, ..before }.is_stuck_since(&before));
+        assert!(!before.is_stuck_since(&Activity { in_flight: 0, ..before }));
     }
 
     #[test]

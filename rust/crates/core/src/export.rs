@@ -2,11 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::{Config, ExportMode};
+use crate::config::Config;
 use crate::disk::Disk;
 use crate::identity::{self, Identity, Machine};
-use crate::nvmet::model::{NSID, Subsystem, Target, is_ours};
-use crate::policy::{self, Refusal};
+use crate::nvmet::model::{NSID, Namespace, Subsystem, Target, is_ours};
+use crate::policy::{self, Access, Refusal};
+
+/// What a disk is exported as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// Its names.
+    pub identity: Identity,
+    /// What hosts may do.
+    pub access: Access,
+}
 
 /// A disk and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,19 +23,30 @@ pub struct Export {
     /// The disk.
     pub disk: Disk,
     /// What it is exported as, if it is, or why it never will be.
-    pub decision: Result<Identity, Refusal>,
-    /// Whether hosts can use it now.
+    pub decision: Result<Grant, Refusal>,
+    /// Whether hosts can use it now. A drive with no medium in it can't be
+    /// used, though it may be exported all right.
     pub enabled: bool,
+}
+
+impl Export {
+    /// Its NQN, if it is to be exported.
+    pub fn nqn(&self) -> Option<&str> {
+        self.decision.as_ref().ok().map(|grant| grant.identity.nqn.as_str())
+    }
 }
 
 /// Decides on every disk of `disks`. `target` tells what is exported already.
 pub fn decide(machine: &Machine, disks: Vec<Disk>, config: &Config, target: &Target) -> Vec<Export> {
     let decide = |disk: &Disk| match policy::exportable(disk, config) {
-        // Who mounts a disk here that hosts have already knows what they do.
-        Err(Refusal::Mounted) if exported_as(target, disk).is_some() => Ok(()),
+        // Who mounts a disk here that hosts have already knows what they do; and one that
+        // hangs may come to itself.
+        Err(Refusal::Mounted | Refusal::Awaited | Refusal::Unanswered) if exported_as(target, disk).is_some() => {
+            Ok(current_access(target, disk))
+        }
         decision => decision,
     };
-    let decisions: Vec<Result<(), Refusal>> = disks.iter().map(decide).collect();
+    let decisions: Vec<Result<Access, Refusal>> = disks.iter().map(decide).collect();
     let chosen: Vec<&Disk> =
         disks.iter().zip(&decisions).filter(|(_, decision)| decision.is_ok()).map(|(disk, _)| disk).collect();
     let current = chosen.iter().map(|disk| exported_as(target, disk)).collect();
@@ -37,11 +57,12 @@ pub fn decide(machine: &Machine, disks: Vec<Disk>, config: &Config, target: &Tar
         .filter_map(|(disk, decision)| {
             let enabled = exported_as(target, &disk).is_some();
             let decision = match decision {
-                Ok(()) => {
+                Ok(access) => {
                     let identity = identities.next()?;
-                    match config.export {
-                        ExportMode::None if !enabled => Err(Refusal::ByHandOnly(Box::new(identity))),
-                        ExportMode::None | ExportMode::All => Ok(identity),
+                    if enabled || config.export.takes(&disk) {
+                        Ok(Grant { identity, access })
+                    } else {
+                        Err(Refusal::ByHandOnly { identity: Box::new(identity), setting: config.export.to_string() })
                     }
                 }
                 Err(refusal) => Err(refusal),
@@ -56,8 +77,9 @@ pub fn desired(exports: &[Export]) -> BTreeMap<String, Subsystem> {
     exports
         .iter()
         .filter_map(|export| {
-            let identity = export.decision.as_ref().ok()?;
-            Some((identity.nqn.clone(), Subsystem::disk(identity, device_path(&export.disk))))
+            let Grant { identity, access } = export.decision.as_ref().ok()?;
+            let medium = export.disk.has_medium().then(|| (device_path(&export.disk), *access));
+            Some((identity.nqn.clone(), Subsystem::drive(identity, medium)))
         })
         .collect()
 }
@@ -68,7 +90,7 @@ pub fn desired(exports: &[Export]) -> BTreeMap<String, Subsystem> {
 /// leftover, unless its device is one that is gone.
 pub fn is_made_by_hand(nqn: &str, exports: &[Export], target: &Target) -> bool {
     let is_of_nqn = |export: &&Export| match &export.decision {
-        Err(Refusal::ByHandOnly(identity)) => identity.nqn == nqn,
+        Err(Refusal::ByHandOnly { identity, .. }) => identity.nqn == nqn,
         _ => false,
     };
     let Some(export) = exports.iter().find(is_of_nqn) else { return false };
@@ -83,7 +105,15 @@ pub fn is_made_by_hand(nqn: &str, exports: &[Export], target: &Target) -> bool {
 pub fn device_path(disk: &Disk) -> String {
     match disk.diskseq {
         0 => format!("/dev/{}", disk.name),
-        diskseq => format!("/dev/disk/by-diskseq/{diskseq}"),
+        _ => format!("/dev/disk/by-diskseq/{}", by_diskseq(disk)),
+    }
+}
+
+/// The name of its link in `/dev/disk/by-diskseq`, as udev makes it.
+pub fn by_diskseq(disk: &Disk) -> String {
+    match &disk.partition {
+        Some((number, _)) => format!("{}-part{number}", disk.diskseq),
+        None => disk.diskseq.to_string(),
     }
 }
 
@@ -91,27 +121,40 @@ pub fn device_path(disk: &Disk) -> String {
 /// name even if another one would be found for it today: its twin may have been
 /// pulled, or a part of sysfs not be readable this time.
 pub fn exported_as(target: &Target, disk: &Disk) -> Option<Identity> {
+    let (nqn, subsystem, namespace) = namespace_of(target, disk)?;
+    Some(Identity {
+        nqn: nqn.clone(),
+        uuid: namespace.uuid.clone(),
+        nguid: namespace.nguid.clone(),
+        serial: subsystem.serial.clone(),
+        model: subsystem.model.clone(),
+        firmware: subsystem.firmware.clone(),
+    })
+}
+
+fn namespace_of<'a>(target: &'a Target, disk: &Disk) -> Option<(&'a String, &'a Subsystem, &'a Namespace)> {
     let path = device_path(disk);
     target.subsystems.iter().filter(|(nqn, _)| is_ours(nqn)).find_map(|(nqn, subsystem)| {
         let namespace = subsystem.namespaces.get(&NSID)?;
-        (namespace.enabled && namespace.device_path == path).then(|| Identity {
-            nqn: nqn.clone(),
-            uuid: namespace.uuid.clone(),
-            nguid: namespace.nguid.clone(),
-            serial: subsystem.serial.clone(),
-            model: subsystem.model.clone(),
-            firmware: subsystem.firmware.clone(),
-        })
+        (namespace.enabled && namespace.device_path == path).then_some((nqn, subsystem, namespace))
     })
+}
+
+fn current_access(target: &Target, disk: &Disk) -> Access {
+    match namespace_of(target, disk) {
+        Some((_, _, namespace)) if namespace.readonly => Access::ReadOnly,
+        _ => Access::ReadWrite,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::Attributes;
+    use crate::disk::{Answer, Attributes};
     use crate::nvmet::fake::Fake;
-    use crate::nvmet::model::{PortId, listen_addresses};
+    use crate::nvmet::model::{LISTENER_NQN, PortId, listen_addresses};
     use crate::nvmet::plan::{Op, plan_disks, plan_ports};
+    use crate::selection::Selection;
 
     fn disk(name: &str, diskseq: u64, sectors: u64) -> Disk {
         Disk::new(Attributes {
@@ -130,10 +173,11 @@ mod tests {
         let disks = vec![disk("sda", 3, 8), disk("sdb", 4, 0), disk("sdc", 5, 8)];
         let before = decide(&machine, disks.clone(), &Config::default(), &Target::default());
         assert_eq!(before.iter().map(|export| export.enabled).collect::<Vec<_>>(), [false; 3]);
-        assert_eq!(before[1].decision, Err(Refusal::NoMedium));
 
         let wanted = desired(&before);
-        assert_eq!(wanted.len(), 2);
+        assert_eq!(wanted.len(), 3);
+        // An empty drive is one that hosts can wait at.
+        assert_eq!(wanted[before[1].nqn().unwrap()].namespaces, BTreeMap::new());
         let target = Target { subsystems: wanted, ports: BTreeMap::new() };
         let after = decide(&machine, disks, &Config::default(), &target);
         assert_eq!(after.iter().map(|export| export.enabled).collect::<Vec<_>>(), [true, false, true]);
@@ -160,8 +204,57 @@ mod tests {
         assert_ne!(desired(&after), target.subsystems);
     }
 
+    #[test]
+    fn a_medium_comes_and_goes_and_the_drive_stays() {
+        let (mut fake, ports) = listening();
+        let drive = |diskseq, sectors| [Disk { removable: true, ..disk("sda", diskseq, sectors) }];
+        let mut paths = Vec::new();
+        for (diskseq, sectors) in [(3, 0), (4, 8), (5, 0), (6, 16)] {
+            for op in sync_plan(&drive(diskseq, sectors), &fake.target(), &ports) {
+                assert!(!op.to_string().starts_with("rm "), "no link is cut: {op}");
+                fake.apply(&op).unwrap();
+            }
+            let target = fake.target();
+            let drives: Vec<_> = target.subsystems.iter().filter(|(nqn, _)| *nqn != LISTENER_NQN).collect();
+            let [(_, drive)] = drives[..] else { panic!("{drives:?}") };
+            paths.push(drive.namespaces.get(&NSID).map(|namespace| namespace.device_path.clone()));
+        }
+        let path = |diskseq| Some(format!("/dev/disk/by-diskseq/{diskseq}"));
+        assert_eq!(paths, [None, path(4), None, path(6)]);
+    }
+
+    #[test]
+    fn a_disk_becomes_read_only_and_writable_again_under_its_name() {
+        let (mut fake, ports) = listening();
+        for read_only in [false, true, true, false] {
+            let disks = [Disk { read_only, ..disk("sda", 3, 8) }];
+            for op in sync_plan(&disks, &fake.target(), &ports) {
+                fake.apply(&op).unwrap();
+            }
+            let target = fake.target();
+            let namespaces = target.subsystems.values().flat_map(|subsystem| subsystem.namespaces.values());
+            assert_eq!(
+                namespaces.map(|namespace| (namespace.enabled, namespace.readonly)).collect::<Vec<_>>(),
+                [(true, read_only)]
+            );
+        }
+    }
+
+    #[test]
+    fn a_disk_that_hangs_keeps_its_export_and_gets_none_while_it_does() {
+        let machine = Machine::new(None, &[]);
+        let config = Config { readonly: Selection::all(), ..Config::default() };
+        let hanging = Disk { answer: Answer::Overdue, ..disk("sda", 3, 8) };
+        let before = decide(&machine, vec![hanging.clone()], &config, &Target::default());
+        assert_eq!(before[0].decision, Err(Refusal::Unanswered));
+        let exported = decide(&machine, vec![disk("sda", 3, 8)], &config, &Target::default());
+        let target = Target { subsystems: desired(&exported), ports: BTreeMap::new() };
+        let after = decide(&machine, vec![hanging], &config, &target);
+        assert_eq!(desired(&after), target.subsystems);
+    }
+
     fn by_hand() -> Config {
-        Config { export: ExportMode::None, ..Config::default() }
+        Config { export: Selection::none(), ..Config::default() }
     }
 
     /// A target that listens.
@@ -204,12 +297,12 @@ mod tests {
         assert_eq!(own_plan(&[sda.clone(), sdb.clone(), late.clone()], &fake.target(), &ports), []);
         let after = decide(&Machine::new(None, &[]), vec![sda, sdb, late], &by_hand(), &fake.target());
         assert_eq!(after.iter().map(|export| export.enabled).collect::<Vec<_>>(), [true, true, false]);
-        assert!(matches!(after[2].decision, Err(Refusal::ByHandOnly(_))));
+        assert!(matches!(after[2].decision, Err(Refusal::ByHandOnly { .. })));
     }
 
     #[test]
     fn where_nothing_is_exported_by_itself_the_setting_is_the_reason_unless_the_disk_has_one() {
-        let disks = vec![disk("sda", 3, 8), Disk { read_only: true, ..disk("sdb", 4, 8) }];
+        let disks = vec![disk("sda", 3, 8), Disk { mounted: true, ..disk("sdb", 4, 8) }];
         let machine = Machine::new(None, &[]);
         let all = decide(&machine, disks.clone(), &Config::default(), &Target::default());
         let none = decide(&machine, disks, &by_hand(), &Target::default());
@@ -217,8 +310,9 @@ mod tests {
         assert_eq!(refusal.to_string(), "diskomator.export=none");
         assert!(refusal.worth_showing());
         // By hand it gets the name that it would have got by itself.
-        assert_eq!(refusal, &Refusal::ByHandOnly(Box::new(all[0].decision.clone().unwrap())));
-        assert_eq!(none[1].decision, Err(Refusal::ReadOnly));
+        let identity = Box::new(all[0].decision.clone().unwrap().identity);
+        assert_eq!(refusal, &Refusal::ByHandOnly { identity, setting: "none".into() });
+        assert_eq!(none[1].decision, Err(Refusal::Mounted));
     }
 
     #[test]

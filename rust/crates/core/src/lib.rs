@@ -5,6 +5,7 @@
 //! arguments. That is what makes each decision testable on any machine.
 #![forbid(unsafe_code)]
 
+pub mod boot;
 pub mod config;
 pub mod dhcp;
 pub mod disk;
@@ -13,5 +14,6 @@ pub mod identity;
 pub mod net;
 pub mod nvmet;
 pub mod policy;
+pub mod selection;
 pub mod status;
 pub mod uevent;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::config::Config;
-use crate::disk::{Bus, Disk};
+use crate::disk::{Answer, Bus, Disk};
 use crate::identity::Identity;
 
 /// Why a disk is not exported.
@@ -19,17 +19,34 @@ pub enum Refusal {
     Floppy,
     /// A disk of another machine.
     Remote,
-    /// No medium in the drive, or a size of zero.
-    NoMedium,
-    /// The kernel's target opens read-write, and the device refuses that.
-    ReadOnly,
+    /// It has not answered yet.
+    Awaited,
+    /// It does not answer. It may yet.
+    Unanswered,
+    /// Its partitions are exported instead. Never both: who writes to one would
+    /// destroy what the other's user sees.
+    InParts,
     /// A device mapper or md device is made of it.
     Held(Vec<String>),
     /// This machine has it mounted, or swaps to it. A second writer would
     /// destroy what is on it.
     Mounted,
-    /// The settings of this boot leave it to a person to export it, as this.
-    ByHandOnly(Box<Identity>),
+    /// The settings of this boot leave it to a person to export it.
+    ByHandOnly {
+        /// What it will then be called.
+        identity: Box<Identity>,
+        /// The setting: `none`, or the patterns that do not take it.
+        setting: String,
+    },
+}
+
+/// What hosts may do with a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Read and write.
+    ReadWrite,
+    /// Read.
+    ReadOnly,
 }
 
 impl Refusal {
@@ -37,9 +54,13 @@ impl Refusal {
     pub fn worth_showing(&self) -> bool {
         match self {
             Self::Virtual | Self::Hidden | Self::MmcSpecial | Self::Remote => false,
-            Self::Floppy | Self::NoMedium | Self::ReadOnly | Self::Held(_) | Self::Mounted | Self::ByHandOnly(_) => {
-                true
-            }
+            Self::Floppy
+            | Self::Awaited
+            | Self::Unanswered
+            | Self::InParts
+            | Self::Held(_)
+            | Self::Mounted
+            | Self::ByHandOnly { .. } => true,
         }
     }
 }
@@ -52,17 +73,18 @@ impl fmt::Display for Refusal {
             Self::MmcSpecial => f.write_str("eMMC boot partition"),
             Self::Floppy => f.write_str("floppy"),
             Self::Remote => f.write_str("disk of another machine"),
-            Self::NoMedium => f.write_str("no medium"),
-            Self::ReadOnly => f.write_str("read-only"),
+            Self::Awaited => f.write_str("has not answered yet"),
+            Self::Unanswered => f.write_str("does not answer"),
+            Self::InParts => f.write_str("its partitions are exported"),
             Self::Mounted => f.write_str("mounted on this machine"),
-            Self::ByHandOnly(_) => f.write_str("diskomator.export=none"),
+            Self::ByHandOnly { setting, .. } => write!(f, "diskomator.export={setting}"),
             Self::Held(holders) => write!(f, "in use by {}", holders.join(", ")),
         }
     }
 }
 
-/// Whether `disk` can be exported, by itself or by hand.
-pub fn exportable(disk: &Disk, _config: &Config) -> Result<(), Refusal> {
+/// Whether `disk` can be exported, by itself or by hand, and with which rights.
+pub fn exportable(disk: &Disk, config: &Config) -> Result<Access, Refusal> {
     if disk.hidden {
         return Err(Refusal::Hidden);
     }
@@ -70,8 +92,11 @@ pub fn exportable(disk: &Disk, _config: &Config) -> Result<(), Refusal> {
         return Err(Refusal::Remote);
     }
     // Network block devices have no bus of their own, and no local disk behind them.
-    if disk.bus == Bus::Virtual || disk.name.starts_with("nbd") {
+    if disk.name.starts_with("nbd") || disk.bus == Bus::Virtual && !is_asked_for(disk, config) {
         return Err(Refusal::Virtual);
+    }
+    if disk.in_parts {
+        return Err(Refusal::InParts);
     }
     if disk.bus == Bus::Mmc && (disk.name.contains("boot") || disk.name.contains("rpmb")) {
         return Err(Refusal::MmcSpecial);
@@ -79,11 +104,10 @@ pub fn exportable(disk: &Disk, _config: &Config) -> Result<(), Refusal> {
     if disk.name.starts_with("fd") {
         return Err(Refusal::Floppy);
     }
-    if disk.size == 0 {
-        return Err(Refusal::NoMedium);
-    }
-    if disk.read_only || disk.name.starts_with("sr") {
-        return Err(Refusal::ReadOnly);
+    match disk.answer {
+        Answer::Given => {}
+        Answer::Awaited => return Err(Refusal::Awaited),
+        Answer::Overdue => return Err(Refusal::Unanswered),
     }
     if !disk.holders.is_empty() {
         return Err(Refusal::Held(disk.holders.clone()));
@@ -91,7 +115,13 @@ pub fn exportable(disk: &Disk, _config: &Config) -> Result<(), Refusal> {
     if disk.mounted {
         return Err(Refusal::Mounted);
     }
-    Ok(())
+    Ok(if disk.is_read_only() || config.readonly.takes(disk) { Access::ReadOnly } else { Access::ReadWrite })
+}
+
+/// Device mapper and md put disks together into others: these are exported when
+/// they are asked for by name, and then what they are made of is not.
+fn is_asked_for(disk: &Disk, config: &Config) -> bool {
+    (disk.name.starts_with("dm-") || disk.name.starts_with("md")) && config.export.asks_for(disk)
 }
 
 #[cfg(test)]
@@ -138,12 +168,39 @@ mod tests {
     }
 
     #[test]
+    fn what_can_t_be_written_or_must_not_be_is_exported_for_reading() {
+        let plain = disk("sda", "pci0000:00");
+        let all = Config::default();
+        let readonly = Config { readonly: "sda".parse().unwrap(), ..Config::default() };
+        for (disk, config, access) in [
+            (plain.clone(), &all, Access::ReadWrite),
+            (Disk { read_only: true, ..plain.clone() }, &all, Access::ReadOnly),
+            (disk("sr0", "pci0000:00"), &all, Access::ReadOnly),
+            (plain, &readonly, Access::ReadOnly),
+            (disk("sdb", "pci0000:00"), &readonly, Access::ReadWrite),
+        ] {
+            assert_eq!(exportable(&disk, config), Ok(access), "{disk:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_put_together_of_others_is_exported_to_those_who_ask() {
+        let mapped = disk("dm-0", "virtual/block");
+        for (export, refusal) in [("all", Some(Refusal::Virtual)), ("all,dm-*", None), ("virtual", None)] {
+            let config = Config { export: export.parse().unwrap(), ..Config::default() };
+            assert_eq!(exportable(&mapped, &config).err(), refusal, "{export}");
+        }
+        let config = Config { export: "virtual".parse().unwrap(), ..Config::default() };
+        assert_eq!(exportable(&disk("loop0", "virtual/block"), &config), Err(Refusal::Virtual));
+    }
+
+    #[test]
     fn each_reason_is_told() {
         let plain = disk("sda", "pci0000:00");
         for (disk, reason) in [
-            (Disk { size: 0, ..plain.clone() }, "no medium"),
-            (Disk { read_only: true, ..plain.clone() }, "read-only"),
-            (Disk { name: "sr0".into(), ..plain.clone() }, "read-only"),
+            (Disk { answer: Answer::Awaited, ..plain.clone() }, "has not answered yet"),
+            (Disk { answer: Answer::Overdue, ..plain.clone() }, "does not answer"),
+            (Disk { in_parts: true, ..plain.clone() }, "its partitions are exported"),
             (Disk { holders: vec!["dm-0".into(), "md0".into()], ..plain.clone() }, "in use by dm-0, md0"),
             (Disk { mounted: true, ..plain.clone() }, "mounted on this machine"),
             (Disk { remote: true, ..plain.clone() }, "disk of another machine"),

@@ -3,15 +3,14 @@
 use std::fmt::Write;
 use std::net::IpAddr;
 
-use crate::config::ExportMode;
 use crate::disk::human_size;
 use crate::net::Mac;
 
 /// Everything the screen tells of, at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Which disks are exported by themselves.
-    pub export: ExportMode,
+    /// No disk is exported by itself.
+    pub is_by_hand: bool,
     /// The network interfaces, but not the loopback.
     pub links: Vec<Link>,
     /// The disks, exported or not.
@@ -64,6 +63,10 @@ pub struct Disk {
 pub enum DiskState {
     /// Other machines can use it.
     Exported,
+    /// Other machines can read it.
+    ReadOnly,
+    /// A drive with nothing in it, which other machines will see once there is.
+    NoMedium,
     /// It is about to be exported.
     Waiting,
     /// It is not, and why.
@@ -78,7 +81,9 @@ const SERIAL_MAX: usize = 20;
 /// The status as lines of at most `width` columns.
 pub fn render(snapshot: &Snapshot, width: usize) -> String {
     let mut text = String::from("Diskomator\n\n");
-    export_lines(&mut text, snapshot.export);
+    if snapshot.is_by_hand {
+        export_lines(&mut text);
+    }
     connect_lines(&mut text, &snapshot.links);
     text.push_str("\nNetwork\n");
     link_lines(&mut text, &snapshot.links);
@@ -92,15 +97,13 @@ pub fn render(snapshot: &Snapshot, width: usize) -> String {
 
 /// How to export disks where that takes a word of somebody. First of all, as
 /// nothing below is of use before.
-fn export_lines(text: &mut String, export: ExportMode) {
-    if export == ExportMode::None {
-        text.push_str(
-            "No disk is exported by itself: diskomator.export on the command line says so.\n\
-             To export all disks, press Alt-F9 and type:\n  \
-               diskomator export sync\n\
-             To have them exported at each boot, give the word diskomator.export=all.\n\n",
-        );
-    }
+fn export_lines(text: &mut String) {
+    text.push_str(
+        "No disk is exported by itself: diskomator.export on the command line says so.\n\
+         To export all disks, press Alt-F9 and type:\n  \
+           diskomator export sync\n\
+         To have them exported at each boot, give the word diskomator.export=all.\n\n",
+    );
 }
 
 /// The line to type for each address: those that are good everywhere first.
@@ -179,6 +182,8 @@ fn disk_lines(text: &mut String, disks: &[Disk], width: usize) {
             format!("  {name:name_width$}  {size:>size_width$}  {model:model_width$}  {serial:serial_width$}");
         let state = match &disk.state {
             DiskState::Exported => "exported".to_owned(),
+            DiskState::ReadOnly => "exported, read-only".to_owned(),
+            DiskState::NoMedium => "no medium".to_owned(),
             DiskState::Waiting => "waiting".to_owned(),
             DiskState::NotExported(reason) => format!("not exported: {}", printable(reason)),
         };
@@ -325,7 +330,7 @@ Disks
     fn where_nothing_is_exported_by_itself_the_screen_says_so_and_what_to_type() {
         let by_hand = DiskState::NotExported("diskomator.export=none".into());
         let snapshot = Snapshot {
-            export: ExportMode::None,
+            is_by_hand: true,
             links: vec![link("eth0", 0x56, true, &[address("192.0.2.7", 24)])],
             disks: vec![
                 disk("nvme0n1", 64 << 30, "QEMU NVMe Ctrl", "disk-one", by_hand.clone()),

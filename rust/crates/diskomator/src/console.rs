@@ -6,26 +6,24 @@
 //! directories. Only where there is no NVMe target to watch does it look again
 //! every few seconds.
 
-use std::collections::HashMap;
 use std::io;
 use std::time::{Duration, Instant};
 
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Token, Waker};
 
 use diskomator_core::config::Config;
 use diskomator_core::export::Export;
-use diskomator_core::policy::Refusal;
+use diskomator_core::policy::Access;
 use diskomator_core::status::{Address, Disk, DiskState, Link, Snapshot, render};
 use diskomator_sys::netlink::{Monitor, Netlink, NetlinkError, Watch};
 use diskomator_sys::root::Root;
 use diskomator_sys::signals::Termination;
-use diskomator_sys::sysfs;
 use diskomator_sys::terminal::Terminal;
 use diskomator_sys::uevent::UeventSocket;
 use diskomator_sys::watch::Directories;
 
 use crate::applet::{Failure, chain, print, start_daemon};
-use crate::exporter::{Exporter, reason};
+use crate::exporter::{ExportError, Exporter, Observation, State, state};
 
 const HELP: &str = "\
 Usage: diskomator console [--once]
@@ -53,7 +51,8 @@ const TERMINATION: Token = Token(0);
 const NETWORK: Token = Token(1);
 const DISKS: Token = Token(2);
 const EXPORTS: Token = Token(3);
-const FIRST_TERMINAL: usize = 4;
+const ANSWERS: Token = Token(4);
+const FIRST_TERMINAL: usize = 5;
 
 pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
     let root = Root::default();
@@ -61,8 +60,8 @@ pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
         Mode::Help => print(HELP),
         Mode::Once => {
             let (config, _) = Config::from_cmdline(&root.read("proc/cmdline").unwrap_or_default());
-            let mut observer = Observer::new(root, config).map_err(Failure::failed)?;
-            print(&render(&observer.look().map_err(Failure::failed)?, WIDTH))
+            let mut observer = Observer::new(root, config, || {}).map_err(Failure::failed)?;
+            print(&render(&observer.look_at_all().map_err(Failure::failed)?, WIDTH))
         }
         Mode::Daemon => {
             let config = start_daemon("console", &root, false);
@@ -103,15 +102,20 @@ fn watch(root: &Root, config: Config) -> Result<(), Failure> {
     registry.register(&mut exports, EXPORTS, Interest::READABLE).map_err(Failure::failed)?;
 
     let mut screens: Vec<Screen> = Terminal::find(root, !config.debug).into_iter().map(Screen::new).collect();
-    let mut observer = Observer::new(root.clone(), config).map_err(Failure::failed)?;
+    let waker = Waker::new(poll.registry(), ANSWERS).map_err(Failure::failed)?;
+    // That fails only when the applet is ending.
+    let mut observer = Observer::new(root.clone(), config, move || drop(waker.wake())).map_err(Failure::failed)?;
     let mut events = Events::with_capacity(16);
     let mut shown = String::new();
     let mut due = Some(Instant::now());
     loop {
         if due.is_some_and(|due| due <= Instant::now()) {
             // First watch, then look: nothing falls in between.
-            due = if watch_exports(root, &exports) { None } else { Some(Instant::now() + NO_TARGET) };
-            match observer.look() {
+            let has_target = watch_exports(root, &exports);
+            let looked = observer.look();
+            let next = observer.next_look();
+            due = if has_target { next } else { Some(Instant::now() + NO_TARGET) };
+            match looked {
                 Ok(snapshot) => {
                     let text = render(&snapshot, WIDTH);
                     if text != shown {
@@ -135,6 +139,7 @@ fn watch(root: &Root, config: Config) -> Result<(), Failure> {
                 NETWORK => network.drain().map_err(Failure::failed)?,
                 DISKS => disks.drain().map_err(Failure::failed)?,
                 EXPORTS => exports.drain().map_err(Failure::failed)?,
+                ANSWERS => {}
                 Token(token) => {
                     if let Some(screen) = token.checked_sub(FIRST_TERMINAL).and_then(|index| screens.get_mut(index)) {
                         screen.go_on();
@@ -209,24 +214,36 @@ impl Screen {
 struct Observer {
     netlink: Netlink,
     exporter: Exporter,
-    /// Why disks did not open, or `None` for those that do, so that each is
-    /// asked once: opening a drive can make it spin.
-    failures: HashMap<(String, u64), Option<String>>,
 }
 
 impl Observer {
-    fn new(root: Root, config: Config) -> Result<Self, NetlinkError> {
-        let exporter = Exporter::new(root, config);
-        Ok(Self { netlink: Netlink::new()?, exporter, failures: HashMap::new() })
+    fn new(root: Root, config: Config, wake: impl Fn() + Send + Sync + 'static) -> Result<Self, NetlinkError> {
+        Ok(Self { netlink: Netlink::new()?, exporter: Exporter::new(root, config, wake) })
     }
 
     fn look(&mut self) -> Result<Snapshot, NetlinkError> {
+        let observed = self.exporter.observe();
+        self.snapshot(observed)
+    }
+
+    /// The same, once every disk has answered that will.
+    fn look_at_all(&mut self) -> Result<Snapshot, NetlinkError> {
+        let observed = self.exporter.observe_all();
+        self.snapshot(observed)
+    }
+
+    /// When a disk will be found not to answer.
+    fn next_look(&self) -> Option<Instant> {
+        self.exporter.prober.next_overdue()
+    }
+
+    fn snapshot(&self, observed: Result<Observation, ExportError>) -> Result<Snapshot, NetlinkError> {
         let links = self.links()?;
-        let (disks, problem) = match self.exporter.observe() {
-            Ok(observation) => (self.disks(&observation.exports), None),
+        let (disks, problem) = match observed {
+            Ok(observation) => (disks(&observation.exports), None),
             Err(error) => (Vec::new(), Some(chain(&error))),
         };
-        Ok(Snapshot { export: self.exporter.config.export, links, disks, problem })
+        Ok(Snapshot { is_by_hand: self.exporter.config.export.is_none(), links, disks, problem })
     }
 
     fn links(&self) -> Result<Vec<Link>, NetlinkError> {
@@ -246,33 +263,26 @@ impl Observer {
         // Tunnels and the like, which are nobody's to plug in, only with an address.
         Ok(links.filter(|link| link.mac.is_some() || !link.addresses.is_empty()).collect())
     }
+}
 
-    fn disks(&mut self, exports: &[Export]) -> Vec<Disk> {
-        let key = |export: &Export| (export.disk.name.clone(), export.disk.diskseq);
-        self.failures.retain(|known, _| exports.iter().any(|export| !export.enabled && key(export) == *known));
-        let mut disks = Vec::new();
-        for export in exports {
-            let Export { disk, decision, enabled } = export;
-            let state = match decision {
-                Err(refusal) if !Refusal::worth_showing(refusal) => continue,
-                Err(refusal) => DiskState::NotExported(refusal.to_string()),
-                Ok(_) if *enabled => DiskState::Exported,
-                Ok(_) => {
-                    let ask = || sysfs::open_error(&self.exporter.root, disk).map(|error| reason(&error));
-                    match self.failures.entry(key(export)).or_insert_with(ask) {
-                        Some(why) => DiskState::NotExported(why.clone()),
-                        None => DiskState::Waiting,
-                    }
-                }
-            };
-            disks.push(Disk {
-                name: disk.name.clone(),
-                size: disk.size,
-                model: disk.model.clone(),
-                serial: disk.serial.clone(),
-                state,
-            });
-        }
-        disks
-    }
+fn disks(exports: &[Export]) -> Vec<Disk> {
+    let shown = exports.iter().filter_map(|export| {
+        let state = match state(export) {
+            State::Hidden => return None,
+            State::Exported(Access::ReadWrite) => DiskState::Exported,
+            State::Exported(Access::ReadOnly) => DiskState::ReadOnly,
+            State::Empty => DiskState::NoMedium,
+            State::Waiting => DiskState::Waiting,
+            State::Failed(why) | State::Refused(why) => DiskState::NotExported(why),
+        };
+        let disk = &export.disk;
+        Some(Disk {
+            name: disk.name.clone(),
+            size: disk.size,
+            model: disk.model.clone(),
+            serial: disk.serial.clone(),
+            state,
+        })
+    });
+    shown.collect()
 }

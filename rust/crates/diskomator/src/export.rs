@@ -1,22 +1,24 @@
 //! `diskomator export`: the same work as `hotplug`, once and by hand, and a
 //! list of what is exported.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use diskomator_core::config::{Config, ExportMode};
-use diskomator_core::disk::human_size;
+use diskomator_core::config::Config;
 use diskomator_core::export::{Export, desired, exported_as};
 use diskomator_core::nvmet::model::{LISTENER_NQN, Subsystem, Target, is_ours};
 use diskomator_core::nvmet::plan::{Op, plan_disks, plan_no_ports, plan_ports};
-use diskomator_core::policy::Refusal;
+use diskomator_core::selection::Selection;
 use diskomator_sys::nvmet;
 use diskomator_sys::root::{FileError, Root};
 use diskomator_sys::{logger, sysfs};
 use lexopt::Arg::{Long, Short, Value};
-use serde::Serialize;
 
 use crate::applet::{Failure, chain, level_filter, print};
-use crate::exporter::{ExportError, Exporter, Observation, carry_out, carry_out_or_undo, label, reason};
+use crate::exporter::{ExportError, Exporter, Observation, carry_out, carry_out_or_undo, label};
+use crate::listing::list;
 
 const USAGE: &str = "\
 Usage: diskomator export list [--json]
@@ -41,15 +43,39 @@ Commands:
 DISK is a kernel name such as sda, with or without /dev/, or an NQN.
 
 Options:
-  --json      list as JSON: {\"machine\", \"disks\": [{\"name\", \"size\" in bytes,
-              \"block_size\", \"bus\", \"model\", \"serial\", \"firmware\",
-              \"removable\", \"read_only\", \"state\" (exported, waiting, failed or
-              refused), \"reason\", \"nqn\", \"uuid\"}]}; absent values are null
+  --json      list as JSON, see below
   --dry-run   print what would be done, as shell commands, and do nothing
   -h, --help  show this text
 
+List:
+  STATE is one of
+    exported   hosts can read and write the disk
+    read-only  hosts can read it: it can't be written to, or
+               `diskomator.readonly` on the kernel command line says so
+    empty      a drive with no medium; hosts can connect to it and see one
+               that is put in
+    hung       exported, and has finished no request for two seconds though
+               some are under way
+    waiting    about to be exported, or the disk has not answered yet
+    failed     could not be exported, or does not answer; see the reason, and
+               dmesg. It is tried again
+    refused    is not exported, for the reason given
+  HOSTS is how many hosts are connected. READ and WRITTEN count what was read
+  and written since the disk appeared, by hosts or by this machine.
+
+  As JSON: {\"machine\", \"disks\": [{\"name\", \"size\", \"block_size\" (bytes),
+  \"bus\" (nvme, ata, scsi, usb, mmc, virtio, virtual or other), \"model\",
+  \"serial\", \"firmware\", \"removable\", \"boot\" (this machine was started from
+  it), \"state\" (as above), \"read_only\" (hosts can only read), \"reason\",
+  \"nqn\", \"uuid\", \"hosts\": [{\"nqn\", \"address\"}], \"bytes_read\",
+  \"bytes_written\"}]}. Absent values are null.
+
 Exit status: 0 done, 1 something could not be done, 2 wrong usage.
 ";
+
+/// How long a command waits for a disk. Whoever shuts the machine down waits for
+/// the command.
+const PATIENCE: Duration = Duration::from_secs(8);
 
 /// Runs the applet.
 pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
@@ -57,15 +83,28 @@ pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
     let cmdline = root.read("proc/cmdline").unwrap_or_default();
     let (config, _) = Config::from_cmdline(&cmdline);
     logger::init("export", level_filter(config.log), false);
-    // The mode is for what happens by itself. Who types a command means it.
-    let explicit = Config { export: ExportMode::All, ..config.clone() };
+    let nobody = || {};
     match parse(args)? {
         Command::Help => print(USAGE),
-        Command::List { json } => list(&Exporter::new(root, config), json),
-        Command::Sync { dry_run: true, disks } => sync_dry_run(&Exporter::new(root, explicit), &disks),
-        Command::Sync { dry_run: false, disks } => sync(&Exporter::prepare(root, explicit), &disks),
-        Command::Remove { dry_run, disks } => remove(&Exporter::new(root, explicit), &disks, dry_run),
+        Command::List { json } => list(&mut Exporter::new(root, config, nobody), json),
+        Command::Sync { dry_run: true, disks } => {
+            sync_dry_run(&mut Exporter::new(root, explicit(config, &disks), nobody), &disks)
+        }
+        Command::Sync { dry_run: false, disks } => {
+            sync(&mut Exporter::prepare(root, explicit(config, &disks), nobody), &disks)
+        }
+        Command::Remove { dry_run, disks } => {
+            remove(&mut Exporter::new(root, explicit(config, &disks), nobody), &disks, dry_run)
+        }
     }
+}
+
+/// The setting is for what happens by itself. Who types a command means it, and
+/// who names a disk means that one, whatever it is.
+fn explicit(config: Config, words: &[String]) -> Config {
+    let named = words.iter().filter_map(|word| word.parse::<Selection>().ok());
+    let list: Vec<String> = ["all".to_owned()].into_iter().chain(named.map(|word| word.to_string())).collect();
+    Config { export: list.join(",").parse().unwrap_or_else(|_| Selection::all()), ..config }
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -127,8 +166,7 @@ enum Incomplete {
 
 /// Whether `word`, as a person types it, means this disk.
 fn is_called(export: &Export, word: &str) -> bool {
-    let nqn = export.decision.as_ref().ok().map(|identity| identity.nqn.as_str());
-    word.strip_prefix("/dev/").unwrap_or(word) == export.disk.name || nqn == Some(word)
+    word.strip_prefix("/dev/").unwrap_or(word) == export.disk.name || export.nqn() == Some(word)
 }
 
 /// The disks that are to be exported after a sync: those named and, as it is
@@ -147,16 +185,15 @@ fn chosen(exports: &[Export], words: &[String]) -> Result<BTreeMap<String, Subsy
     }
     let named = |nqn: &str| {
         exports.iter().any(|export| {
-            export.decision.as_ref().is_ok_and(|identity| identity.nqn == nqn)
-                && (export.enabled || words.iter().any(|word| is_called(export, word)))
+            export.nqn() == Some(nqn) && (export.enabled || words.iter().any(|word| is_called(export, word)))
         })
     };
     wanted.retain(|nqn, _| named(nqn));
     Ok(wanted)
 }
 
-fn sync_dry_run(exporter: &Exporter, words: &[String]) -> Result<(), Failure> {
-    let Observation { exports, target, .. } = exporter.observe().map_err(Failure::failed)?;
+fn sync_dry_run(exporter: &mut Exporter, words: &[String]) -> Result<(), Failure> {
+    let Observation { exports, target, .. } = exporter.observe_all().map_err(Failure::failed)?;
     let wanted = chosen(&exports, words).map_err(Failure::failed)?;
     let plan = plan_ports(&exporter.addresses, &target);
     let ports: Vec<_> = plan.ports.iter().map(|(id, _)| *id).collect();
@@ -165,25 +202,22 @@ fn sync_dry_run(exporter: &Exporter, words: &[String]) -> Result<(), Failure> {
     print_plan(ops.chain(disks.into_values().flatten()))
 }
 
-fn sync(exporter: &Exporter, words: &[String]) -> Result<(), Failure> {
-    let Observation { exports, target, unreadable } = exporter.observe().map_err(Failure::failed)?;
+fn sync(exporter: &mut Exporter, words: &[String]) -> Result<(), Failure> {
+    let Observation { exports, target, unreadable } = exporter.observe_all().map_err(Failure::failed)?;
     let wanted = chosen(&exports, words).map_err(Failure::failed)?;
     let (ports, unusable) = exporter.listen(&target).map_err(Failure::failed)?;
     let unlinked = sysfs::link_by_diskseq(&exporter.root, exports.iter().map(|export| &export.disk));
     let mut failures = Failures::default();
     failures.extend(unreadable.iter().chain(&unusable).chain(&unlinked));
-    for (nqn, ops) in plan_disks(&wanted, &target, &ports) {
-        let outcome = if wanted.contains_key(&nqn) {
-            carry_out_or_undo(&exporter.root, &nqn, &ops)
-        } else {
-            carry_out(&exporter.root, &ops)
-        };
-        failures.extend(outcome.err().iter());
-    }
+    let root = exporter.root.clone();
+    failures.each(plan_disks(&wanted, &target, &ports), move |nqn, ops| {
+        if wanted.contains_key(nqn) { carry_out_or_undo(&root, nqn, ops) } else { carry_out(&root, ops) }
+    });
     failures.finish()
 }
 
-fn remove(exporter: &Exporter, words: &[String], dry_run: bool) -> Result<(), Failure> {
+fn remove(exporter: &mut Exporter, words: &[String], dry_run: bool) -> Result<(), Failure> {
+    // Withdrawing a disk takes no answer of it.
     let Observation { exports, target, .. } = exporter.observe().map_err(Failure::failed)?;
     let mut wanted = BTreeMap::new();
     if !words.is_empty() {
@@ -195,7 +229,7 @@ fn remove(exporter: &Exporter, words: &[String], dry_run: bool) -> Result<(), Fa
         // Also a disk that would not be exported today.
         let is_disk_of = |export: &Export, nqn: &str| {
             let now = exported_as(&target, &export.disk);
-            now.as_ref().or(export.decision.as_ref().ok()).is_some_and(|identity| identity.nqn == nqn)
+            now.map(|identity| identity.nqn).as_deref().or(export.nqn()) == Some(nqn)
         };
         let named = |nqn: &String| {
             words.iter().any(|word| {
@@ -213,9 +247,17 @@ fn remove(exporter: &Exporter, words: &[String], dry_run: bool) -> Result<(), Fa
         return print_plan(disks.into_values().flatten().chain(ports));
     }
     let mut failures = Failures::default();
-    for ops in disks.values() {
-        failures.extend(carry_out(&exporter.root, ops).err().iter());
-    }
+    let (root, was) = (exporter.root.clone(), target.clone());
+    failures.each(disks, move |nqn, ops| {
+        carry_out(&root, ops)?;
+        // Nobody can write any more. What was written must outlast a power cut.
+        for namespace in was.subsystems.get(nqn).into_iter().flat_map(|subsystem| subsystem.namespaces.values()) {
+            if let Err(error) = sysfs::flush(&root, &namespace.device_path) {
+                log::debug!("{} is not flushed: {error}", namespace.device_path);
+            }
+        }
+        Ok(())
+    });
     if words.is_empty() {
         let target = nvmet::read(&exporter.root).map_err(ExportError::from).map_err(Failure::failed)?;
         failures.extend(carry_out(&exporter.root, &plan_no_ports(&exporter.addresses, &target)).err().iter());
@@ -253,128 +295,39 @@ impl Failures {
         }
     }
 
+    /// Carries out each plan in a thread of its own: a disk that hangs holds up
+    /// no other, and is given up waiting for in the end.
+    fn each(
+        &mut self,
+        plans: BTreeMap<String, Vec<Op>>,
+        work: impl Fn(&str, &[Op]) -> Result<(), FileError> + Send + Sync + 'static,
+    ) {
+        let (report, results) = mpsc::channel();
+        let work = Arc::new(work);
+        let mut unfinished: BTreeSet<String> = plans.keys().cloned().collect();
+        for (nqn, ops) in plans {
+            let (report, work) = (report.clone(), Arc::clone(&work));
+            thread::spawn(move || {
+                let outcome = work(&nqn, &ops);
+                // Nobody waits any more for one that took too long.
+                drop(report.send((nqn, outcome)));
+            });
+        }
+        drop(report);
+        let until = Instant::now() + PATIENCE;
+        while let Ok((nqn, outcome)) = results.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            unfinished.remove(&nqn);
+            self.extend(outcome.err().iter());
+        }
+        for nqn in unfinished {
+            log::error!("{nqn}: its disk does not answer; given up after {} seconds", PATIENCE.as_secs());
+            self.0 += 1;
+        }
+    }
+
     fn finish(self) -> Result<(), Failure> {
         if self.0 == 0 { Ok(()) } else { Err(Failure::failed(Incomplete::Failed(self.0))) }
     }
-}
-
-/// A disk as `list` shows it; the shape of its JSON.
-#[derive(Debug, Serialize)]
-struct Row<'a> {
-    name: &'a str,
-    size: u64,
-    block_size: u32,
-    bus: String,
-    model: Option<&'a str>,
-    serial: Option<&'a str>,
-    firmware: Option<&'a str>,
-    removable: bool,
-    read_only: bool,
-    state: State,
-    reason: Option<String>,
-    nqn: Option<&'a str>,
-    uuid: Option<&'a str>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum State {
-    Exported,
-    Waiting,
-    Failed,
-    Refused,
-}
-
-#[derive(Debug, Serialize)]
-struct Listing<'a> {
-    machine: String,
-    disks: Vec<Row<'a>>,
-}
-
-fn list(exporter: &Exporter, json: bool) -> Result<(), Failure> {
-    let Observation { exports, unreadable, .. } = exporter.observe().map_err(Failure::failed)?;
-    for error in &unreadable {
-        log::warn!("{}", chain(error));
-    }
-    let disks = exports.iter().filter(|export| is_shown(export)).map(|export| row(exporter, export)).collect();
-    let listing = Listing { machine: exporter.machine.to_string(), disks };
-    if json {
-        let mut text = serde_json::to_string_pretty(&listing).map_err(Failure::failed)?;
-        text.push('\n');
-        print(&text)
-    } else {
-        print(&table(&listing))
-    }
-}
-
-fn is_shown(export: &Export) -> bool {
-    export.decision.as_ref().err().is_none_or(Refusal::worth_showing)
-}
-
-fn row<'a>(exporter: &Exporter, export: &'a Export) -> Row<'a> {
-    let Export { disk, decision, enabled } = export;
-    let (state, reason) = match decision {
-        Err(refusal) => (State::Refused, Some(refusal.to_string())),
-        Ok(_) if *enabled => (State::Exported, None),
-        // Why the target did not take it, the disk itself can tell.
-        Ok(_) => match sysfs::open_error(&exporter.root, disk) {
-            Some(error) => (State::Failed, Some(reason(&error))),
-            None => (State::Waiting, None),
-        },
-    };
-    let identity = decision.as_ref().ok();
-    Row {
-        name: &disk.name,
-        size: disk.size,
-        block_size: disk.block_size,
-        bus: disk.bus.to_string(),
-        model: disk.model.as_deref(),
-        serial: disk.serial.as_deref(),
-        firmware: disk.firmware.as_deref(),
-        removable: disk.removable,
-        read_only: disk.read_only,
-        state,
-        reason,
-        nqn: identity.map(|identity| identity.nqn.as_str()),
-        uuid: identity.map(|identity| identity.uuid.as_str()),
-    }
-}
-
-fn table(listing: &Listing<'_>) -> String {
-    if listing.disks.is_empty() {
-        return "No disks.\n".to_owned();
-    }
-    let mut rows = vec![["DISK", "SIZE", "BUS", "MODEL", "SERIAL", "STATE", "NQN OR REASON"].map(str::to_owned)];
-    for disk in &listing.disks {
-        let state = match disk.state {
-            State::Exported => "exported",
-            State::Waiting => "waiting",
-            State::Failed => "failed",
-            State::Refused => "refused",
-        };
-        rows.push([
-            disk.name.to_owned(),
-            human_size(disk.size),
-            disk.bus.clone(),
-            disk.model.unwrap_or("-").to_owned(),
-            disk.serial.unwrap_or("-").to_owned(),
-            state.to_owned(),
-            disk.reason.as_deref().or(disk.nqn).unwrap_or("-").to_owned(),
-        ]);
-    }
-    let mut widths = [0; 7];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.len().max(*width);
-        }
-    }
-    let mut text = String::new();
-    for row in &rows {
-        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        text.push_str(cells.join("  ").trim_end());
-        text.push('\n');
-    }
-    text
 }
 
 #[cfg(test)]
@@ -411,34 +364,5 @@ mod tests {
         ] {
             assert_eq!(parsed(words), Err(error.to_owned()));
         }
-    }
-
-    #[test]
-    fn a_list_is_a_table() {
-        let row = |name, state, reason: Option<&str>, nqn| Row {
-            name,
-            size: 64 << 20,
-            block_size: 512,
-            bus: "nvme".to_owned(),
-            model: Some("QEMU NVMe Ctrl"),
-            serial: None,
-            firmware: None,
-            removable: false,
-            read_only: false,
-            state,
-            reason: reason.map(str::to_owned),
-            nqn,
-            uuid: None,
-        };
-        let disks = vec![
-            row("nvme0n1", State::Exported, None, Some("nqn.x")),
-            row("sr0", State::Refused, Some("no medium"), None),
-        ];
-        assert_eq!(
-            table(&Listing { machine: "m".to_owned(), disks }),
-            "DISK     SIZE    BUS   MODEL           SERIAL  STATE     NQN OR REASON\n\
-             nvme0n1  64 MiB  nvme  QEMU NVMe Ctrl  -       exported  nqn.x\n\
-             sr0      64 MiB  nvme  QEMU NVMe Ctrl  -       refused   no medium\n"
-        );
     }
 }

@@ -1,14 +1,17 @@
 //! What `hotplug` and `export` share: look at the machine, decide, act.
 
 use std::io;
+use std::time::Duration;
 
 use diskomator_core::config::Config;
-use diskomator_core::disk::Disk;
+use diskomator_core::disk::{Answer, Disk};
 use diskomator_core::export::{self, Export};
 use diskomator_core::identity::Machine;
 use diskomator_core::nvmet::model::{PortAddress, PortId, Target, listen_addresses};
-use diskomator_core::nvmet::plan::{Op, PortPlan, plan_ports, plan_undo};
+use diskomator_core::nvmet::plan::{Op, PortPlan, READONLY, plan_ports, plan_undo};
+use diskomator_core::policy::{Access, Refusal};
 use diskomator_sys::nvmet::{self, NvmetError};
+use diskomator_sys::probe::Prober;
 use diskomator_sys::root::{FileError, Root};
 use diskomator_sys::sysfs;
 
@@ -31,6 +34,7 @@ pub(crate) struct Exporter {
     pub(crate) config: Config,
     pub(crate) machine: Machine,
     pub(crate) addresses: Vec<PortAddress>,
+    pub(crate) prober: Prober,
 }
 
 /// The state of things at one moment.
@@ -41,33 +45,45 @@ pub(crate) struct Observation {
     pub(crate) unreadable: Vec<FileError>,
 }
 
-impl Exporter {
-    /// Looks at the machine, and changes nothing.
-    pub(crate) fn new(root: Root, config: Config) -> Self {
-        let ipv6 = nvmet::has_ipv6(&root);
-        Self::listening(root, config, ipv6)
-    }
+/// How long a command waits for disks that do not answer at once.
+const PATIENCE: Duration = Duration::from_secs(6);
 
-    fn listening(root: Root, config: Config, ipv6: bool) -> Self {
+impl Exporter {
+    /// Looks at the machine, and changes nothing. `wake` is called when a disk
+    /// has answered that had not when it was last looked at.
+    pub(crate) fn new(root: Root, config: Config, wake: impl Fn() + Send + Sync + 'static) -> Self {
+        let ipv6 = nvmet::has_ipv6(&root);
         let machine = sysfs::machine(&root);
-        Self { machine, addresses: listen_addresses(ipv6), root, config }
+        let prober = Prober::new(&root, wake);
+        Self { machine, addresses: listen_addresses(ipv6), root, config, prober }
     }
 
     /// The same, after making the kernel's IPv6 sockets fit for us.
-    pub(crate) fn prepare(root: Root, config: Config) -> Self {
+    pub(crate) fn prepare(root: Root, config: Config, wake: impl Fn() + Send + Sync + 'static) -> Self {
         let ipv6 = nvmet::prepare_ipv6(&root).unwrap_or_else(|error| {
             log::warn!("listening on IPv4 alone: {}", chain(&error));
             false
         });
-        Self::listening(root, config, ipv6)
+        Self { addresses: listen_addresses(ipv6), ..Self::new(root, config, wake) }
     }
 
     /// Every disk, and what has become of it.
-    pub(crate) fn observe(&self) -> Result<Observation, ExportError> {
+    pub(crate) fn observe(&mut self) -> Result<Observation, ExportError> {
         let target = nvmet::read(&self.root)?;
-        let (disks, unreadable) = sysfs::disks(&self.root).map_err(ExportError::Disks)?;
+        let (disks, unreadable) =
+            sysfs::disks(&self.root, &mut self.prober, &self.config.partitions).map_err(ExportError::Disks)?;
         let exports = export::decide(&self.machine, disks, &self.config, &target);
         Ok(Observation { exports, target, unreadable })
+    }
+
+    /// The same, once every disk has answered that will.
+    pub(crate) fn observe_all(&mut self) -> Result<Observation, ExportError> {
+        let first = self.observe()?;
+        if first.exports.iter().all(|export| export.disk.answer == Answer::Given) {
+            return Ok(first);
+        }
+        self.prober.wait(PATIENCE);
+        self.observe()
     }
 
     /// Makes every port listen that can, and returns those that do. One that
@@ -86,6 +102,39 @@ impl Exporter {
             }
         }
         Ok((listening, errors))
+    }
+}
+
+/// What became of a disk, for those who show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Nobody wants to hear of it.
+    Hidden,
+    /// Hosts can use it.
+    Exported(Access),
+    /// A drive with nothing in it, at which hosts can wait.
+    Empty,
+    /// It is about to be exported.
+    Waiting,
+    /// It should be, and why it is not.
+    Failed(String),
+    /// It is not to be, and why.
+    Refused(String),
+}
+
+pub(crate) fn state(export: &Export) -> State {
+    match &export.decision {
+        Err(refusal) if !refusal.worth_showing() => State::Hidden,
+        Err(Refusal::Awaited) => State::Waiting,
+        Err(refusal @ Refusal::Unanswered) => State::Failed(refusal.to_string()),
+        Err(refusal) => State::Refused(refusal.to_string()),
+        Ok(grant) if export.enabled => State::Exported(grant.access),
+        Ok(_) if !export.disk.has_medium() => State::Empty,
+        // Why the target did not take it, the disk itself may tell.
+        Ok(_) => match &export.disk.open_error {
+            Some(why) => State::Failed(why.clone()),
+            None => State::Waiting,
+        },
     }
 }
 
@@ -114,13 +163,21 @@ pub(crate) fn carry_out_or_undo(root: &Root, nqn: &str, ops: &[Op]) -> Result<()
     outcome
 }
 
-/// What the kernel means, in words for people who look at a disk.
-pub(crate) fn reason(error: &io::Error) -> String {
+/// What the kernel means by the failure of an export, in words for people who
+/// look at a disk.
+pub(crate) fn reason(error: &FileError) -> String {
     const ENOMEDIUM: i32 = 123;
+    if let FileError::Write { path, source, .. } = error {
+        if path.ends_with(READONLY) && source.kind() == io::ErrorKind::NotFound {
+            return "read-only, and this kernel's target exports only what can be written to".to_owned();
+        }
+    }
+    let error = error.io();
     match error.raw_os_error() {
         Some(ENOMEDIUM) => "no medium".to_owned(),
         _ if error.kind() == io::ErrorKind::PermissionDenied => "refuses to open for writing".to_owned(),
         _ if error.kind() == io::ErrorKind::ReadOnlyFilesystem => "read-only".to_owned(),
+        _ if error.kind() == io::ErrorKind::InvalidInput => "not a kind that the kernel's target can export".to_owned(),
         _ => error.to_string(),
     }
 }

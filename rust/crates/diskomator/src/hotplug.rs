@@ -12,9 +12,12 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use diskomator_core::config::Config;
+use diskomator_core::disk::Disk;
 use diskomator_core::export::{Export, desired, is_made_by_hand};
 use diskomator_core::nvmet::model::{PortId, Target};
-use diskomator_core::nvmet::plan::{Op, plan_disks, plan_enable, plan_resize};
+use diskomator_core::nvmet::plan::{Op, plan_disks, plan_enable, plan_remake, plan_resize};
+use diskomator_core::policy::Refusal;
 use diskomator_core::uevent::{Action, Uevent};
 use diskomator_sys::root::{FileError, Root};
 use diskomator_sys::sysfs;
@@ -31,8 +34,11 @@ Exports every local disk over NVMe/TCP as soon as the kernel finds it, and
 withdraws it when it goes away. Runs until it is stopped, and leaves what is
 exported as it is: `diskomator export remove --all` ends that.
 
-With `diskomator.export=none` on the kernel command line it exports no disk by
-itself, but looks after those that `diskomator export sync` has exported.
+`diskomator.export` on the kernel command line says which disks it exports by
+itself. It looks after others that `diskomator export sync` has exported.
+`diskomator.readonly` says which of them hosts can only read, and
+`diskomator.partitions` of which the partitions are exported instead. What can
+be said there: see `diskomator config --help`.
 
 Logs to the kernel's log (dmesg); `diskomator.log=debug` on the kernel command
 line says more.
@@ -43,6 +49,9 @@ Options:
 
 const UEVENTS: Token = Token(0);
 const DONE: Token = Token(1);
+
+/// After how long a change to one subsystem is found to be long.
+const LONG: Duration = Duration::from_secs(5);
 
 /// A worker only writes to configfs.
 const WORKER_STACK: usize = 128 * 1024;
@@ -67,7 +76,7 @@ pub(crate) fn run(mut args: lexopt::Parser) -> Result<(), Failure> {
     }
     let root = Root::default();
     let config = start_daemon("hotplug", &root, true);
-    follow(Exporter::prepare(root, config)).map_err(Failure::failed)
+    follow(root, config).map_err(Failure::failed)
 }
 
 /// Why the applet had to end.
@@ -83,18 +92,24 @@ enum HotplugError {
     Export(#[from] ExportError),
 }
 
-fn follow(exporter: Exporter) -> Result<(), HotplugError> {
+fn follow(root: Root, config: Config) -> Result<(), HotplugError> {
     let mut poll = Poll::new().map_err(HotplugError::Poll)?;
     // Subscribe first, then look: what appears in between is seen twice
     // rather than never.
     let mut uevents = UeventSocket::open().map_err(HotplugError::Uevents)?;
     poll.registry().register(&mut uevents, UEVENTS, Interest::READABLE).map_err(HotplugError::Uevents)?;
-    let waker = Waker::new(poll.registry(), DONE).map_err(HotplugError::Poll)?;
-    let mut hotplug = Hotplug::new(exporter, Arc::new(waker));
+    let waker = Arc::new(Waker::new(poll.registry(), DONE).map_err(HotplugError::Poll)?);
+    let answered = Arc::clone(&waker);
+    if let Err(error) = sysfs::poll_media(&root) {
+        log::warn!("media that are changed may go unnoticed: {}", chain(&error));
+    }
+    // That fails only when the applet is ending.
+    let exporter = Exporter::prepare(root, config, move || drop(answered.wake()));
+    let mut hotplug = Hotplug::new(exporter, waker);
     let mut events = Events::with_capacity(4);
     loop {
         hotplug.reconcile()?;
-        let timeout = hotplug.next_retry().map(|at| at.saturating_duration_since(Instant::now()));
+        let timeout = hotplug.next_look().map(|at| at.saturating_duration_since(Instant::now()));
         match poll.poll(&mut events, timeout) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(HotplugError::Poll(error)),
             _ => {}
@@ -117,13 +132,28 @@ enum JobKind {
     Export {
         label: String,
         name: String,
-        /// The size that hosts learn of it, if they do.
-        size: Option<u64>,
+        /// What hosts learn of it, if they do.
+        geometry: Option<Geometry>,
+        /// It is a drive with nothing in it.
+        is_empty: bool,
     },
     /// Tells hosts of a new size.
-    Resize { label: String, size: u64 },
+    Resize { label: String, geometry: Geometry },
     /// Takes a subsystem down that no disk has a claim to any more.
     Withdraw,
+}
+
+/// What hosts know of a disk that can change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Geometry {
+    size: u64,
+    block_size: u32,
+}
+
+impl Geometry {
+    fn of(disk: &Disk) -> Self {
+        Self { size: disk.size, block_size: disk.block_size }
+    }
 }
 
 /// An export, or its end, that did not succeed.
@@ -137,14 +167,15 @@ struct Failed {
 
 struct Hotplug {
     exporter: Exporter,
-    /// Subsystems that a worker is at. Nothing else touches them meanwhile.
-    busy: BTreeSet<String>,
+    /// Subsystems that a worker is at, since when, and whether that was found
+    /// to be long. Nothing else touches them meanwhile.
+    busy: BTreeMap<String, (Instant, bool)>,
     results: Receiver<(Job, Result<(), FileError>)>,
     report: Sender<(Job, Result<(), FileError>)>,
     waker: Arc<Waker>,
     failed: BTreeMap<String, Failed>,
-    /// The size that hosts were last told, by NQN.
-    told: BTreeMap<String, u64>,
+    /// What hosts were last told, by NQN.
+    told: BTreeMap<String, Geometry>,
     /// What has been logged of each disk, by `diskseq` and name, and of ports
     /// and disks that can't be used at all.
     said: BTreeMap<(u64, String), String>,
@@ -156,7 +187,7 @@ impl Hotplug {
         let (report, results) = mpsc::channel();
         Self {
             exporter,
-            busy: BTreeSet::new(),
+            busy: BTreeMap::new(),
             results,
             report,
             waker,
@@ -181,7 +212,9 @@ impl Hotplug {
         self.say_refusals(&exports);
 
         self.start_exports(&exports, &target, &ports)?;
-        self.start_resizes(&exports)
+        self.start_resizes(&exports, &target, &ports)?;
+        self.say_stuck();
+        Ok(())
     }
 
     fn start_exports(&mut self, exports: &[Export], target: &Target, ports: &[PortId]) -> Result<(), HotplugError> {
@@ -189,15 +222,15 @@ impl Hotplug {
         plan.retain(|nqn, _| !is_made_by_hand(nqn, exports, target));
         self.failed.retain(|nqn, _| plan.contains_key(nqn));
         for (nqn, ops) in plan {
-            let export = exports.iter().find(|export| export.decision.as_ref().is_ok_and(|id| id.nqn == nqn));
+            let export = exports.iter().find(|export| export.nqn() == Some(&nqn));
             let name = export.map(|export| export.disk.name.clone()).unwrap_or_default();
-            if self.busy.contains(&nqn) || self.is_waiting(&nqn, &name) {
+            if self.busy.contains_key(&nqn) || self.is_waiting(&nqn, &name) {
                 continue;
             }
             let kind = match export {
                 Some(Export { disk, .. }) => {
-                    let size = ops.contains(&plan_enable(&nqn)).then_some(disk.size);
-                    JobKind::Export { label: label(disk), name, size }
+                    let geometry = ops.contains(&plan_enable(&nqn)).then(|| Geometry::of(disk));
+                    JobKind::Export { label: label(disk), name, geometry, is_empty: !disk.has_medium() }
                 }
                 None => JobKind::Withdraw,
             };
@@ -206,15 +239,26 @@ impl Hotplug {
         Ok(())
     }
 
-    fn start_resizes(&mut self, exports: &[Export]) -> Result<(), HotplugError> {
+    /// A new size can be told; with a new block size it is another namespace.
+    fn start_resizes(&mut self, exports: &[Export], target: &Target, ports: &[PortId]) -> Result<(), HotplugError> {
+        let desired = desired(exports);
         for export in exports.iter().filter(|export| export.enabled) {
-            let Ok(identity) = &export.decision else { continue };
-            let nqn = &identity.nqn;
-            let size = export.disk.size;
-            if !self.busy.contains(nqn) && self.told.get(nqn) != Some(&size) {
-                let kind = JobKind::Resize { label: label(&export.disk), size };
-                self.start(Job { nqn: nqn.clone(), kind }, vec![plan_resize(nqn)])?;
+            let Some((nqn, wanted)) = export.nqn().and_then(|nqn| desired.get_key_value(nqn)) else { continue };
+            let geometry = Geometry::of(&export.disk);
+            let told = self.told.get(nqn).copied();
+            if self.busy.contains_key(nqn) || told == Some(geometry) || !export.disk.has_medium() {
+                continue;
             }
+            let label = label(&export.disk);
+            let (kind, ops) = if told.is_some_and(|told| told.block_size != geometry.block_size) {
+                log::info!("{label} has blocks of {} bytes now", geometry.block_size);
+                let name = export.disk.name.clone();
+                let kind = JobKind::Export { label, name, geometry: Some(geometry), is_empty: false };
+                (kind, plan_remake(nqn, wanted, target, ports))
+            } else {
+                (JobKind::Resize { label, geometry }, vec![plan_resize(nqn)])
+            };
+            self.start(Job { nqn: nqn.clone(), kind }, ops)?;
         }
         Ok(())
     }
@@ -222,7 +266,7 @@ impl Hotplug {
     /// A worker for each subsystem: `enable` waits for the disk, and taking it
     /// back waits for the I/O in flight. One stuck disk must hold up nobody.
     fn start(&mut self, job: Job, ops: Vec<Op>) -> Result<(), HotplugError> {
-        self.busy.insert(job.nqn.clone());
+        self.busy.insert(job.nqn.clone(), (Instant::now(), false));
         let (root, report, waker) = (self.exporter.root.clone(), self.report.clone(), Arc::clone(&self.waker));
         let work = move || {
             let outcome = match job.kind {
@@ -244,7 +288,9 @@ impl Hotplug {
 
     fn take_results(&mut self) {
         while let Ok((job, outcome)) = self.results.try_recv() {
-            self.busy.remove(&job.nqn);
+            if let Some((_, true)) = self.busy.remove(&job.nqn) {
+                log::info!("{} goes on", job.nqn);
+            }
             match outcome {
                 Ok(()) => self.succeeded(job),
                 Err(error) => self.fail(job, &error),
@@ -255,15 +301,19 @@ impl Hotplug {
     fn succeeded(&mut self, Job { nqn, kind }: Job) {
         self.failed.remove(&nqn);
         match kind {
-            JobKind::Export { label, size, .. } => {
+            JobKind::Export { label, is_empty: true, .. } => {
+                log::info!("{label} has no medium; hosts see one that comes as {nqn}");
+                self.told.remove(&nqn);
+            }
+            JobKind::Export { label, geometry, .. } => {
                 log::info!("{label} is exported as {nqn}");
-                if let Some(size) = size {
-                    self.told.insert(nqn, size);
+                if let Some(geometry) = geometry {
+                    self.told.insert(nqn, geometry);
                 }
             }
-            JobKind::Resize { label, size } => {
+            JobKind::Resize { label, geometry } => {
                 // The first time is after a restart, when hosts know it.
-                if self.told.insert(nqn, size).is_some() {
+                if self.told.insert(nqn, geometry).is_some() {
                     log::info!("{label} has a new size");
                 }
             }
@@ -277,9 +327,9 @@ impl Hotplug {
     fn fail(&mut self, Job { nqn, kind }: Job, error: &FileError) {
         let (what, name) = match kind {
             JobKind::Export { label, name, .. } => (format!("{label} is not exported"), name),
-            JobKind::Resize { label, size } => {
+            JobKind::Resize { label, geometry } => {
                 log::warn!("cannot tell hosts the size of {label}: {}", chain(error));
-                self.told.insert(nqn, size);
+                self.told.insert(nqn, geometry);
                 return;
             }
             JobKind::Withdraw => (format!("{nqn} is not withdrawn"), String::new()),
@@ -288,7 +338,7 @@ impl Hotplug {
         let pause = RETRY_AFTER.get(attempts).or(RETRY_AFTER.last()).copied().unwrap_or_default();
         self.failed.insert(nqn, Failed { name, attempts: attempts + 1, retry: Instant::now() + pause });
         if attempts == 0 {
-            log::warn!("{what}: {} ({})", reason(error.io()), chain(error));
+            log::warn!("{what}: {} ({})", reason(error), chain(error));
         } else {
             log::debug!("{what} after {} attempts: {}", attempts + 1, chain(error));
         }
@@ -299,9 +349,22 @@ impl Hotplug {
         self.failed.get(nqn).is_some_and(|failed| failed.name == name && failed.retry > Instant::now())
     }
 
-    fn next_retry(&self) -> Option<Instant> {
-        let waiting = self.failed.iter().filter(|(nqn, _)| !self.busy.contains(*nqn));
-        waiting.map(|(_, failed)| failed.retry).min()
+    /// When to look at everything though nothing has happened.
+    fn next_look(&self) -> Option<Instant> {
+        let retries = self.failed.iter().filter(|(nqn, _)| !self.busy.contains_key(*nqn));
+        let retries = retries.map(|(_, failed)| failed.retry);
+        let long = self.busy.values().filter(|(_, is_long)| !is_long).map(|(since, _)| *since + LONG);
+        retries.chain(long).chain(self.exporter.prober.next_overdue()).min()
+    }
+
+    /// Says once of each change that it takes long.
+    fn say_stuck(&mut self) {
+        for (nqn, (since, is_long)) in &mut self.busy {
+            if !*is_long && since.elapsed() >= LONG {
+                *is_long = true;
+                log::warn!("{nqn}: its disk does not answer; waiting for it");
+            }
+        }
     }
 
     fn take_uevents(&mut self, socket: &UeventSocket) -> io::Result<()> {
@@ -336,7 +399,12 @@ impl Hotplug {
             let key = (disk.diskseq, disk.name.clone());
             let text = format!("{} is not exported: {refusal}", label(disk));
             if self.said.get(&key) != Some(&text) {
-                let level = if refusal.worth_showing() { log::Level::Info } else { log::Level::Debug };
+                let level = match refusal {
+                    Refusal::Awaited => log::Level::Debug,
+                    Refusal::Unanswered => log::Level::Warn,
+                    refusal if refusal.worth_showing() => log::Level::Info,
+                    _ => log::Level::Debug,
+                };
                 log::log!(level, "{text}");
             }
             said.insert(key, text);

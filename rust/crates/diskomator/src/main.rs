@@ -7,6 +7,7 @@ mod dhcp;
 mod export;
 mod exporter;
 mod hotplug;
+mod listing;
 mod settings;
 
 use std::process::ExitCode;

@@ -1,7 +1,7 @@
 //! `diskomator config`: the settings of this boot, as the daemons understand
 //! them, for people and for scripts.
 
-use diskomator_core::config::{Config, ExportMode, LogLevel};
+use diskomator_core::config::{Config, LogLevel};
 use diskomator_sys::root::Root;
 use lexopt::Arg::{Long, Short, Value};
 
@@ -14,9 +14,23 @@ Prints each setting of this boot as NAME=VALUE, or the value of one alone.
 Settings are words of the kernel command line: diskomator.NAME=VALUE.
 
 Settings:
-  debug   yes or no: a root shell on the serial console
-  export  all or none: which disks are exported by themselves
-  log     error, warn, info, debug or trace: what the daemons log
+  debug       yes or no: a root shell on the serial console
+  export      DISKS: which disks are exported by themselves
+  log         error, warn, info, debug or trace: what the daemons log
+  partitions  DISKS: of which disks the partitions are exported, and not the
+              disks themselves
+  readonly    DISKS: which disks hosts can only read
+
+DISKS is all, none, or a list of patterns, parted by commas:
+  sda, nvme*              the kernel's name; * is any text, ? one character
+  model:TEXT, serial:TEXT what the disk calls itself; _ stands for a space, too
+  id:TEXT                 its name in /dev/disk/by-id
+  nvme, ata, scsi, usb, mmc, virtio, virtual, other   how it is attached
+  removable, read-only, boot   what it is; boot: this machine started from it
+  size>=500G, size<2T     how large it is (K, M, G, T and P are powers of 1024)
+A pattern with ! before it takes disks out again, and the last one that a disk
+matches decides; a list that starts with ! means all other disks. `readonly`
+and `partitions` alone mean all disks.
 
 Options:
   -h, --help  show this text
@@ -47,13 +61,14 @@ pub(crate) fn run(mut args: lexopt::Parser) -> Result<(), Failure> {
     print(&text)
 }
 
-fn settings(config: &Config) -> [(&'static str, &'static str); 3] {
-    let export = ExportMode::WORDS.iter().find(|(_, mode)| *mode == config.export);
+fn settings(config: &Config) -> [(&'static str, String); 5] {
     let log = LogLevel::ALL.iter().find(|(_, level)| *level == config.log);
     [
-        ("debug", if config.debug { "yes" } else { "no" }),
-        ("export", export.map_or("", |(name, _)| *name)),
-        ("log", log.map_or("", |(name, _)| *name)),
+        ("debug", if config.debug { "yes" } else { "no" }.to_owned()),
+        ("export", config.export.to_string()),
+        ("log", log.map_or("", |(name, _)| *name).to_owned()),
+        ("partitions", config.partitions.to_string()),
+        ("readonly", config.readonly.to_string()),
     ]
 }
 
@@ -63,7 +78,7 @@ mod tests {
 
     #[test]
     fn settings_are_printed_as_they_can_be_set() {
-        for line in ["", "diskomator.debug=on diskomator.export=none diskomator.log=trace"] {
+        for line in ["", "diskomator.debug=on diskomator.export=!usb,sda diskomator.log=trace diskomator.readonly"] {
             let (config, _) = Config::from_cmdline(line);
             let again: Vec<String> =
                 settings(&config).iter().map(|(name, value)| format!("diskomator.{name}={value}")).collect();

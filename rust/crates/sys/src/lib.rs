@@ -4,6 +4,7 @@ pub mod logger;
 pub mod netlink;
 pub mod nvmet;
 pub mod packet;
+pub mod probe;
 pub mod root;
 pub mod signals;
 mod source;

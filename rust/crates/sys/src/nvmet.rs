@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use diskomator_core::nvmet::model::{Namespace, Port, PortAddress, Subsystem, Target};
-use diskomator_core::nvmet::plan::Op;
+use diskomator_core::nvmet::model::{Host, Namespace, Port, PortAddress, Subsystem, Target};
+use diskomator_core::nvmet::plan::{Op, READONLY};
 
 use crate::root::{FileError, Root};
 
@@ -65,6 +65,8 @@ fn subsystem(root: &Root, nqn: &str) -> Result<Subsystem, FileError> {
                 device_path: some(at("device_path")?),
                 uuid: at("device_uuid")?,
                 nguid: at("device_nguid")?,
+                // Not every kernel has it.
+                readonly: at(READONLY).is_ok_and(|value| value == "1"),
                 enabled: at("enable")? == "1",
             })
         })())?;
@@ -80,6 +82,22 @@ fn subsystem(root: &Root, nqn: &str) -> Result<Subsystem, FileError> {
         firmware: at("attr_firmware")?,
         namespaces,
     })
+}
+
+/// Who is connected to the subsystem `nqn`, each host once. Only kernels with
+/// `CONFIG_NVME_TARGET_DEBUGFS`, and debugfs mounted, tell.
+pub fn hosts(root: &Root, nqn: &str) -> Vec<Host> {
+    let directory = format!("sys/kernel/debug/nvmet/{nqn}");
+    let controllers = root.list(&directory).unwrap_or_default();
+    let host = |controller: &String| {
+        let at = |file: &str| root.read(format!("{directory}/{controller}/{file}")).ok();
+        let address = at("host_traddr").filter(|address| !address.is_empty());
+        Some(Host { nqn: at("hostnqn")?, address })
+    };
+    let mut hosts: Vec<Host> = controllers.iter().filter_map(host).collect();
+    hosts.sort_unstable();
+    hosts.dedup();
+    hosts
 }
 
 /// The kernel prints a path that was never set as `(null)`.

@@ -4,28 +4,88 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
-use diskomator_core::disk::{Attributes, Disk};
+use diskomator_core::disk::{Activity, Attributes, Bus, Disk};
+use diskomator_core::export::by_diskseq;
 use diskomator_core::identity::Machine;
+use diskomator_core::selection::Selection;
 
+use crate::probe::{Key, Prober};
 use crate::root::{FileError, Root};
 
 /// Where udev puts links by `diskseq`, and where we do in its absence.
 const BY_DISKSEQ: &str = "dev/disk/by-diskseq";
 
-/// Every whole disk that the kernel knows now, and what kept others from
-/// being read; one that can't be read does not stop the rest.
-pub fn disks(root: &Root) -> Result<(Vec<Disk>, Vec<FileError>), FileError> {
+/// Every whole disk that the kernel knows now, with its partitions after it if
+/// it is one of `in_parts`, and what kept others from being read; one that
+/// can't be read does not stop the rest.
+pub fn disks(root: &Root, prober: &mut Prober, in_parts: &Selection) -> Result<(Vec<Disk>, Vec<FileError>), FileError> {
     let (mut disks, mut errors) = (Vec::new(), Vec::new());
     let mounted = mounted(root);
     for name in root.list("sys/block")? {
-        match attributes(root, &name, &mounted) {
-            Ok(attributes) => disks.push(Disk::new(attributes)),
+        match whole_disk(root, prober, &name, &mounted) {
+            Ok((mut disk, attributes)) => {
+                let mut parts = Vec::new();
+                if in_parts.takes(&disk) {
+                    parts = partitions(root, &disk, &attributes, &mounted);
+                }
+                disk.in_parts = !parts.is_empty();
+                disks.push(disk);
+                disks.append(&mut parts);
+            }
             // Gone between the listing and the look.
             Err(error) if error.io().kind() == io::ErrorKind::NotFound => {}
             Err(error) => errors.push(error),
         }
     }
+    let present: BTreeSet<Key> = disks.iter().map(|disk| (disk.name.clone(), disk.diskseq)).collect();
+    prober.retain(|key| present.contains(key));
     Ok((disks, errors))
+}
+
+/// A disk, and what it was made of.
+fn whole_disk(
+    root: &Root,
+    prober: &mut Prober,
+    name: &str,
+    mounted: &BTreeSet<String>,
+) -> Result<(Disk, Attributes), FileError> {
+    let mut attributes = attributes(root, name, mounted)?;
+    let mut disk = Disk::new(attributes.clone());
+    // Those that are never exported are left alone. Network block devices without a server hang.
+    if disk.hidden || disk.remote || disk.bus == Bus::Virtual || name.starts_with("fd") || name.starts_with("nbd") {
+        return Ok((disk, attributes));
+    }
+    let (answer, reply) = prober.ask(&(name.to_owned(), disk.diskseq), disk.block_size);
+    attributes.serial = attributes.serial.or(reply.serial);
+    attributes.boot = reply.is_boot_medium;
+    if reply.is_empty {
+        attributes.sectors = 0;
+    }
+    disk = Disk { answer, open_error: reply.error, ..Disk::new(attributes.clone()) };
+    Ok((disk, attributes))
+}
+
+/// The partitions of a disk: everything is as the disk has it, but for what
+/// makes them parts.
+fn partitions(root: &Root, disk: &Disk, whole: &Attributes, mounted: &BTreeSet<String>) -> Vec<Disk> {
+    let directory = format!("sys/block/{}", disk.name);
+    let part = |name: String| {
+        let at = |file: &str| optional(root, &format!("{directory}/{name}/{file}"));
+        let number = at("partition")?.parse().ok()?;
+        let attributes = Attributes {
+            sectors: at("size")?.parse().ok()?,
+            read_only: whole.read_only || at("ro").is_some_and(|value| value != "0"),
+            holders: root.list(format!("{directory}/{name}/holders")).unwrap_or_default(),
+            mounted: mounted.contains(&name),
+            partition: Some((number, disk.name.clone())),
+            name,
+            ..whole.clone()
+        };
+        Some(Disk { answer: disk.answer, ..Disk::new(attributes) })
+    };
+    let mut parts: Vec<Disk> = root.list(directory.as_str()).unwrap_or_default().into_iter().filter_map(part).collect();
+    parts.sort_by_key(|part| part.partition.as_ref().map(|(number, _)| *number));
+    parts
 }
 
 /// The kernel's names of the block devices that are mounted or swapped to.
@@ -60,10 +120,11 @@ fn attributes(root: &Root, name: &str, mounted: &BTreeSet<String>) -> Result<Att
         read_only: flag("ro"),
         removable: flag("removable"),
         hidden: flag("hidden"),
-        holders: root.list(at("holders")).unwrap_or_default(),
-        wwid: first(root, &directory, &["wwid", "device/wwid", "device/cid"]),
-        serial: first(root, &directory, &["serial", "device/serial"]),
-        model: first(root, &directory, &["device/model", "device/name"]),
+        holders: holders(root, &directory, name),
+        wwid: first(root, &directory, &["wwid", "device/wwid", "device/cid", "dm/uuid", "md/uuid"]),
+        // A virtio disk is asked for it when it is read: see `probe`.
+        serial: first(root, &directory, if name.starts_with("vd") { &[] } else { &["serial", "device/serial"] }),
+        model: first(root, &directory, &["device/model", "device/name", "dm/name"]),
         vendor: first(root, &directory, &["device/vendor"]),
         firmware: first(root, &directory, &["device/firmware_rev", "device/rev", "device/fwrev"]),
         vpd_serial: root.read_bytes(at("device/vpd_pg80")).ok(),
@@ -73,9 +134,22 @@ fn attributes(root: &Root, name: &str, mounted: &BTreeSet<String>) -> Result<Att
         usb_serial: usb_serial(root, &resolved),
         ata_port: ata_port(root, &devpath),
         transport: transport(root, &directory),
+        partition: None,
+        boot: false,
         name: name.to_owned(),
         devpath,
     })
+}
+
+/// What is made of the disk or of a partition of it.
+fn holders(root: &Root, directory: &str, name: &str) -> Vec<String> {
+    let mut holders = root.list(format!("{directory}/holders")).unwrap_or_default();
+    for part in root.list(directory).unwrap_or_default().iter().filter(|part| part.starts_with(name)) {
+        holders.extend(root.list(format!("{directory}/{part}/holders")).unwrap_or_default());
+    }
+    holders.sort_unstable();
+    holders.dedup();
+    holders
 }
 
 /// A file that some kinds of disks have.
@@ -171,13 +245,14 @@ pub fn link_by_diskseq<'a>(root: &Root, disks: impl Iterator<Item = &'a Disk>) -
     }
     let present = root.list(BY_DISKSEQ).unwrap_or_default();
     for disk in &disks {
-        if !present.contains(&disk.diskseq.to_string()) {
-            note(root.link_relative(format!("../../{}", disk.name), format!("{BY_DISKSEQ}/{}", disk.diskseq)));
+        let link = by_diskseq(disk);
+        if !present.contains(&link) {
+            note(root.link_relative(format!("../../{}", disk.name), format!("{BY_DISKSEQ}/{link}")));
         }
     }
     if !root.exists("run/udev/control") {
         for name in present {
-            if !disks.iter().any(|disk| disk.diskseq.to_string() == name) {
+            if !disks.iter().any(|disk| by_diskseq(disk) == name) {
                 note(root.unlink(format!("{BY_DISKSEQ}/{name}")));
             }
         }
@@ -204,13 +279,29 @@ pub fn authorize_thunderbolt(root: &Root) -> (Vec<String>, Vec<FileError>) {
     (authorized, errors)
 }
 
-/// Why a disk does not open for reading and writing, or `None` if it does.
-pub fn open_error(root: &Root, disk: &Disk) -> Option<io::Error> {
-    use std::os::unix::fs::OpenOptionsExt;
-    std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_CLOEXEC)
-        .open(root.path(format!("dev/{}", disk.name)))
-        .err()
+/// What a disk or partition has done, and is at.
+pub fn activity(root: &Root, disk: &Disk) -> Option<Activity> {
+    let directory = match &disk.partition {
+        Some((_, whole)) => format!("sys/block/{whole}/{}", disk.name),
+        None => format!("sys/block/{}", disk.name),
+    };
+    Activity::parse(&root.read(format!("{directory}/stat")).ok()?)
+}
+
+/// Has a disk write what it holds in its cache. `device` is a path below the
+/// root. Waits for the disk.
+pub fn flush(root: &Root, device: &str) -> io::Result<()> {
+    // For reading only, as closing it otherwise would set udev to work.
+    let disk = std::fs::File::open(root.path(device.trim_start_matches('/')))?;
+    disk.sync_all()
+}
+
+/// Has the kernel look every two seconds whether a medium was changed in a drive
+/// that does not tell by itself, as udev has it do. What is set already stays.
+pub fn poll_media(root: &Root) -> Result<(), FileError> {
+    const POLL: &str = "sys/module/block/parameters/events_dfl_poll_msecs";
+    if root.read(POLL)? == "0" {
+        root.write(POLL, "2000")?;
+    }
+    Ok(())
 }

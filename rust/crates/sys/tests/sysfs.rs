@@ -6,8 +6,12 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use diskomator_sys::root::Root;
+use diskomator_core::disk::{Answer, Disk};
+use diskomator_core::selection::Selection;
+use diskomator_sys::probe::Prober;
+use diskomator_sys::root::{FileError, Root};
 use diskomator_sys::sysfs;
 
 /// A tree laid out from its description, gone when dropped.
@@ -42,10 +46,18 @@ impl Tree {
     }
 }
 
+/// The disks, once all have answered, and the partitions of those in `in_parts`.
+fn disks(root: &Root, in_parts: &Selection) -> (Vec<Disk>, Vec<FileError>) {
+    let mut prober = Prober::new(root, || {});
+    sysfs::disks(root, &mut prober, in_parts).unwrap();
+    prober.wait(Duration::from_secs(10));
+    sysfs::disks(root, &mut prober, in_parts).unwrap()
+}
+
 #[test]
 fn the_disks_of_a_real_machine_are_read() {
     let tree = Tree::lay_out("qemu");
-    let (disks, errors) = sysfs::disks(&Root::at(tree.0.path())).unwrap();
+    let (disks, errors) = disks(&Root::at(tree.0.path()), &Selection::none());
     assert!(errors.is_empty(), "{errors:?}");
     let mut seen = String::new();
     for disk in disks {
@@ -76,7 +88,7 @@ fn a_disk_that_cannot_be_read_does_not_hide_the_others() {
     let size = root.path("sys/block/sda/size");
     fs::remove_file(&size).unwrap();
     fs::create_dir(&size).unwrap();
-    let (disks, errors) = sysfs::disks(&root).unwrap();
+    let (disks, errors) = disks(&root, &Selection::none());
     assert_eq!(disks.len(), 5);
     assert_eq!(errors.len(), 1);
     assert!(errors[0].to_string().contains("sda/size"), "{}", errors[0]);
@@ -96,9 +108,76 @@ fn a_disk_is_mounted_when_a_partition_of_it_is() {
         fs::write(tree.parent_made(path), text).unwrap();
     }
     std::os::unix::fs::symlink("../../sda2", tree.parent_made("dev/disk/by-label/root")).unwrap();
-    let (disks, _) = sysfs::disks(&root).unwrap();
+    let (disks, _) = disks(&root, &Selection::none());
     let mounted: Vec<&str> = disks.iter().filter(|disk| disk.mounted).map(|disk| disk.name.as_str()).collect();
     assert_eq!(mounted, ["sda", "vda"]);
+}
+
+#[test]
+fn a_disk_is_held_when_a_partition_of_it_is() {
+    let tree = Tree::lay_out("qemu");
+    let root = Root::at(tree.0.path());
+    fs::create_dir_all(root.path("sys/block/sda/sda2/holders/dm-0")).unwrap();
+    fs::create_dir_all(root.path("sys/block/sda/sda3/holders/dm-0")).unwrap();
+    let (disks, _) = disks(&root, &Selection::none());
+    let held: Vec<_> = disks.iter().filter(|disk| !disk.holders.is_empty()).collect();
+    assert_eq!(held.len(), 1);
+    assert_eq!((held[0].name.as_str(), &held[0].holders[..]), ("sda", &["dm-0".to_owned()][..]));
+}
+
+#[test]
+fn partitions_stand_for_the_disk_where_they_are_asked_for() {
+    let tree = Tree::lay_out("qemu");
+    let root = Root::at(tree.0.path());
+    for (part, number, sectors) in [("sda10", "10\n", "80\n"), ("sda2", "2\n", "16\n")] {
+        let directory = format!("sys/block/sda/{part}");
+        fs::write(tree.parent_made(format!("{directory}/partition")), number).unwrap();
+        fs::write(root.path(format!("{directory}/size")), sectors).unwrap();
+        fs::write(root.path(format!("{directory}/ro")), "0\n").unwrap();
+    }
+    let (disks, errors) = disks(&root, &"sda,vda".parse().unwrap());
+    assert!(errors.is_empty(), "{errors:?}");
+    let whole = disks.iter().find(|disk| disk.name == "sda").unwrap();
+    let parts: Vec<&Disk> = disks.iter().filter(|disk| disk.partition.is_some()).collect();
+    assert_eq!(
+        parts.iter().map(|part| (part.name.as_str(), part.size)).collect::<Vec<_>>(),
+        [("sda2", 16 * 512), ("sda10", 80 * 512)]
+    );
+    assert!(whole.in_parts);
+    assert_eq!(parts[0].serial, whole.serial.as_ref().map(|serial| format!("{serial}-part2")));
+    assert_eq!(parts[0].bus_path, format!("{}-part2", whole.bus_path));
+    assert_eq!(parts[0].diskseq, whole.diskseq);
+    // One without a partition table is exported as it is.
+    assert!(!disks.iter().find(|disk| disk.name == "vda").unwrap().in_parts);
+}
+
+/// A disk that hangs, as far as a test can make one: a FIFO that nobody writes
+/// to blocks who opens it, but for `O_NONBLOCK`, so the serial number is one.
+#[test]
+fn a_disk_that_does_not_answer_holds_up_no_other() {
+    let tree = Tree::lay_out("qemu");
+    let root = Root::at(tree.0.path());
+    fs::write(tree.parent_made("dev/vda"), "").unwrap();
+    let serial = root.path("sys/block/vda/serial");
+    if serial.exists() {
+        fs::remove_file(&serial).unwrap();
+    }
+    nix::unistd::mkfifo(&serial, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let mut prober = Prober::new(&root, || {});
+    let none = Selection::none();
+    sysfs::disks(&root, &mut prober, &none).unwrap();
+    prober.wait(Duration::from_millis(300));
+    let answers = |disks: &[Disk]| {
+        disks.iter().filter(|disk| disk.answer != Answer::Given).map(|disk| disk.name.clone()).collect::<Vec<_>>()
+    };
+    let (disks, _) = sysfs::disks(&root, &mut prober, &none).unwrap();
+    assert_eq!(answers(&disks), ["vda"]);
+    assert!(prober.next_overdue().is_some());
+    fs::write(&serial, "LATE\n").unwrap();
+    prober.wait(Duration::from_secs(10));
+    let (disks, _) = sysfs::disks(&root, &mut prober, &none).unwrap();
+    assert_eq!(answers(&disks), Vec::<String>::new());
+    assert_eq!(disks.iter().find(|disk| disk.name == "vda").unwrap().serial.as_deref(), Some("LATE"));
 }
 
 #[test]
@@ -120,8 +199,8 @@ fn thunderbolt_devices_that_wait_are_let_in() {
 fn links_by_diskseq_come_and_go_with_the_disks() {
     let tree = Tree::lay_out("qemu");
     let root = Root::at(tree.0.path());
-    fs::create_dir(root.path("dev")).unwrap();
-    let (disks, _) = sysfs::disks(&root).unwrap();
+    fs::create_dir_all(root.path("dev")).unwrap();
+    let (disks, _) = disks(&root, &Selection::none());
     assert!(sysfs::link_by_diskseq(&root, disks.iter()).is_empty());
     assert_eq!(fs::read_link(root.path("dev/disk/by-diskseq/1")).unwrap(), Path::new("../../vda"));
     assert!(sysfs::link_by_diskseq(&root, disks[..1].iter()).is_empty());

@@ -154,6 +154,8 @@ impl Fake {
                     ("device_path" | "device_uuid" | "device_nguid", _) if namespace.enabled => {
                         return Err(Errno::Busy);
                     }
+                    ("readonly", _) if namespace.enabled => return Err(Errno::Busy),
+                    ("readonly", value) => namespace.readonly = value == "1",
                     ("device_path", value) => value.clone_into(&mut namespace.device_path),
                     ("device_uuid", value) => value.clone_into(&mut namespace.uuid),
                     ("device_nguid", value) => value.clone_into(&mut namespace.nguid),

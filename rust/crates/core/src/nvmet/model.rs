@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::identity::{Identity, NQN_PREFIX};
+use crate::policy::Access;
 
 /// The one namespace of each of our subsystems.
 pub const NSID: u32 = 1;
@@ -43,6 +44,10 @@ pub struct Namespace {
     pub uuid: String,
     /// `device_nguid`.
     pub nguid: String,
+    /// `readonly`: opened for reading only, and write protected for good. The
+    /// attribute is our kernel's (`board/diskomator/patches/linux`); others
+    /// have only namespaces that can be written to.
+    pub readonly: bool,
     /// `enable`.
     pub enabled: bool,
 }
@@ -54,19 +59,33 @@ impl Subsystem {
         Self::default()
     }
 
-    /// A disk: one enabled namespace, open to every host.
-    pub fn disk(identity: &Identity, device_path: String) -> Self {
+    /// A drive, open to every host: one enabled namespace if there is a medium
+    /// in it, by the path of its device, else none.
+    pub fn drive(identity: &Identity, medium: Option<(String, Access)>) -> Self {
+        let namespace = medium.map(|(device_path, access)| Namespace {
+            device_path,
+            uuid: identity.uuid.clone(),
+            nguid: identity.nguid.clone(),
+            readonly: access == Access::ReadOnly,
+            enabled: true,
+        });
         Self {
             allow_any_host: true,
             serial: identity.serial.clone(),
             model: identity.model.clone(),
             firmware: identity.firmware.clone(),
-            namespaces: BTreeMap::from([(
-                NSID,
-                Namespace { device_path, uuid: identity.uuid.clone(), nguid: identity.nguid.clone(), enabled: true },
-            )]),
+            namespaces: namespace.map(|namespace| (NSID, namespace)).into_iter().collect(),
         }
     }
+}
+
+/// A host that is connected to a subsystem.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Host {
+    /// Its NQN.
+    pub nqn: String,
+    /// The address it comes from, if the kernel tells.
+    pub address: Option<String>,
 }
 
 /// Where a port listens.

@@ -10,6 +10,9 @@ use std::fmt;
 
 use super::model::{LISTENER_NQN, NSID, Namespace, Port, PortAddress, PortId, Subsystem, Target, is_ours};
 
+/// The attribute of a namespace that only our kernel has.
+pub const READONLY: &str = "readonly";
+
 /// One change below `/sys/kernel/config/nvmet`. Paths are relative to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
@@ -205,7 +208,7 @@ fn bring_up(
         ops.push(write(&directory, "attr_allow_any_host", if desired.allow_any_host { "1" } else { "0" }));
     }
     for (nsid, namespace) in found.iter().flat_map(|found| &found.namespaces) {
-        if *nsid != NSID {
+        if !desired.namespaces.contains_key(nsid) {
             ops.extend(remove_namespace(nqn, *nsid, namespace));
         }
     }
@@ -243,6 +246,9 @@ fn bring_up_namespace(nqn: &str, wanted: &Namespace, found: Option<&Namespace>) 
             ops.push(write(&directory, attribute, wanted));
         }
     }
+    if wanted.readonly != found.is_some_and(|found| found.readonly) {
+        ops.push(write(&directory, READONLY, if wanted.readonly { "1" } else { "0" }));
+    }
     ops.push(plan_enable(nqn));
     ops
 }
@@ -251,6 +257,18 @@ fn remove_namespace(nqn: &str, nsid: u32, found: &Namespace) -> Vec<Op> {
     let directory = namespace(nqn, nsid);
     let disable = found.enabled.then(|| write(&directory, "enable", "0"));
     disable.into_iter().chain([Op::RemoveDir(directory)]).collect()
+}
+
+/// Has the namespace of `nqn` made anew: its device has another block size.
+pub fn plan_remake(nqn: &str, desired: &Subsystem, actual: &Target, ports: &[PortId]) -> Vec<Op> {
+    let namespaces = actual.subsystems.get(nqn).into_iter().flat_map(|found| &found.namespaces);
+    let mut ops: Vec<Op> = namespaces.flat_map(|(nsid, namespace)| remove_namespace(nqn, *nsid, namespace)).collect();
+    let mut emptied = actual.clone();
+    if let Some(subsystem) = emptied.subsystems.get_mut(nqn) {
+        subsystem.namespaces.clear();
+    }
+    ops.extend(plan_disk(nqn, Some(desired), &emptied, ports));
+    ops
 }
 
 /// What lets hosts use the disk of `nqn`.
@@ -346,6 +364,7 @@ mod tests {
                     device_path: device.into(),
                     uuid: format!("uuid-{name}"),
                     nguid: format!("nguid-{name}"),
+                    readonly: false,
                     enabled: true,
                 },
             )]),

@@ -1,0 +1,105 @@
+//! Which disk this machine was started from.
+
+use uuid::Uuid;
+
+/// The partition that the boot stub was loaded from, as it says itself in the
+/// EFI variable `LoaderDevicePartUUID` (systemd's Boot Loader Interface).
+/// `variable` is a file of efivarfs: four bytes of attributes, then UTF-16.
+pub fn boot_partition(variable: &[u8]) -> Option<Uuid> {
+    let units = variable.get(4..)?.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
+    let text = String::from_utf16(&units.take_while(|unit| *unit != 0).collect::<Vec<_>>()).ok()?;
+    Uuid::try_parse(&text).ok()
+}
+
+/// How much of a disk [`has_partition`] wants to see, in bytes, for a block
+/// size in bytes: the first block, the table's header and 128 entries.
+pub const fn table_size(block_size: usize) -> usize {
+    2 * block_size + 128 * ENTRY
+}
+
+const ENTRY: usize = 128;
+
+/// Whether a disk that begins with `start` has a GUID partition table with
+/// `partition` in it (UEFI Specification 2.10, 5.3: the header is the second
+/// block; entries are told where and how large; GUIDs are mixed-endian).
+pub fn has_partition(start: &[u8], block_size: usize, partition: Uuid) -> bool {
+    let entries = || {
+        let header = start.get(block_size..)?;
+        if header.get(..8)? != b"EFI PART" {
+            return None;
+        }
+        let number = |at: usize| -> Option<usize> {
+            let bytes: [u8; 4] = header.get(at..at + 4)?.try_into().ok()?;
+            usize::try_from(u32::from_le_bytes(bytes)).ok()
+        };
+        let (first, count, size) = (number(72)?, number(80)?, number(84)?);
+        let entries = start.get(first.checked_mul(block_size)?..)?;
+        // A smaller one is no entry, and would make no progress.
+        (size >= ENTRY).then(|| entries.chunks_exact(size).take(count))
+    };
+    let wanted = partition.to_bytes_le();
+    entries().is_some_and(|mut entries| entries.any(|entry| entry.get(16..32) == Some(&wanted)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ESP: &str = "4ae63302-96b7-41b0-afd2-9bb05dd34ed1";
+
+    fn table(block_size: usize, entry_size: u32, partitions: &[&str]) -> Vec<u8> {
+        let mut disk = vec![0; table_size(block_size)];
+        let header = &mut disk[block_size..];
+        header[..8].copy_from_slice(b"EFI PART");
+        header[72..80].copy_from_slice(&2u64.to_le_bytes());
+        header[80..84].copy_from_slice(&128u32.to_le_bytes());
+        header[84..88].copy_from_slice(&entry_size.to_le_bytes());
+        for (i, partition) in partitions.iter().enumerate() {
+            let at = 2 * block_size + i * entry_size as usize + 16;
+            disk[at..at + 16].copy_from_slice(&Uuid::try_parse(partition).unwrap().to_bytes_le());
+        }
+        disk
+    }
+
+    #[test]
+    fn the_stub_s_word_is_read() {
+        let variable = |text: &str| {
+            let units = text.encode_utf16().chain([0]).flat_map(u16::to_le_bytes);
+            [6, 0, 0, 0].into_iter().chain(units).collect::<Vec<u8>>()
+        };
+        assert_eq!(boot_partition(&variable(ESP)), Uuid::try_parse(ESP).ok());
+        for bad in ["", "esp", "4ae63302-96b7-41b0-afd2-9bb05dd34ed"] {
+            assert_eq!(boot_partition(&variable(bad)), None);
+        }
+        assert_eq!(boot_partition(&[6, 0]), None);
+        assert_eq!(boot_partition(&[6, 0, 0, 0, 0, 0xd8, 1]), None);
+    }
+
+    #[test]
+    fn a_partition_is_found_in_every_kind_of_table() {
+        let esp = Uuid::try_parse(ESP).unwrap();
+        let other = "00112233-4455-6677-8899-aabbccddeeff";
+        for block_size in [512, 4096] {
+            assert!(has_partition(&table(block_size, 128, &[other, ESP]), block_size, esp));
+            assert!(has_partition(&table(block_size, 256, &[other, ESP]), block_size, esp));
+            assert!(!has_partition(&table(block_size, 128, &[other]), block_size, esp));
+            assert!(!has_partition(&table(block_size, 64, &[ESP]), block_size, esp));
+            assert!(!has_partition(&table(block_size, 0, &[ESP]), block_size, esp));
+        }
+    }
+
+    #[test]
+    fn a_broken_table_has_no_partition() {
+        let esp = Uuid::try_parse(ESP).unwrap();
+        let whole = table(512, 128, &[ESP]);
+        for length in 0..512 * 2 + 128 {
+            assert!(!has_partition(&whole[..length], 512, esp), "{length}");
+        }
+        for (at, value) in [(512, 0), (512 + 75, 0xff), (512 + 80, 0), (512 + 87, 0xff)] {
+            let mut broken = whole.clone();
+            broken[at] = value;
+            let found = has_partition(&broken, 512, esp);
+            assert!(!found || at == 512 + 80 && value != 0, "{at}");
+        }
+    }
+}

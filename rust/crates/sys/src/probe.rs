@@ -1,0 +1,193 @@
+//! Disks, asked for what only they can tell.
+//!
+//! A device that hangs blocks whoever opens it, in the kernel, where no signal
+//! helps. So each disk is asked by a thread of its own, once for each medium,
+//! and whoever wants the answers looks whether they have come.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use diskomator_core::boot::{boot_partition, has_partition, table_size};
+use diskomator_core::disk::Answer;
+use nix::libc;
+use uuid::Uuid;
+
+use crate::root::Root;
+
+/// When a disk that has not answered is said not to answer. A large disk takes
+/// longer to spin up, and then answers all the same.
+const OVERDUE: Duration = Duration::from_secs(5);
+
+/// How long a CD drive may say that it is not ready yet, and how often it is asked.
+const READY: Duration = Duration::from_secs(60);
+const READY_POLL: Duration = Duration::from_millis(500);
+
+/// A thread opens one file and reads one table.
+const STACK: usize = 64 * 1024;
+
+/// What systemd-stub leaves of the partition it was loaded from (the vendor is
+/// that of systemd's Boot Loader Interface).
+const BOOT_PARTITION: &str = "sys/firmware/efi/efivars/LoaderDevicePartUUID-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+
+/// Which disk, and which medium of it: the kernel's name and `diskseq`.
+pub(crate) type Key = (String, u64);
+
+/// What a disk said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Reply {
+    /// Why it does not even open for reading; an empty drive does.
+    pub(crate) error: Option<String>,
+    /// Nothing is in the CD drive.
+    pub(crate) is_empty: bool,
+    /// What a virtio disk gives as its serial number.
+    pub(crate) serial: Option<String>,
+    /// This machine was started from a partition of it.
+    pub(crate) is_boot_medium: bool,
+}
+
+/// The question put to one disk, and its answer.
+#[derive(Debug)]
+enum Question {
+    Asked(Instant),
+    Answered(Reply),
+}
+
+/// Asks disks.
+pub struct Prober {
+    root: Root,
+    boot: Option<Uuid>,
+    asked: BTreeMap<Key, Question>,
+    answers: Receiver<(Key, Reply)>,
+    answer: Sender<(Key, Reply)>,
+    /// Called by the thread that has got an answer.
+    wake: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl Prober {
+    /// Asks nothing yet. `wake` is called when an answer has come.
+    pub fn new(root: &Root, wake: impl Fn() + Send + Sync + 'static) -> Self {
+        let (answer, answers) = mpsc::channel();
+        let boot = root.read_bytes(BOOT_PARTITION).ok().and_then(|variable| boot_partition(&variable));
+        Self { root: root.clone(), boot, asked: BTreeMap::new(), answers, answer, wake: Arc::new(wake) }
+    }
+
+    /// What the disk has said, or how long that is overdue. Asks it, if nobody
+    /// has yet.
+    pub(crate) fn ask(&mut self, key: &Key, block_size: u32) -> (Answer, Reply) {
+        self.take_answers();
+        if !self.asked.contains_key(key) {
+            let question = match self.start(key.clone(), block_size) {
+                Ok(()) => Question::Asked(Instant::now()),
+                Err(error) => Question::Answered(Reply { error: Some(error.to_string()), ..Reply::default() }),
+            };
+            self.asked.insert(key.clone(), question);
+        }
+        match self.asked.get(key) {
+            Some(Question::Answered(reply)) => (Answer::Given, reply.clone()),
+            Some(Question::Asked(since)) if since.elapsed() >= OVERDUE => (Answer::Overdue, Reply::default()),
+            _ => (Answer::Awaited, Reply::default()),
+        }
+    }
+
+    /// Forgets the disks that `is_there` does not know any more.
+    pub(crate) fn retain(&mut self, is_there: impl Fn(&Key) -> bool) {
+        self.asked.retain(|key, _| is_there(key));
+    }
+
+    /// When the next disk will be overdue.
+    pub fn next_overdue(&self) -> Option<Instant> {
+        let asked = self.asked.values().filter_map(|question| match question {
+            Question::Asked(since) => Some(*since + OVERDUE),
+            Question::Answered(_) => None,
+        });
+        asked.filter(|at| *at > Instant::now()).min()
+    }
+
+    /// Waits for the disks that were asked, for at most `limit`.
+    pub fn wait(&mut self, limit: Duration) {
+        let until = Instant::now() + limit;
+        while self.asked.values().any(|question| matches!(question, Question::Asked(_))) {
+            match self.answers.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok((key, reply)) => self.note(&key, reply),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn take_answers(&mut self) {
+        while let Ok((key, reply)) = self.answers.try_recv() {
+            self.note(&key, reply);
+        }
+    }
+
+    fn note(&mut self, key: &Key, reply: Reply) {
+        if let Some(question) = self.asked.get_mut(key) {
+            *question = Question::Answered(reply);
+        }
+    }
+
+    fn start(&self, key: Key, block_size: u32) -> io::Result<()> {
+        let (root, boot, answer, wake) = (self.root.clone(), self.boot, self.answer.clone(), Arc::clone(&self.wake));
+        let ask = move || {
+            let reply = interrogate(&root, &key.0, block_size, boot);
+            // Nobody listens when the program is ending.
+            if answer.send((key, reply)).is_ok() {
+                wake();
+            }
+        };
+        thread::Builder::new().name("probe".to_owned()).stack_size(STACK).spawn(ask).map(drop)
+    }
+}
+
+/// Opens the disk, which also makes the kernel look at a medium that was
+/// changed, and reads what is wanted of it.
+fn interrogate(root: &Root, name: &str, block_size: u32, boot: Option<Uuid>) -> Reply {
+    let serial = if name.starts_with("vd") { root.read(format!("sys/block/{name}/serial")).ok() } else { None };
+    let device = root.path(format!("dev/{name}"));
+    // Without waiting for a medium, and without closing a tray.
+    let mut disk = match File::options().read(true).custom_flags(libc::O_NONBLOCK).open(device) {
+        Ok(disk) => disk,
+        Err(error) => return Reply { error: Some(error.to_string()), serial, ..Reply::default() },
+    };
+    let block_size = usize::try_from(block_size).unwrap_or(512);
+    Reply {
+        error: None,
+        is_empty: name.starts_with("sr") && !holds_disc(&disk),
+        serial: serial.filter(|serial| !serial.is_empty()),
+        is_boot_medium: boot.is_some_and(|boot| {
+            let mut start = vec![0; table_size(block_size)];
+            // Not an empty drive, and not a disk that is too small.
+            disk.read_exact(&mut start).is_ok() && has_partition(&start, block_size, boot)
+        }),
+    }
+}
+
+nix::ioctl_write_int_bad!(
+    /// `CDROM_DRIVE_STATUS` (`include/uapi/linux/cdrom.h`): `CDS_DISC_OK` and the like.
+    cdrom_drive_status,
+    0x5326
+);
+
+/// Whether a disc is in the drive, waiting for the drive to find out. The
+/// kernel makes up a size for an empty one.
+fn holds_disc(drive: &File) -> bool {
+    const CDSL_CURRENT: i32 = i32::MAX;
+    const CDS_DRIVE_NOT_READY: i32 = 3;
+    const CDS_DISC_OK: i32 = 4;
+    let until = Instant::now() + READY;
+    loop {
+        // SAFETY: the argument is a plain number, and the descriptor is open.
+        match unsafe { cdrom_drive_status(drive.as_raw_fd(), CDSL_CURRENT) } {
+            Ok(CDS_DISC_OK) => return true,
+            Ok(CDS_DRIVE_NOT_READY) if Instant::now() < until => thread::sleep(READY_POLL),
+            _ => return false,
+        }
+    }
+}
