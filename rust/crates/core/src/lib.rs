@@ -14,6 +14,7 @@ pub mod identity;
 pub mod net;
 pub mod nvmet;
 pub mod policy;
+pub mod rng;
 pub mod selection;
 pub mod status;
 pub mod uevent;

@@ -16,12 +16,12 @@ use diskomator_core::config::Config;
 use diskomator_core::disk::Disk;
 use diskomator_core::export::{Export, desired, is_made_by_hand};
 use diskomator_core::nvmet::model::{PortId, Target};
-use diskomator_core::nvmet::plan::{Op, plan_disks, plan_enable, plan_remake, plan_resize};
+use diskomator_core::nvmet::plan::{Op, plan_disks, plan_enable, plan_linger, plan_remake, plan_resize};
 use diskomator_core::policy::Refusal;
 use diskomator_core::uevent::{Action, Uevent};
 use diskomator_sys::root::{FileError, Root};
-use diskomator_sys::sysfs;
 use diskomator_sys::uevent::{Received, UeventSocket};
+use diskomator_sys::{nvmet, sysfs};
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::applet::{Failure, chain, print, start_daemon};
@@ -52,6 +52,11 @@ const DONE: Token = Token(1);
 
 /// After how long a change to one subsystem is found to be long.
 const LONG: Duration = Duration::from_secs(5);
+
+/// How long the hosts of a disk that went away stay connected, should it come
+/// back: as long as a host tries to reach a machine that went away
+/// (`NVMF_DEF_CTRL_LOSS_TMO` in the kernel's `drivers/nvme/host/fabrics.h`).
+const LINGER: Duration = Duration::from_secs(600);
 
 /// A worker only writes to configfs.
 const WORKER_STACK: usize = 128 * 1024;
@@ -139,6 +144,8 @@ enum JobKind {
     },
     /// Tells hosts of a new size.
     Resize { label: String, geometry: Geometry },
+    /// Takes the disk away and keeps its hosts.
+    Linger,
     /// Takes a subsystem down that no disk has a claim to any more.
     Withdraw,
 }
@@ -174,6 +181,8 @@ struct Hotplug {
     report: Sender<(Job, Result<(), FileError>)>,
     waker: Arc<Waker>,
     failed: BTreeMap<String, Failed>,
+    /// Subsystems whose disk went away, and when.
+    lingering: BTreeMap<String, Instant>,
     /// What hosts were last told, by NQN.
     told: BTreeMap<String, Geometry>,
     /// What has been logged of each disk, by `diskseq` and name, and of ports
@@ -192,6 +201,7 @@ impl Hotplug {
             report,
             waker,
             failed: BTreeMap::new(),
+            lingering: BTreeMap::new(),
             told: BTreeMap::new(),
             said: BTreeMap::new(),
             complaints: BTreeSet::new(),
@@ -221,7 +231,8 @@ impl Hotplug {
         let mut plan = plan_disks(&desired(exports), target, ports);
         plan.retain(|nqn, _| !is_made_by_hand(nqn, exports, target));
         self.failed.retain(|nqn, _| plan.contains_key(nqn));
-        for (nqn, ops) in plan {
+        self.lingering.retain(|nqn, _| plan.contains_key(nqn));
+        for (nqn, mut ops) in plan {
             let export = exports.iter().find(|export| export.nqn() == Some(&nqn));
             let name = export.map(|export| export.disk.name.clone()).unwrap_or_default();
             if self.busy.contains_key(&nqn) || self.is_waiting(&nqn, &name) {
@@ -232,11 +243,26 @@ impl Hotplug {
                     let geometry = ops.contains(&plan_enable(&nqn)).then(|| Geometry::of(disk));
                     JobKind::Export { label: label(disk), name, geometry, is_empty: !disk.has_medium() }
                 }
+                None if self.may_linger(&nqn) => {
+                    ops = plan_linger(&nqn, target);
+                    JobKind::Linger
+                }
                 None => JobKind::Withdraw,
             };
-            self.start(Job { nqn, kind }, ops)?;
+            if !ops.is_empty() {
+                self.start(Job { nqn, kind }, ops)?;
+            }
         }
         Ok(())
+    }
+
+    /// Whether somebody would have the disk back, and there is time yet.
+    fn may_linger(&mut self, nqn: &str) -> bool {
+        if nvmet::hosts(&self.exporter.root, nqn).is_empty() {
+            return false;
+        }
+        let since = self.lingering.entry(nqn.to_owned()).or_insert_with(Instant::now);
+        since.elapsed() < LINGER
     }
 
     /// A new size can be told; with a new block size it is another namespace.
@@ -271,7 +297,7 @@ impl Hotplug {
         let work = move || {
             let outcome = match job.kind {
                 JobKind::Export { .. } => carry_out_or_undo(&root, &job.nqn, &ops),
-                JobKind::Resize { .. } | JobKind::Withdraw => carry_out(&root, &ops),
+                JobKind::Resize { .. } | JobKind::Linger | JobKind::Withdraw => carry_out(&root, &ops),
             };
             // Both fail only when the applet is ending.
             if report.send((job, outcome)).is_ok() {
@@ -317,6 +343,10 @@ impl Hotplug {
                     log::info!("{label} has a new size");
                 }
             }
+            JobKind::Linger => {
+                log::info!("{nqn} is gone; its hosts will have it again if it comes back soon");
+                self.told.remove(&nqn);
+            }
             JobKind::Withdraw => {
                 log::info!("{nqn} is withdrawn");
                 self.told.remove(&nqn);
@@ -332,7 +362,7 @@ impl Hotplug {
                 self.told.insert(nqn, geometry);
                 return;
             }
-            JobKind::Withdraw => (format!("{nqn} is not withdrawn"), String::new()),
+            JobKind::Linger | JobKind::Withdraw => (format!("{nqn} is not withdrawn"), String::new()),
         };
         let attempts = self.failed.get(&nqn).map_or(0, |failed| failed.attempts);
         let pause = RETRY_AFTER.get(attempts).or(RETRY_AFTER.last()).copied().unwrap_or_default();
@@ -354,7 +384,9 @@ impl Hotplug {
         let retries = self.failed.iter().filter(|(nqn, _)| !self.busy.contains_key(*nqn));
         let retries = retries.map(|(_, failed)| failed.retry);
         let long = self.busy.values().filter(|(_, is_long)| !is_long).map(|(since, _)| *since + LONG);
-        retries.chain(long).chain(self.exporter.prober.next_overdue()).min()
+        let lingering = self.lingering.iter().filter(|(nqn, _)| !self.busy.contains_key(*nqn));
+        let lingering = lingering.map(|(_, since)| *since + LINGER).filter(|at| *at > Instant::now());
+        retries.chain(long).chain(lingering).chain(self.exporter.prober.next_overdue()).min()
     }
 
     /// Says once of each change that it takes long.

@@ -25,8 +25,8 @@ use std::time::Duration;
 use crate::net::{Mac, Prefix4};
 
 use super::lease::{Lease, Refusal};
-use super::rng::Rng;
 use super::wire::{Kind, Message, Op, Options, WireError, code};
+use crate::rng::Rng;
 
 /// A time since some fixed moment, such as the machine's start.
 pub type Moment = Duration;

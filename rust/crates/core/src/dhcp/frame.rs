@@ -167,7 +167,7 @@ impl Sum {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dhcp::rng::Rng;
+    use crate::rng::Rng;
 
     const SERVER: (Ipv4Addr, u16) = (Ipv4Addr::new(192, 0, 2, 1), SERVER_PORT);
     const CLIENT: (Ipv4Addr, u16) = (Ipv4Addr::new(192, 0, 2, 7), CLIENT_PORT);

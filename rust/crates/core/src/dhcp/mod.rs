@@ -3,7 +3,6 @@
 pub mod client;
 pub mod frame;
 pub mod lease;
-mod rng;
 pub mod wire;
 
 #[cfg(test)]

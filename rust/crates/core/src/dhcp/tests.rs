@@ -8,8 +8,8 @@ use crate::net::{Mac, Prefix4};
 
 use super::client::{Client, Dropped, Event, Identity, Loss, Moment, Output, Transmit, Way};
 use super::lease::Refusal;
-use super::rng::Rng;
 use super::wire::{Kind, Message, Op, Options};
+use crate::rng::Rng;
 
 const MAC: Mac = Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);

@@ -432,7 +432,7 @@ impl RawOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dhcp::rng::Rng;
+    use crate::rng::Rng;
 
     fn full() -> Message {
         Message {

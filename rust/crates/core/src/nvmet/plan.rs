@@ -143,10 +143,9 @@ pub fn plan_disk(nqn: &str, desired: Option<&Subsystem>, actual: &Target, ports:
         (None, Some(found)) => teardown(nqn, found, &links),
         (Some(desired), None) => bring_up(nqn, desired, None, &links, ports),
         (Some(desired), Some(found)) => {
-            let renamed = strings(desired) != strings(found);
-            // Serial, model and firmware are fixed once a host has asked for
-            // them, which takes a link; before, they may still be written.
-            if renamed && !links.is_empty() {
+            // Serial, model and firmware are fixed once a host has asked for them, and
+            // nothing tells whether one has: there is only a new subsystem.
+            if strings(desired) != strings(found) {
                 let mut ops = teardown(nqn, found, &links);
                 ops.extend(bring_up(nqn, desired, None, &BTreeSet::new(), ports));
                 ops
@@ -183,6 +182,19 @@ fn teardown(nqn: &str, found: &Subsystem, links: &BTreeSet<PortId>) -> Vec<Op> {
     ops
 }
 
+/// Takes the disk of `nqn` away, and leaves its hosts connected: should it come
+/// back, they have it again without anybody's doing. Nobody new finds or may
+/// use the subsystem meanwhile.
+pub fn plan_linger(nqn: &str, actual: &Target) -> Vec<Op> {
+    let Some(found) = actual.subsystems.get(nqn) else { return Vec::new() };
+    let namespaces = found.namespaces.iter();
+    let mut ops: Vec<Op> = namespaces.flat_map(|(nsid, namespace)| remove_namespace(nqn, *nsid, namespace)).collect();
+    if found.allow_any_host {
+        ops.push(write(&subsystem(nqn), "attr_allow_any_host", "0"));
+    }
+    ops
+}
+
 fn bring_up(
     nqn: &str,
     desired: &Subsystem,
@@ -194,15 +206,9 @@ fn bring_up(
     let directory = subsystem(nqn);
     if found.is_none() {
         ops.push(Op::MakeDir(directory.clone()));
-    }
-    for (attribute, wanted, is) in [
-        ("attr_serial", &desired.serial, found.map(|found| &found.serial)),
-        ("attr_model", &desired.model, found.map(|found| &found.model)),
-        ("attr_firmware", &desired.firmware, found.map(|found| &found.firmware)),
-    ] {
-        if is != Some(wanted) {
-            ops.push(write(&directory, attribute, wanted));
-        }
+        ops.push(write(&directory, "attr_serial", &desired.serial));
+        ops.push(write(&directory, "attr_model", &desired.model));
+        ops.push(write(&directory, "attr_firmware", &desired.firmware));
     }
     if found.map(|found| found.allow_any_host) != Some(desired.allow_any_host) {
         ops.push(write(&directory, "attr_allow_any_host", if desired.allow_any_host { "1" } else { "0" }));
@@ -347,6 +353,7 @@ mod tests {
     use super::super::fake::{Errno, Fake};
     use super::super::model::listen_addresses;
     use super::*;
+    use crate::rng::Rng;
 
     const A: &str = "nqn.2026-11.io.github.diskomator:m:a";
     const B: &str = "nqn.2026-11.io.github.diskomator:m:b";
@@ -433,6 +440,23 @@ mod tests {
         );
         sync(&mut fake, &desired(&[(A, "/dev/a")]));
         assert!(!fake.target().subsystems.contains_key(B));
+    }
+
+    #[test]
+    fn hosts_stay_connected_to_a_disk_that_may_come_back() {
+        let mut fake = Fake::default();
+        sync(&mut fake, &desired(&[(A, "/dev/a")]));
+        for op in plan_linger(A, &fake.target()) {
+            assert!(matches!(op, Op::Write { .. } | Op::RemoveDir(_)), "no link is cut: {op}");
+            fake.apply(&op).unwrap();
+        }
+        assert_eq!(plan_linger(A, &fake.target()), []);
+        let left = &fake.target().subsystems[A];
+        assert!(left.namespaces.is_empty() && !left.allow_any_host);
+        let ops = whole_plan(&desired(&[(A, "/dev/b")]), &fake.target());
+        assert!(ops.iter().all(|op| op.to_string().contains(A)), "{ops:?}");
+        sync(&mut fake, &desired(&[(A, "/dev/b")]));
+        assert_eq!(plan_linger(B, &fake.target()), []);
     }
 
     #[test]
@@ -548,5 +572,75 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// A set of drives by chance: each may be absent, empty, read-only, at one
+    /// of a few devices, or have changed its serial number.
+    fn random_desired(rng: &mut Rng) -> BTreeMap<String, Subsystem> {
+        let mut wanted = BTreeMap::new();
+        for name in ["a", "b", "c"].into_iter().filter(|_| rng.below(4) > 0).collect::<Vec<_>>() {
+            let mut drive = disk(name, &format!("/dev/{}", rng.below(4)));
+            if rng.below(4) == 0 {
+                drive.namespaces.clear();
+            }
+            for namespace in drive.namespaces.values_mut() {
+                namespace.readonly = rng.below(3) == 0;
+            }
+            if rng.below(6) == 0 {
+                drive.serial.push_str(" 2");
+            }
+            wanted.insert(format!("nqn.2026-11.io.github.diskomator:m:{name}"), drive);
+        }
+        wanted
+    }
+
+    /// What hosts and other people do meanwhile, by chance.
+    fn disturb(fake: &mut Fake, rng: &mut Rng) {
+        let target = fake.target();
+        for nqn in target.subsystems.keys() {
+            if rng.below(3) == 0 {
+                fake.identify(nqn);
+            }
+        }
+        if rng.below(4) == 0 {
+            // Fails where it is there already.
+            let _ = fake.apply(&Op::MakeDir(subsystem(FOREIGN)));
+            let _ = fake.apply(&Op::MakeDir(namespace(A, 7)));
+        }
+        if rng.below(4) == 0 {
+            for op in plan_linger(A, &target) {
+                fake.apply(&op).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn from_any_state_to_any_other_one_plan_does_even_after_a_kill_anywhere() {
+        let mut longest = 0;
+        for seed in 0..60 {
+            let mut rng = Rng::new(seed);
+            let mut fake = Fake::default();
+            for _ in 0..4 {
+                let wanted = random_desired(&mut rng);
+                let ops = whole_plan(&wanted, &fake.target());
+                longest = longest.max(ops.len());
+                for killed_after in 0..ops.len() {
+                    let mut half = fake.clone();
+                    for op in &ops[..killed_after] {
+                        half.apply(op).unwrap_or_else(|errno| panic!("seed {seed}: {errno:?} from {op}"));
+                    }
+                    disturb(&mut half, &mut rng);
+                    // The one that comes after need not want the same.
+                    let now = if rng.below(2) == 0 { wanted.clone() } else { random_desired(&mut rng) };
+                    sync(&mut half, &now);
+                    let ours =
+                        half.target().subsystems.into_iter().filter(|(nqn, _)| is_ours(nqn) && nqn != LISTENER_NQN);
+                    assert_eq!(ours.collect::<BTreeMap<_, _>>(), now, "seed {seed}, killed after {killed_after}");
+                }
+                sync(&mut fake, &wanted);
+                disturb(&mut fake, &mut rng);
+            }
+        }
+        assert!(longest > 30, "{longest} operations are no test");
     }
 }

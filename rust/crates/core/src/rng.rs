@@ -4,14 +4,16 @@
 /// test sees the same numbers every time. Good for jitter and transaction ids,
 /// which are public anyway; not for secrets.
 #[derive(Debug, Clone)]
-pub(crate) struct Rng(u64);
+pub struct Rng(u64);
 
 impl Rng {
-    pub(crate) const fn new(seed: u64) -> Self {
+    /// The numbers that follow from `seed`.
+    pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    pub(crate) fn next_u64(&mut self) -> u64 {
+    /// The next number.
+    pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -19,14 +21,15 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    pub(crate) fn next_u32(&mut self) -> u32 {
-        // The upper half; nothing is lost.
+    /// The upper half of the next number.
+    pub fn next_u32(&mut self) -> u32 {
+        // Nothing is lost.
         u32::try_from(self.next_u64() >> 32).unwrap_or(0)
     }
 
     /// A number from 0 to `below`, exclusive; 0 if `below` is. The bias of the
     /// remainder is far below what jitter could show.
-    pub(crate) fn below(&mut self, below: u64) -> u64 {
+    pub fn below(&mut self, below: u64) -> u64 {
         self.next_u64().checked_rem(below).unwrap_or(0)
     }
 }
