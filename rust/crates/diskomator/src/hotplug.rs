@@ -258,7 +258,7 @@ impl Hotplug {
 
     /// Whether somebody would have the disk back, and there is time yet.
     fn may_linger(&mut self, nqn: &str) -> bool {
-        if nvmet::hosts(&self.exporter.root, nqn).is_empty() {
+        if !nvmet::has_hosts(&self.exporter.root, nqn) {
             return false;
         }
         let since = self.lingering.entry(nqn.to_owned()).or_insert_with(Instant::now);

@@ -45,6 +45,7 @@ pub struct ApplianceBuilder {
     memory: u32,
     nics: Vec<Nic>,
     disks: Vec<Disk>,
+    drives: Vec<Drive>,
     words: Vec<String>,
     uuid: &'static str,
     deadline: Duration,
@@ -60,6 +61,7 @@ impl ApplianceBuilder {
             memory: 256,
             nics: vec![Nic("virtio-net-pci")],
             disks: Vec::new(),
+            drives: Vec::new(),
             words: Vec::new(),
             uuid: "5f6e1a2c-74b0-4c1e-9d53-0a1b2c3d4e5f",
             deadline: Duration::from_secs(300),
@@ -108,6 +110,13 @@ impl ApplianceBuilder {
         self
     }
 
+    /// One more drive with nothing in it.
+    #[must_use]
+    pub fn drive(mut self, drive: Drive) -> Self {
+        self.drives.push(drive);
+        self
+    }
+
     /// One more word on the kernel's command line.
     #[must_use]
     pub fn word(mut self, word: &str) -> Self {
@@ -143,9 +152,17 @@ impl ApplianceBuilder {
         for slot in 0..SLOTS {
             arguments.add("-device", format!("pcie-root-port,id=port{slot},chassis={},slot={}", slot + 1, slot + 1));
         }
+        for drive in &self.drives {
+            for device in drive.devices() {
+                arguments.add("-device", device.to_string());
+            }
+        }
         let slots = Slots::default();
         for disk in &self.disks {
             let slot = slots.take(disk, name)?;
+            if let Some(object) = disk.object() {
+                arguments.add("-object", object.to_string());
+            }
             arguments.add("-blockdev", disk.blockdev().to_string());
             for device in disk.devices(slot) {
                 arguments.add("-device", device.to_string());
@@ -217,6 +234,34 @@ impl ApplianceBuilder {
     }
 }
 
+/// A drive whose media come and go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drive {
+    /// A CD drive at the virtio-scsi controller.
+    Cd,
+    /// A reader of SD cards.
+    CardReader,
+}
+
+impl Drive {
+    /// QEMU's name of it.
+    fn id(self) -> &'static str {
+        match self {
+            Self::Cd => "cd",
+            Self::CardReader => "card",
+        }
+    }
+
+    fn devices(self) -> Vec<Value> {
+        match self {
+            Self::Cd => vec![json!({ "driver": "scsi-cd", "id": self.id(), "bus": "scsi.0", "serial": "CD-DRIVE" })],
+            Self::CardReader => {
+                vec![json!({ "driver": "sdhci-pci", "id": "reader" }), json!({ "driver": "sd-card", "id": self.id() })]
+            }
+        }
+    }
+}
+
 /// Which disk sits where.
 #[derive(Default)]
 struct Slots {
@@ -277,6 +322,9 @@ impl Appliance {
     /// Plugs a disk in while it runs.
     pub fn add_disk(&self, disk: &Disk) -> Result<()> {
         let slot = self.slots.take(disk, self.qemu.name())?;
+        if let Some(object) = disk.object() {
+            self.qemu.qmp("object-add", &object)?;
+        }
         self.qemu.qmp("blockdev-add", &disk.blockdev())?;
         for device in disk.devices(slot) {
             self.qemu.qmp("device_add", &device)?;
@@ -295,6 +343,55 @@ impl Appliance {
         self.slots.release(disk);
         self.qemu.qmp("blockdev-del", &json!({ "node-name": disk.node() }))?;
         Ok(())
+    }
+
+    /// Puts a medium into a drive.
+    pub fn insert(&self, drive: Drive, medium: &Disk) -> Result<()> {
+        self.qemu.qmp("blockdev-add", &medium.blockdev())?;
+        self.qemu.qmp("blockdev-insert-medium", &json!({ "id": drive.id(), "node-name": medium.node() }))?;
+        if drive == Drive::Cd {
+            self.qemu.qmp("blockdev-close-tray", &json!({ "id": drive.id() }))?;
+        }
+        Ok(())
+    }
+
+    /// Takes it out again.
+    pub fn eject(&self, drive: Drive, medium: &Disk) -> Result<()> {
+        if drive == Drive::Cd {
+            self.qemu.qmp("blockdev-open-tray", &json!({ "id": drive.id(), "force": true }))?;
+        }
+        self.qemu.qmp("blockdev-remove-medium", &json!({ "id": drive.id() }))?;
+        self.qemu.qmp("blockdev-del", &json!({ "node-name": medium.node() })).map(|_| ())
+    }
+
+    /// Opens the tray of a drive that is empty.
+    pub fn open_tray(&self, drive: Drive) -> Result<()> {
+        self.qemu.qmp("blockdev-open-tray", &json!({ "id": drive.id() })).map(|_| ())
+    }
+
+    /// Gives a disk another size, in bytes.
+    pub fn resize_disk(&self, disk: &Disk, bytes: u64) -> Result<()> {
+        self.qemu.qmp("block_resize", &json!({ "node-name": disk.node(), "size": bytes })).map(|_| ())
+    }
+
+    /// From the next request but one on, the disk answers none any more.
+    pub fn hang_disk(&self, disk: &Disk) -> Result<()> {
+        self.limit(disk, 1)
+    }
+
+    /// It answers again.
+    pub fn release_disk(&self, disk: &Disk) -> Result<()> {
+        self.limit(disk, 0)
+    }
+
+    /// Bytes a second; 0 is as fast as it can.
+    fn limit(&self, disk: &Disk, bytes: u64) -> Result<()> {
+        let arguments = json!({
+            "path": format!("/objects/{}", disk.throttle()),
+            "property": "limits",
+            "value": { "bps-total": bytes },
+        });
+        self.qemu.qmp("qom-set", &arguments).map(|_| ())
     }
 
     /// Presses the power button.

@@ -56,6 +56,18 @@ pub struct Disk {
     pub(crate) file: PathBuf,
     pub(crate) size: u64,
     pub(crate) read_only: bool,
+    fault: Fault,
+    block_sizes: Option<(u32, u32)>,
+}
+
+/// What can go wrong with a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    None,
+    /// It stops answering when told to.
+    Hangs,
+    /// What reads this sector of 512 bytes fails.
+    FailsAt(u64),
 }
 
 impl Disk {
@@ -68,13 +80,34 @@ impl Disk {
             move |source| Error::File { verb, path, source }
         };
         File::create(&file).map_err(fail("create"))?.set_len(size).map_err(fail("extend"))?;
-        Ok(Self { bus, serial: serial.to_owned(), file, size, read_only: false })
+        Ok(Self { bus, serial: serial.to_owned(), file, size, read_only: false, fault: Fault::None, block_sizes: None })
     }
 
     /// The same disk with its write-protect switch on.
     #[must_use]
     pub fn write_protected(mut self) -> Self {
         self.read_only = true;
+        self
+    }
+
+    /// The same disk, which can be made to hang ([`crate::Appliance::hang_disk`]).
+    #[must_use]
+    pub fn that_can_hang(mut self) -> Self {
+        self.fault = Fault::Hangs;
+        self
+    }
+
+    /// The same disk with a sector of 512 bytes that can't be read.
+    #[must_use]
+    pub fn with_bad_sector(mut self, sector: u64) -> Self {
+        self.fault = Fault::FailsAt(sector);
+        self
+    }
+
+    /// The same disk with logical and physical blocks of that many bytes.
+    #[must_use]
+    pub fn with_blocks(mut self, logical: u32, physical: u32) -> Self {
+        self.block_sizes = Some((logical, physical));
         self
     }
 
@@ -108,13 +141,45 @@ impl Disk {
         format!("node-{}", self.serial)
     }
 
+    /// What QEMU must make before the block node: the object that can make it hang.
+    pub(crate) fn object(&self) -> Option<Value> {
+        (self.fault == Fault::Hangs)
+            .then(|| json!({ "qom-type": "throttle-group", "id": self.throttle(), "limits": {} }))
+    }
+
+    /// QEMU's name of that object.
+    pub(crate) fn throttle(&self) -> String {
+        format!("throttle-{}", self.serial)
+    }
+
     pub(crate) fn blockdev(&self) -> Value {
-        json!({
-            "driver": "raw",
-            "node-name": self.node(),
+        let file = json!({
+            "driver": "file",
+            "filename": self.file,
             "read-only": self.read_only,
-            "file": { "driver": "file", "filename": self.file, "read-only": self.read_only },
-        })
+            "discard": "unmap",
+        });
+        let raw =
+            |file: Value| json!({ "driver": "raw", "read-only": self.read_only, "discard": "unmap", "file": file });
+        let mut node = match self.fault {
+            Fault::None => raw(file),
+            Fault::Hangs => json!({
+                "driver": "throttle",
+                "throttle-group": self.throttle(),
+                "read-only": self.read_only,
+                "discard": "unmap",
+                "file": raw(file),
+            }),
+            Fault::FailsAt(sector) => raw(json!({
+                "driver": "blkdebug",
+                "read-only": self.read_only,
+                "discard": "unmap",
+                "image": file,
+                "inject-error": [{ "event": "none", "iotype": "read", "errno": 5, "sector": sector }],
+            })),
+        };
+        node["node-name"] = json!(self.node());
+        node
     }
 
     /// The devices that QEMU must make for it beside its block node, in their order. `slot` is the PCI Express port or
@@ -176,6 +241,10 @@ impl Disk {
                 // The only reader of the machine, so the card finds it without being told.
                 set(&mut disk, &[("driver", "sd-card".into())]);
             }
+        }
+        if let Some((logical, physical)) = self.block_sizes {
+            disk["logical_block_size"] = json!(logical);
+            disk["physical_block_size"] = json!(physical);
         }
         devices.push(disk);
         devices

@@ -174,6 +174,26 @@ impl Initiator {
         })
     }
 
+    /// The disk of that size in bytes, as soon as it is there.
+    pub fn wait_sized(&self, size: u64, limit: Duration) -> Result<Namespace> {
+        let serial = wait_for(&format!("a disk of {size} bytes"), limit, || {
+            let list = self.list()?;
+            let found = list.iter().find(|namespace| namespace.size == size);
+            Ok(found.map(|found| found.serial.clone()).ok_or_else(|| format!("{list:?}")))
+        })?;
+        self.wait_disk(&serial, limit)
+    }
+
+    /// Waits until nothing is in the drive with that serial number. Its controller stays.
+    pub fn wait_no_medium(&self, serial: &str, limit: Duration) -> Result<()> {
+        self.wait_gone(serial, limit)?;
+        let controllers = self.run("cat /sys/class/nvme/nvme*/serial")?;
+        if controllers.lines().any(|line| line.trim() == serial) {
+            return Ok(());
+        }
+        Err(Error::None { machine: self.qemu.name().to_owned(), what: format!("connection to the drive {serial}") })
+    }
+
     /// Waits until no disk has that serial number.
     pub fn wait_gone(&self, serial: &str, limit: Duration) -> Result<()> {
         wait_for(&format!("the disk {serial} to go"), limit, || {

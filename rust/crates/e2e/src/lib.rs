@@ -20,7 +20,7 @@ mod shell;
 mod wait;
 
 pub use agent::Output;
-pub use appliance::{Appliance, ApplianceBuilder, Boot, Nic};
+pub use appliance::{Appliance, ApplianceBuilder, Boot, Drive, Nic};
 pub use disk::{Bus, Disk};
 pub use error::{Error, Failure, Result};
 pub use initiator::{Background, Initiator, Load};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use diskomator_core::nvmet::model::{Host, Namespace, Port, PortAddress, Subsystem, Target};
+use diskomator_core::nvmet::model::{Host, NSID, Namespace, Port, PortAddress, Subsystem, Target};
 use diskomator_core::nvmet::plan::{Op, READONLY};
 
 use crate::root::{FileError, Root};
@@ -84,14 +84,27 @@ fn subsystem(root: &Root, nqn: &str) -> Result<Subsystem, FileError> {
     })
 }
 
-/// Who is connected to the subsystem `nqn`, each host once. Only kernels with
-/// `CONFIG_NVME_TARGET_DEBUGFS`, and debugfs mounted, tell.
+/// Where the kernel shows a subsystem's controllers, if it has
+/// `CONFIG_NVME_TARGET_DEBUGFS` and debugfs is mounted.
+fn controllers(nqn: &str) -> String {
+    format!("sys/kernel/debug/nvmet/{nqn}")
+}
+
+/// Whether any host is connected to the subsystem `nqn`.
+pub fn has_hosts(root: &Root, nqn: &str) -> bool {
+    !root.list(controllers(nqn)).unwrap_or_default().is_empty()
+}
+
+/// Who is connected to the subsystem `nqn`, each host once.
 pub fn hosts(root: &Root, nqn: &str) -> Vec<Host> {
-    let directory = format!("sys/kernel/debug/nvmet/{nqn}");
+    let directory = controllers(nqn);
     let controllers = root.list(&directory).unwrap_or_default();
+    // Other kernels may crash when asked for the address of a host that just comes or goes
+    // (see the patches to ours).
+    let is_safe = root.exists(format!("{NVMET}/subsystems/{nqn}/namespaces/{NSID}/{READONLY}"));
     let host = |controller: &String| {
         let at = |file: &str| root.read(format!("{directory}/{controller}/{file}")).ok();
-        let address = at("host_traddr").filter(|address| !address.is_empty());
+        let address = if is_safe { at("host_traddr").filter(|address| !address.is_empty()) } else { None };
         Some(Host { nqn: at("hostnqn")?, address })
     };
     let mut hosts: Vec<Host> = controllers.iter().filter_map(host).collect();
