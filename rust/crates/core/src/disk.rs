@@ -238,11 +238,6 @@ impl Disk {
         }
     }
 
-    /// Whether there is something in the drive.
-    pub fn has_medium(&self) -> bool {
-        self.size > 0
-    }
-
     /// Whether nothing can be written to it: its own switch, or a CD-ROM, which
     /// burning software writes to, and not by block.
     pub fn is_read_only(&self) -> bool {

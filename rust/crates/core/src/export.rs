@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::config::Config;
-use crate::disk::Disk;
+use crate::disk::{Answer, Disk};
 use crate::identity::{self, Identity, Machine};
 use crate::nvmet::model::{NSID, Namespace, Subsystem, Target, is_ours};
 use crate::policy::{self, Access, Refusal};
@@ -34,6 +34,11 @@ impl Export {
     pub fn nqn(&self) -> Option<&str> {
         self.decision.as_ref().ok().map(|grant| grant.identity.nqn.as_str())
     }
+
+    /// Whether there is something in the drive that hosts can be given.
+    pub fn has_medium(&self) -> bool {
+        self.disk.size > 0 && (self.enabled || self.disk.answer == Answer::Given)
+    }
 }
 
 /// Decides on every disk of `disks`. `target` tells what is exported already.
@@ -44,6 +49,8 @@ pub fn decide(machine: &Machine, disks: Vec<Disk>, config: &Config, target: &Tar
         Err(Refusal::Mounted | Refusal::Awaited | Refusal::Unanswered) if exported_as(target, disk).is_some() => {
             Ok(current_access(target, disk))
         }
+        // Another medium: what the drive is called does not depend on it.
+        Err(Refusal::Awaited | Refusal::Unanswered) if disk.removable => Ok(Access::ReadOnly),
         decision => decision,
     };
     let decisions: Vec<Result<Access, Refusal>> = disks.iter().map(decide).collect();
@@ -55,11 +62,24 @@ pub fn decide(machine: &Machine, disks: Vec<Disk>, config: &Config, target: &Tar
         .into_iter()
         .zip(decisions)
         .filter_map(|(disk, decision)| {
-            let enabled = exported_as(target, &disk).is_some();
+            let current = exported_as(target, &disk);
+            let enabled = current.is_some();
+            let disk = match current {
+                // What it does not say now, hosts know.
+                Some(Identity { serial, .. }) if disk.answer != Answer::Given => {
+                    Disk { serial: disk.serial.or(Some(serial)), ..disk }
+                }
+                _ => disk,
+            };
             let decision = match decision {
                 Ok(access) => {
                     let identity = identities.next()?;
-                    if enabled || config.export.takes(&disk) {
+                    let is_known = enabled || target.subsystems.contains_key(&identity.nqn);
+                    if disk.answer == Answer::Awaited && !is_known {
+                        Err(Refusal::Awaited)
+                    } else if disk.answer == Answer::Overdue && !is_known {
+                        Err(Refusal::Unanswered)
+                    } else if enabled || config.export.takes(&disk) {
                         Ok(Grant { identity, access })
                     } else {
                         Err(Refusal::ByHandOnly { identity: Box::new(identity), setting: config.export.to_string() })
@@ -78,7 +98,7 @@ pub fn desired(exports: &[Export]) -> BTreeMap<String, Subsystem> {
         .iter()
         .filter_map(|export| {
             let Grant { identity, access } = export.decision.as_ref().ok()?;
-            let medium = export.disk.has_medium().then(|| (device_path(&export.disk), *access));
+            let medium = export.has_medium().then(|| (device_path(&export.disk), *access));
             Some((identity.nqn.clone(), Subsystem::drive(identity, medium)))
         })
         .collect()
@@ -150,7 +170,7 @@ fn current_access(target: &Target, disk: &Disk) -> Access {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::{Answer, Attributes};
+    use crate::disk::Attributes;
     use crate::nvmet::fake::Fake;
     use crate::nvmet::model::{LISTENER_NQN, PortId, listen_addresses};
     use crate::nvmet::plan::{Op, plan_disks, plan_ports};
@@ -207,9 +227,18 @@ mod tests {
     #[test]
     fn a_medium_comes_and_goes_and_the_drive_stays() {
         let (mut fake, ports) = listening();
-        let drive = |diskseq, sectors| [Disk { removable: true, ..disk("sda", diskseq, sectors) }];
+        let drive = |diskseq, sectors, answer| [Disk { removable: true, answer, ..disk("sda", diskseq, sectors) }];
         let mut paths = Vec::new();
-        for (diskseq, sectors) in [(3, 0), (4, 8), (5, 0), (6, 16)] {
+        for (diskseq, sectors, answer) in [
+            (3, 0, Answer::Given),
+            (4, 8, Answer::Awaited),
+            (4, 8, Answer::Given),
+            (5, 8, Answer::Awaited),
+            (5, 0, Answer::Given),
+            (6, 16, Answer::Overdue),
+            (6, 16, Answer::Given),
+        ] {
+            let drive = |diskseq, sectors| drive(diskseq, sectors, answer);
             for op in sync_plan(&drive(diskseq, sectors), &fake.target(), &ports) {
                 assert!(!op.to_string().starts_with("rm "), "no link is cut: {op}");
                 fake.apply(&op).unwrap();
@@ -220,7 +249,11 @@ mod tests {
             paths.push(drive.namespaces.get(&NSID).map(|namespace| namespace.device_path.clone()));
         }
         let path = |diskseq| Some(format!("/dev/disk/by-diskseq/{diskseq}"));
-        assert_eq!(paths, [None, path(4), None, path(6)]);
+        assert_eq!(paths, [None, None, path(4), None, None, None, path(6)]);
+        // One that was never exported has to answer first.
+        let new = Disk { removable: true, answer: Answer::Awaited, ..disk("sda", 3, 8) };
+        let exports = decide(&Machine::new(None, &[]), vec![new], &Config::default(), &Target::default());
+        assert_eq!(exports[0].decision, Err(Refusal::Awaited));
     }
 
     #[test]

@@ -234,7 +234,7 @@ impl Observer {
 
     /// When a disk will be found not to answer.
     fn next_look(&self) -> Option<Instant> {
-        self.exporter.prober.next_overdue()
+        self.exporter.prober.next_look()
     }
 
     fn snapshot(&self, observed: Result<Observation, ExportError>) -> Result<Snapshot, NetlinkError> {

@@ -1,9 +1,8 @@
 //! `diskomator export`: the same work as `hotplug`, once and by hand, and a
 //! list of what is exported.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, mpsc};
-use std::thread;
+use std::collections::BTreeMap;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use diskomator_core::config::Config;
@@ -12,6 +11,7 @@ use diskomator_core::nvmet::model::{LISTENER_NQN, Subsystem, Target, is_ours};
 use diskomator_core::nvmet::plan::{Op, plan_disks, plan_no_ports, plan_ports};
 use diskomator_core::selection::Selection;
 use diskomator_sys::nvmet;
+use diskomator_sys::process::Worker;
 use diskomator_sys::root::{FileError, Root};
 use diskomator_sys::{logger, sysfs};
 use lexopt::Arg::{Long, Short, Value};
@@ -76,6 +76,9 @@ Exit status: 0 done, 1 something could not be done, 2 wrong usage.
 /// How long a command waits for a disk. Whoever shuts the machine down waits for
 /// the command.
 const PATIENCE: Duration = Duration::from_secs(8);
+
+/// How often it looks whether work is done.
+const POLL: Duration = Duration::from_millis(10);
 
 /// Runs the applet.
 pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
@@ -295,31 +298,36 @@ impl Failures {
         }
     }
 
-    /// Carries out each plan in a thread of its own: a disk that hangs holds up
+    /// Carries out each plan in a process of its own: a disk that hangs holds up
     /// no other, and is given up waiting for in the end.
-    fn each(
-        &mut self,
-        plans: BTreeMap<String, Vec<Op>>,
-        work: impl Fn(&str, &[Op]) -> Result<(), FileError> + Send + Sync + 'static,
-    ) {
-        let (report, results) = mpsc::channel();
-        let work = Arc::new(work);
-        let mut unfinished: BTreeSet<String> = plans.keys().cloned().collect();
+    fn each(&mut self, plans: BTreeMap<String, Vec<Op>>, work: impl Fn(&str, &[Op]) -> Result<(), FileError>) {
+        let mut workers = Vec::new();
         for (nqn, ops) in plans {
-            let (report, work) = (report.clone(), Arc::clone(&work));
-            thread::spawn(move || {
-                let outcome = work(&nqn, &ops);
-                // Nobody waits any more for one that took too long.
-                drop(report.send((nqn, outcome)));
-            });
+            let work = || work(&nqn, &ops).inspect_err(|error| log::error!("{}", chain(error))).is_ok();
+            match Worker::start(work) {
+                Ok(worker) => workers.push((nqn, worker)),
+                Err(error) => {
+                    log::error!("{nqn}: cannot start a process: {error}");
+                    self.0 += 1;
+                }
+            }
         }
-        drop(report);
         let until = Instant::now() + PATIENCE;
-        while let Ok((nqn, outcome)) = results.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            unfinished.remove(&nqn);
-            self.extend(outcome.err().iter());
+        loop {
+            workers.retain(|(_, worker)| match worker.outcome() {
+                Ok(None) => true,
+                Ok(Some(true)) => false,
+                Ok(Some(false)) | Err(_) => {
+                    self.0 += 1;
+                    false
+                }
+            });
+            if workers.is_empty() || Instant::now() >= until {
+                break;
+            }
+            sleep(POLL);
         }
-        for nqn in unfinished {
+        for (nqn, _) in workers {
             log::error!("{nqn}: its disk does not answer; given up after {} seconds", PATIENCE.as_secs());
             self.0 += 1;
         }

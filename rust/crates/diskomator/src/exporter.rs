@@ -129,7 +129,7 @@ pub(crate) fn state(export: &Export) -> State {
         Err(refusal @ Refusal::Unanswered) => State::Failed(refusal.to_string()),
         Err(refusal) => State::Refused(refusal.to_string()),
         Ok(grant) if export.enabled => State::Exported(grant.access),
-        Ok(_) if !export.disk.has_medium() => State::Empty,
+        Ok(_) if !export.has_medium() => State::Empty,
         // Why the target did not take it, the disk itself may tell.
         Ok(_) => match &export.disk.open_error {
             Some(why) => State::Failed(why.clone()),

@@ -239,9 +239,9 @@ impl Hotplug {
                 continue;
             }
             let kind = match export {
-                Some(Export { disk, .. }) => {
+                Some(export @ Export { disk, .. }) => {
                     let geometry = ops.contains(&plan_enable(&nqn)).then(|| Geometry::of(disk));
-                    JobKind::Export { label: label(disk), name, geometry, is_empty: !disk.has_medium() }
+                    JobKind::Export { label: label(disk), name, geometry, is_empty: !export.has_medium() }
                 }
                 None if self.may_linger(&nqn) => {
                     ops = plan_linger(&nqn, target);
@@ -272,7 +272,7 @@ impl Hotplug {
             let Some((nqn, wanted)) = export.nqn().and_then(|nqn| desired.get_key_value(nqn)) else { continue };
             let geometry = Geometry::of(&export.disk);
             let told = self.told.get(nqn).copied();
-            if self.busy.contains_key(nqn) || told == Some(geometry) || !export.disk.has_medium() {
+            if self.busy.contains_key(nqn) || told == Some(geometry) || !export.has_medium() {
                 continue;
             }
             let label = label(&export.disk);
@@ -386,7 +386,7 @@ impl Hotplug {
         let long = self.busy.values().filter(|(_, is_long)| !is_long).map(|(since, _)| *since + LONG);
         let lingering = self.lingering.iter().filter(|(nqn, _)| !self.busy.contains_key(*nqn));
         let lingering = lingering.map(|(_, since)| *since + LINGER).filter(|at| *at > Instant::now());
-        retries.chain(long).chain(lingering).chain(self.exporter.prober.next_overdue()).min()
+        retries.chain(long).chain(lingering).chain(self.exporter.prober.next_look()).min()
     }
 
     /// Says once of each change that it takes long.

@@ -28,12 +28,12 @@ fn attack(other: &Initiator, device: &str) -> Result<Vec<String>, Failure> {
         ("sanitize", format!("nvme admin-passthru {controller} --opcode=0x84 --cdw10=2")),
         // Write, Write Zeroes, Dataset Management (deallocate), Write Uncorrectable, Compare; as the block layer would
         // not let them through.
-        ("write", format!("nvme io-passthru {device} --opcode=1 -n 1 -w -l 4096 -i /tmp/junk")),
+        ("write", format!("nvme io-passthru {device} --opcode=1 -n 1 --cdw12=7 -w -l 4096 -i /tmp/junk")),
         ("write zeroes", format!("nvme io-passthru {device} --opcode=8 -n 1 --cdw12=7")),
         ("deallocate", format!("nvme io-passthru {device} --opcode=9 -n 1 --cdw11=4 -w -l 16 -i /tmp/range")),
         ("write uncorrectable", format!("nvme io-passthru {device} --opcode=4 -n 1 --cdw12=7")),
         // Once more, now that an attempt to lift the protection was made.
-        ("write again", format!("nvme io-passthru {device} --opcode=1 -n 1 -w -l 4096 -i /tmp/junk")),
+        ("write again", format!("nvme io-passthru {device} --opcode=1 -n 1 --cdw12=7 -w -l 4096 -i /tmp/junk")),
     ];
     let mut succeeded = Vec::new();
     for (name, command) in commands {
@@ -100,18 +100,17 @@ fn media_come_and_go_and_hosts_see_each() -> Result<(), Failure> {
         // The drive can be connected to though nothing is in it, and the discs are there by themselves.
         other.wait_discovered(&address, "the stick and the CD drive", SOON, |log| log.len() == 2)?;
         other.connect_all(&address)?;
-        let drive = "CD-DRIVE";
         for disc in [&disc, &second] {
             machine.open_tray(Drive::Cd)?;
             machine.insert(Drive::Cd, disc)?;
-            let seen = other.wait_disk(drive, SOON)?;
-            assert_eq!((seen.size, seen.block), (disc.size(), 2048), "{}", disc.serial());
+            let seen = other.wait_sized(disc.size(), SOON)?;
+            assert_eq!((seen.model.as_str(), seen.block), ("QEMU CD-ROM", 2048));
             let read = other.run(&format!("b2sum <{}", seen.device))?;
             let expected = digest_of_file(disc.file(), disc.size())?;
             assert_eq!(read.split_whitespace().next(), Some(expected.as_str()));
             assert_ne!(other.try_run(&format!("echo x >{} && sync", seen.device), SOON)?.status, 0);
             machine.eject(Drive::Cd, disc)?;
-            other.wait_no_medium(drive, SOON)?;
+            other.wait_no_medium(&seen.serial, SOON)?;
             let list = machine.shell("diskomator export list")?;
             assert!(list.lines().any(|line| line.starts_with("sr0 ") && line.contains(" empty ")), "{list}");
         }

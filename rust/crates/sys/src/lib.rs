@@ -5,6 +5,7 @@ pub mod netlink;
 pub mod nvmet;
 pub mod packet;
 pub mod probe;
+pub mod process;
 pub mod root;
 pub mod signals;
 mod source;

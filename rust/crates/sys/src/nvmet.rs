@@ -108,6 +108,10 @@ pub fn hosts(root: &Root, nqn: &str) -> Vec<Host> {
         Some(Host { nqn: at("hostnqn")?, address })
     };
     let mut hosts: Vec<Host> = controllers.iter().filter_map(host).collect();
+    // One whose controller is just being made or taken down has no address, and may have another.
+    let named: BTreeSet<String> =
+        hosts.iter().filter(|host| host.address.is_some()).map(|host| host.nqn.clone()).collect();
+    hosts.retain(|host| host.address.is_some() || !named.contains(&host.nqn));
     hosts.sort_unstable();
     hosts.dedup();
     hosts

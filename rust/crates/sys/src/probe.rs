@@ -29,6 +29,10 @@ const OVERDUE: Duration = Duration::from_secs(5);
 const READY: Duration = Duration::from_secs(60);
 const READY_POLL: Duration = Duration::from_millis(500);
 
+/// After how long a CD drive with a disc is asked again. Not every drive tells
+/// the kernel, which polls it, that its disc was taken out.
+const DISC_POLL: Duration = Duration::from_secs(5);
+
 /// A thread opens one file and reads one table.
 const STACK: usize = 64 * 1024;
 
@@ -54,9 +58,28 @@ pub(crate) struct Reply {
 
 /// The question put to one disk, and its answer.
 #[derive(Debug)]
-enum Question {
-    Asked(Instant),
-    Answered(Reply),
+struct Question {
+    /// When it was put last, if that is not answered yet.
+    asked: Option<Instant>,
+    /// The latest answer, and when it came.
+    answered: Option<(Instant, Reply)>,
+}
+
+impl Question {
+    /// When the disk will be overdue, if it has never answered.
+    fn overdue(&self) -> Option<Instant> {
+        if self.answered.is_some() { None } else { self.asked.map(|asked| asked + OVERDUE) }
+    }
+
+    /// When to ask again.
+    fn due(&self, name: &str) -> Option<Instant> {
+        match &self.answered {
+            Some((at, reply)) if self.asked.is_none() && name.starts_with("sr") && !reply.is_empty => {
+                Some(*at + DISC_POLL)
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Asks disks.
@@ -82,16 +105,23 @@ impl Prober {
     /// has yet.
     pub(crate) fn ask(&mut self, key: &Key, block_size: u32) -> (Answer, Reply) {
         self.take_answers();
-        if !self.asked.contains_key(key) {
-            let question = match self.start(key.clone(), block_size) {
-                Ok(()) => Question::Asked(Instant::now()),
-                Err(error) => Question::Answered(Reply { error: Some(error.to_string()), ..Reply::default() }),
+        let now = Instant::now();
+        let is_due = self.asked.get(key).is_none_or(|question| question.due(&key.0).is_some_and(|due| due <= now));
+        if is_due {
+            let answered = self.asked.remove(key).and_then(|question| question.answered);
+            let last = answered.as_ref().map(|(_, reply)| reply.clone());
+            let question = match self.start(key.clone(), block_size, last) {
+                Ok(()) => Question { asked: Some(now), answered },
+                Err(error) => {
+                    let reply = Reply { error: Some(error.to_string()), ..Reply::default() };
+                    Question { asked: None, answered: Some((now, reply)) }
+                }
             };
             self.asked.insert(key.clone(), question);
         }
         match self.asked.get(key) {
-            Some(Question::Answered(reply)) => (Answer::Given, reply.clone()),
-            Some(Question::Asked(since)) if since.elapsed() >= OVERDUE => (Answer::Overdue, Reply::default()),
+            Some(Question { answered: Some((_, reply)), .. }) => (Answer::Given, reply.clone()),
+            Some(question) if question.overdue().is_some_and(|at| at <= now) => (Answer::Overdue, Reply::default()),
             _ => (Answer::Awaited, Reply::default()),
         }
     }
@@ -101,19 +131,18 @@ impl Prober {
         self.asked.retain(|key, _| is_there(key));
     }
 
-    /// When the next disk will be overdue.
-    pub fn next_overdue(&self) -> Option<Instant> {
-        let asked = self.asked.values().filter_map(|question| match question {
-            Question::Asked(since) => Some(*since + OVERDUE),
-            Question::Answered(_) => None,
-        });
-        asked.filter(|at| *at > Instant::now()).min()
+    /// When to look at all disks again though nothing has happened: one will be
+    /// overdue then, or is to be asked again.
+    pub fn next_look(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let overdue = self.asked.values().filter_map(Question::overdue).filter(|at| *at > now);
+        overdue.chain(self.asked.iter().filter_map(|(key, question)| question.due(&key.0))).min()
     }
 
     /// Waits for the disks that were asked, for at most `limit`.
     pub fn wait(&mut self, limit: Duration) {
         let until = Instant::now() + limit;
-        while self.asked.values().any(|question| matches!(question, Question::Asked(_))) {
+        while self.asked.values().any(|question| question.answered.is_none()) {
             match self.answers.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok((key, reply)) => self.note(&key, reply),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
@@ -129,16 +158,18 @@ impl Prober {
 
     fn note(&mut self, key: &Key, reply: Reply) {
         if let Some(question) = self.asked.get_mut(key) {
-            *question = Question::Answered(reply);
+            *question = Question { asked: None, answered: Some((Instant::now(), reply)) };
         }
     }
 
-    fn start(&self, key: Key, block_size: u32) -> io::Result<()> {
+    /// Nobody is woken by the answer that there was before, `last`.
+    fn start(&self, key: Key, block_size: u32, last: Option<Reply>) -> io::Result<()> {
         let (root, boot, answer, wake) = (self.root.clone(), self.boot, self.answer.clone(), Arc::clone(&self.wake));
         let ask = move || {
             let reply = interrogate(&root, &key.0, block_size, boot);
+            let is_news = last.as_ref() != Some(&reply);
             // Nobody listens when the program is ending.
-            if answer.send((key, reply)).is_ok() {
+            if answer.send((key, reply)).is_ok() && is_news {
                 wake();
             }
         };

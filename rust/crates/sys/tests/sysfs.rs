@@ -172,7 +172,7 @@ fn a_disk_that_does_not_answer_holds_up_no_other() {
     };
     let (disks, _) = sysfs::disks(&root, &mut prober, &none).unwrap();
     assert_eq!(answers(&disks), ["vda"]);
-    assert!(prober.next_overdue().is_some());
+    assert!(prober.next_look().is_some());
     fs::write(&serial, "LATE\n").unwrap();
     prober.wait(Duration::from_secs(10));
     let (disks, _) = sysfs::disks(&root, &mut prober, &none).unwrap();

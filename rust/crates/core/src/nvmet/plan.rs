@@ -145,12 +145,12 @@ pub fn plan_disk(nqn: &str, desired: Option<&Subsystem>, actual: &Target, ports:
         (Some(desired), Some(found)) => {
             // Serial, model and firmware are fixed once a host has asked for them, and
             // nothing tells whether one has: there is only a new subsystem.
-            if strings(desired) != strings(found) {
+            if strings(desired) == strings(found) {
+                bring_up(nqn, desired, Some(found), &links, ports)
+            } else {
                 let mut ops = teardown(nqn, found, &links);
                 ops.extend(bring_up(nqn, desired, None, &BTreeSet::new(), ports));
                 ops
-            } else {
-                bring_up(nqn, desired, Some(found), &links, ports)
             }
         }
     }

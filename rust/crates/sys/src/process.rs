@@ -1,0 +1,56 @@
+//! Work that may hang in the kernel, in a process of its own.
+
+use std::io;
+
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid, fork};
+
+/// A child of this process. It may outlive it: what hangs in the kernel does not
+/// die of a signal, and a program that has such a thread of its own can't end.
+#[derive(Debug)]
+pub struct Worker(Pid);
+
+impl Worker {
+    /// Runs `work` in a child, which ends after it; `true` is success.
+    pub fn start(work: impl FnOnce() -> bool) -> io::Result<Self> {
+        // SAFETY: the child has this thread alone. The locks that others may hold are those of the
+        // allocator, which the C library puts right in a child, and of standard error, which no
+        // thread but this one writes to.
+        match unsafe { fork() }? {
+            ForkResult::Parent { child } => Ok(Self(child)),
+            ForkResult::Child => {
+                let code = i32::from(!work());
+                // SAFETY: ends the child without running what the parent has registered for its own end.
+                unsafe { nix::libc::_exit(code) }
+            }
+        }
+    }
+
+    /// Whether it succeeded, once it has ended.
+    pub fn outcome(&self) -> io::Result<Option<bool>> {
+        Ok(match waitpid(self.0, Some(WaitPidFlag::WNOHANG))? {
+            WaitStatus::StillAlive => None,
+            WaitStatus::Exited(_, code) => Some(code == 0),
+            _ => Some(false),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_tells_whether_it_succeeded() {
+        for success in [true, false] {
+            let worker = Worker::start(move || success).unwrap();
+            let outcome = loop {
+                if let Some(outcome) = worker.outcome().unwrap() {
+                    break outcome;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            };
+            assert_eq!(outcome, success);
+        }
+    }
+}
