@@ -41,6 +41,12 @@ pub enum UeventError {
 }
 
 impl Uevent {
+    /// Whether a SCSI device says that its capacity is another one
+    /// (`scsi_evt_emit` in the kernel's `drivers/scsi/scsi_lib.c`).
+    pub fn has_new_capacity(&self) -> bool {
+        self.subsystem == "scsi" && self.property("SDEV_UA") == Some("CAPACITY_DATA_HAS_CHANGED")
+    }
+
     /// Reads one datagram.
     pub fn parse(datagram: &[u8]) -> Result<Self, UeventError> {
         let mut fields = datagram.split(|byte| *byte == 0).filter(|field| !field.is_empty());
@@ -102,6 +108,20 @@ mod tests {
         assert_eq!(event.property("RESIZE"), Some("1"));
         assert_eq!(event.property("DISKSEQ"), Some("9"));
         assert_eq!(event.property("NONE"), None);
+    }
+
+    #[test]
+    fn a_scsi_device_tells_of_its_new_capacity() {
+        let event = |unit_attention: &str| {
+            let datagram = format!(
+                "change@/devices/x/0:0:0:0\0ACTION=change\0DEVPATH=/devices/x/0:0:0:0\0SUBSYSTEM=scsi\0\
+                 SDEV_UA={unit_attention}\0SEQNUM=1\0"
+            );
+            Uevent::parse(datagram.as_bytes()).unwrap()
+        };
+        assert!(event("CAPACITY_DATA_HAS_CHANGED").has_new_capacity());
+        assert!(!event("INQUIRY_DATA_HAS_CHANGED").has_new_capacity());
+        assert!(!Uevent::parse(RESIZE).unwrap().has_new_capacity());
     }
 
     #[test]

@@ -416,12 +416,29 @@ impl Hotplug {
 
     /// A disk that changed deserves another try at once.
     fn take_uevent(&mut self, uevent: &Uevent) {
+        if uevent.has_new_capacity() {
+            self.rescan(&uevent.devpath);
+        }
         if uevent.subsystem != "block" || uevent.action == Action::Other {
             return;
         }
         let Some(name) = uevent.property("DEVNAME") else { return };
         log::debug!("{name}: {:?}", uevent.action);
         self.failed.retain(|_, failed| failed.name != name);
+    }
+
+    /// A SCSI disk says that it has another size, and the kernel leaves it to us to
+    /// ask which. The answer may take as long as the disk likes.
+    fn rescan(&self, devpath: &str) {
+        let (root, devpath) = (self.exporter.root.clone(), devpath.to_owned());
+        let work = move || {
+            if let Err(error) = sysfs::rescan_scsi(&root, &devpath) {
+                log::warn!("{}", chain(&error));
+            }
+        };
+        if let Err(error) = thread::Builder::new().name("rescan".to_owned()).stack_size(WORKER_STACK).spawn(work) {
+            log::warn!("cannot start a worker: {error}");
+        }
     }
 
     fn say_refusals(&mut self, exports: &[Export]) {

@@ -153,6 +153,10 @@ impl ApplianceBuilder {
             arguments.add("-device", format!("pcie-root-port,id=port{slot},chassis={},slot={}", slot + 1, slot + 1));
         }
         for drive in &self.drives {
+            if *drive == Drive::CardReader {
+                // It wants something to put cards into.
+                arguments.add("-drive", "if=none,id=slot");
+            }
             for device in drive.devices() {
                 arguments.add("-device", device.to_string());
             }
@@ -256,7 +260,10 @@ impl Drive {
         match self {
             Self::Cd => vec![json!({ "driver": "scsi-cd", "id": self.id(), "bus": "scsi.0", "serial": "CD-DRIVE" })],
             Self::CardReader => {
-                vec![json!({ "driver": "sdhci-pci", "id": "reader" }), json!({ "driver": "sd-card", "id": self.id() })]
+                vec![
+                    json!({ "driver": "sdhci-pci", "id": "reader" }),
+                    json!({ "driver": "sd-card", "id": self.id(), "drive": "slot" }),
+                ]
             }
         }
     }

@@ -91,10 +91,15 @@ impl Initiator {
     /// Reads and writes random data on a disk, and verifies it, until [`Load::finish`]. The first 64 MiB of the disk
     /// are lost.
     pub fn start_load(&self, device: &str) -> Result<Load<'_>> {
+        self.start_load_of(device, 64)
+    }
+
+    /// The same with so many MiB at the beginning of the disk.
+    pub fn start_load_of(&self, device: &str, mebibytes: u32) -> Result<Load<'_>> {
         let stop = format!("/tmp/stop-{}", device.replace('/', "-"));
         let command = format!(
             "rm -f {stop}; until test -e {stop}; do \
-             fio --name=load --filename={device} --rw=randrw --bs=16k --size=64m --direct=1 --ioengine=libaio \
+             fio --name=load --filename={device} --rw=randrw --bs=16k --size={mebibytes}m --direct=1 --ioengine=libaio \
              --iodepth=4 --verify=crc32c --verify_backlog=64 --verify_fatal=1 --time_based --runtime=10 || exit; done"
         );
         Ok(Load { command: self.start_command(&command)?, stop })

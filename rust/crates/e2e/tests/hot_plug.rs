@@ -95,3 +95,68 @@ fn a_machine_without_disks_answers_and_offers_the_first_one_plugged_in() -> Resu
         Ok(())
     })
 }
+
+#[test]
+#[ignore = "boots virtual machines; run by make test"]
+fn a_disk_put_back_is_there_again_without_a_command() -> Result<(), Failure> {
+    Lab::run("a_disk_put_back_is_there_again_without_a_command", |lab| {
+        let steady = lab.disk(Bus::Nvme, "STEADY-3101", 128)?;
+        let moved = lab.disk(Bus::UsbStorage, "MOVED-3102", 128)?;
+        let machine = lab.appliance().disk(&steady).disk(&moved);
+        let (machine, address) = lab.boot_with_address(machine.debug())?;
+        let other = lab.initiator();
+        other.wait_discovered(&address, "both disks and the stick", SOON, |log| log.len() == 3)?;
+        other.connect_all(&address)?;
+        let loads = [
+            other.start_load(&other.wait_disk(steady.serial(), SOON)?.device)?,
+            other.start_load(&other.wait_disk(moved.serial(), SOON)?.device)?,
+        ];
+        let [steady_load, moved_load] = loads;
+        let before = other.wait_disk(moved.serial(), SOON)?;
+        for _ in 0..2 {
+            machine.pull_disk(&moved)?;
+            let pulled = Instant::now();
+            other.wait_gone(moved.serial(), SOON)?;
+            println!("the host dropped the pulled disk after {:.2} s", pulled.elapsed().as_secs_f64());
+            // Nobody else is offered what is not there.
+            other.wait_discovered(&address, "one disk and the stick", SOON, |log| log.len() == 2)?;
+            machine.add_disk(&moved)?;
+            let back = other.wait_disk(moved.serial(), SOON)?;
+            assert_eq!((&back.nqn, back.size), (&before.nqn, before.size));
+            other.run(&format!("dd if={} of=/dev/null bs=1M count=4 iflag=direct status=none", back.device))?;
+        }
+        assert!(moved_load.finish().is_err(), "reads and writes of a disk that is not there succeeded");
+        steady_load.finish()?;
+        let list = machine.shell("diskomator export list")?;
+        assert_eq!(list.lines().filter(|line| line.contains(" exported ")).count(), 3, "{list}");
+        other.disconnect_all()?;
+        Ok(())
+    })
+}
+
+#[test]
+#[ignore = "boots virtual machines; run by make test"]
+fn a_disk_that_grows_is_larger_for_hosts_at_once() -> Result<(), Failure> {
+    Lab::run("a_disk_that_grows_is_larger_for_hosts_at_once", |lab| {
+        let disks = [lab.disk(Bus::VirtioBlk, "GROW-3201", 32)?, lab.disk(Bus::VirtioScsi, "GROW-3202", 33)?];
+        let machine = disks.iter().fold(lab.appliance(), e2e::ApplianceBuilder::disk);
+        let (machine, address) = lab.boot_with_address(machine)?;
+        let other = lab.initiator();
+        other.wait_discovered(&address, "both disks and the stick", SOON, |log| log.len() == 3)?;
+        other.connect_all(&address)?;
+        for disk in &disks {
+            let device = other.wait_disk(disk.serial(), SOON)?.device;
+            let larger = disk.size() + (16 << 20);
+            machine.resize_disk(disk, larger)?;
+            // A SCSI disk tells with the next command that it gets.
+            other.run(&format!("dd if={device} of=/dev/null bs=4096 count=1 iflag=direct status=none"))?;
+            let seen = other.wait_sized(larger, SOON)?;
+            assert_eq!(seen.serial, disk.serial());
+            other
+                .run(&format!("dd if=/dev/zero of={device} bs=1M seek={} count=16 oflag=direct", disk.size() >> 20))?;
+        }
+        assert_eq!(other.io_errors()?, "");
+        other.disconnect_all()?;
+        Ok(())
+    })
+}

@@ -288,6 +288,12 @@ pub fn activity(root: &Root, disk: &Disk) -> Option<Activity> {
     Activity::parse(&root.read(format!("{directory}/stat")).ok()?)
 }
 
+/// Has the kernel ask a SCSI device for its size again; `devpath` is the device's,
+/// from a uevent. Waits for the device.
+pub fn rescan_scsi(root: &Root, devpath: &str) -> Result<(), FileError> {
+    root.write(format!("sys/{}/rescan", devpath.trim_start_matches('/')), "1")
+}
+
 /// Has a disk write what it holds in its cache. `device` is a path below the
 /// root. Waits for the disk.
 pub fn flush(root: &Root, device: &str) -> io::Result<()> {
