@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use diskomator_core::boot::{boot_partition, has_partition, table_size};
-use diskomator_core::disk::Answer;
+use diskomator_core::disk::{Answer, Attributes};
 use nix::libc;
 use uuid::Uuid;
 
@@ -87,6 +87,8 @@ pub struct Prober {
     root: Root,
     boot: Option<Uuid>,
     asked: BTreeMap<Key, Question>,
+    /// What sysfs said of them.
+    known: BTreeMap<Key, Attributes>,
     answers: Receiver<(Key, Reply)>,
     answer: Sender<(Key, Reply)>,
     /// Called by the thread that has got an answer.
@@ -98,7 +100,15 @@ impl Prober {
     pub fn new(root: &Root, wake: impl Fn() + Send + Sync + 'static) -> Self {
         let (answer, answers) = mpsc::channel();
         let boot = root.read_bytes(BOOT_PARTITION).ok().and_then(|variable| boot_partition(&variable));
-        Self { root: root.clone(), boot, asked: BTreeMap::new(), answers, answer, wake: Arc::new(wake) }
+        Self {
+            root: root.clone(),
+            boot,
+            asked: BTreeMap::new(),
+            known: BTreeMap::new(),
+            answers,
+            answer,
+            wake: Arc::new(wake),
+        }
     }
 
     /// What the disk has said, or how long that is overdue. Asks it, if nobody
@@ -129,6 +139,19 @@ impl Prober {
     /// Forgets the disks that `is_there` does not know any more.
     pub(crate) fn retain(&mut self, is_there: impl Fn(&Key) -> bool) {
         self.asked.retain(|key, _| is_there(key));
+        self.known.retain(|key, _| is_there(key));
+    }
+
+    /// What was learnt of a disk.
+    pub(crate) fn known(&self, key: &Key) -> Option<&Attributes> {
+        self.known.get(key)
+    }
+
+    /// Keeps what sysfs says of a disk.
+    pub(crate) fn learn(&mut self, key: &Key, attributes: &Attributes) {
+        if !self.known.contains_key(key) {
+            self.known.insert(key.clone(), attributes.clone());
+        }
     }
 
     /// When to look at all disks again though nothing has happened: one will be

@@ -49,13 +49,21 @@ fn whole_disk(
     name: &str,
     mounted: &BTreeSet<String>,
 ) -> Result<(Disk, Attributes), FileError> {
-    let mut attributes = attributes(root, name, mounted)?;
+    let diskseq = optional(root, &format!("sys/block/{name}/diskseq")).and_then(|value| value.parse().ok());
+    let key = (name.to_owned(), diskseq.unwrap_or(0));
+    let mut attributes = match prober.known(&key) {
+        Some(known) => refreshed(root, known.clone(), mounted)?,
+        None => attributes(root, name, diskseq, mounted)?,
+    };
     let mut disk = Disk::new(attributes.clone());
+    if diskseq.is_some() {
+        prober.learn(&key, &attributes);
+    }
     // Those that are never exported are left alone. Network block devices without a server hang.
     if disk.hidden || disk.remote || disk.bus == Bus::Virtual || name.starts_with("fd") || name.starts_with("nbd") {
         return Ok((disk, attributes));
     }
-    let (answer, reply) = prober.ask(&(name.to_owned(), disk.diskseq), disk.block_size);
+    let (answer, reply) = prober.ask(&key, disk.block_size);
     attributes.serial = attributes.serial.or(reply.serial);
     attributes.boot = reply.is_boot_medium;
     if reply.is_empty {
@@ -106,21 +114,36 @@ fn is_mounted(root: &Root, name: &str, mounted: &BTreeSet<String>) -> bool {
     mounted.contains(name) || mounted.iter().any(|part| root.exists(format!("sys/block/{name}/{part}/partition")))
 }
 
-fn attributes(root: &Root, name: &str, mounted: &BTreeSet<String>) -> Result<Attributes, FileError> {
+/// What can change while a disk is there, read again. The rest is some thirty
+/// files, which counts on a machine with many disks.
+fn refreshed(root: &Root, known: Attributes, mounted: &BTreeSet<String>) -> Result<Attributes, FileError> {
+    let directory = format!("sys/block/{}", known.name);
+    let at = |file: &str| format!("{directory}/{file}");
+    Ok(Attributes {
+        sectors: root.read(at("size"))?.parse().unwrap_or(0),
+        block_size: optional(root, &at("queue/logical_block_size")).and_then(|value| value.parse().ok()).unwrap_or(512),
+        read_only: optional(root, &at("ro")).is_some_and(|value| value != "0"),
+        holders: holders(root, &directory, &known.name),
+        mounted: is_mounted(root, &known.name, mounted),
+        ..known
+    })
+}
+
+fn attributes(
+    root: &Root,
+    name: &str,
+    diskseq: Option<u64>,
+    mounted: &BTreeSet<String>,
+) -> Result<Attributes, FileError> {
     let directory = format!("sys/block/{name}");
     let at = |file: &str| format!("{directory}/{file}");
     let flag = |file: &str| optional(root, &at(file)).is_some_and(|value| value != "0");
     let resolved = root.resolve(&directory)?;
     let devpath = resolved.to_string_lossy().trim_start_matches("sys/").to_owned();
-    let sectors = root.read(at("size"))?;
-    Ok(Attributes {
-        sectors: sectors.parse().unwrap_or(0),
-        diskseq: optional(root, &at("diskseq")).and_then(|value| value.parse().ok()),
-        block_size: optional(root, &at("queue/logical_block_size")).and_then(|value| value.parse().ok()).unwrap_or(512),
-        read_only: flag("ro"),
+    let attributes = Attributes {
+        diskseq,
         removable: flag("removable"),
         hidden: flag("hidden"),
-        holders: holders(root, &directory, name),
         wwid: first(root, &directory, &["wwid", "device/wwid", "device/cid", "dm/uuid", "md/uuid"]),
         // A virtio disk is asked for it when it is read: see `probe`.
         serial: first(root, &directory, if name.starts_with("vd") { &[] } else { &["serial", "device/serial"] }),
@@ -129,16 +152,15 @@ fn attributes(root: &Root, name: &str, mounted: &BTreeSet<String>) -> Result<Att
         firmware: first(root, &directory, &["device/firmware_rev", "device/rev", "device/fwrev"]),
         vpd_serial: root.read_bytes(at("device/vpd_pg80")).ok(),
         vpd_ata: root.read_bytes(at("device/vpd_pg89")).ok(),
-        mounted: is_mounted(root, name, mounted),
         usb_version: usb_version(root, &resolved),
         usb_serial: usb_serial(root, &resolved),
         ata_port: ata_port(root, &devpath),
         transport: transport(root, &directory),
-        partition: None,
-        boot: false,
         name: name.to_owned(),
         devpath,
-    })
+        ..Attributes::default()
+    };
+    refreshed(root, attributes, mounted)
 }
 
 /// What is made of the disk or of a partition of it.
