@@ -238,6 +238,18 @@ impl Disk {
         }
     }
 
+    /// The model, of at most `most` characters, with a mark on the disk that this
+    /// machine was started from: who writes to it should mean to.
+    pub fn marked_model(&self, most: usize) -> Option<String> {
+        const MARK: &str = " [boot]";
+        let cut = |model: &str, most: usize| model.chars().take(most).collect::<String>().trim_end().to_owned();
+        match (&self.model, self.is_boot_medium) {
+            (Some(model), false) => Some(cut(model, most)),
+            (model, true) => Some(cut(model.as_deref().unwrap_or("disk"), most.saturating_sub(MARK.len())) + MARK),
+            (None, false) => None,
+        }
+    }
+
     /// Whether nothing can be written to it: its own switch, or a CD-ROM, which
     /// burning software writes to, and not by block.
     pub fn is_read_only(&self) -> bool {
@@ -456,6 +468,19 @@ mod tests {
             }
         }
         page
+    }
+
+    #[test]
+    fn the_boot_medium_is_marked() {
+        let model = |model: Option<&str>, boot, most| {
+            Disk::new(Attributes { model: model.map(str::to_owned), boot, ..attributes("sda", "pci0000:00") })
+                .marked_model(most)
+        };
+        assert_eq!(model(Some("SanDisk Ultra"), true, 40).as_deref(), Some("SanDisk Ultra [boot]"));
+        assert_eq!(model(Some("SanDisk Ultra"), true, 15).as_deref(), Some("SanDisk [boot]"));
+        assert_eq!(model(Some("SanDisk Ultra"), false, 9).as_deref(), Some("SanDisk U"));
+        assert_eq!(model(None, true, 40).as_deref(), Some("disk [boot]"));
+        assert_eq!(model(None, false, 40), None);
     }
 
     #[test]

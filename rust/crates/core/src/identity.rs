@@ -123,20 +123,12 @@ fn identity(disk: &Disk, nqn: String) -> Identity {
     };
     Identity {
         serial,
-        model: model(disk),
+        model: disk.marked_model(40).unwrap_or_else(|| "disk".to_owned()),
         firmware: first(disk.firmware.as_deref().unwrap_or("-"), 8),
         uuid: uuid.hyphenated().to_string(),
         nguid: nguid.hyphenated().to_string(),
         nqn,
     }
-}
-
-/// The disk's own model, or a word for want of one, and a mark on the disk that
-/// this machine was started from: who writes to it should mean to.
-fn model(disk: &Disk) -> String {
-    const MARK: &str = " [boot]";
-    let model = disk.model.as_deref().unwrap_or("disk");
-    if disk.is_boot_medium { first(model, 40 - MARK.len()) + MARK } else { first(model, 40) }
 }
 
 /// The disk's name for itself, or failing that what it is and where.

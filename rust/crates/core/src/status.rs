@@ -75,7 +75,8 @@ pub enum DiskState {
 
 /// Longer names are cut; the maker's name and number of NVMe are 40 and 20.
 const NAME_MAX: usize = 16;
-const MODEL_MAX: usize = 30;
+/// What is shown of a model, in characters.
+pub const MODEL_MAX: usize = 30;
 const SERIAL_MAX: usize = 20;
 
 /// The status as lines of at most `width` columns.

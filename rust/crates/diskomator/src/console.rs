@@ -14,7 +14,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use diskomator_core::config::Config;
 use diskomator_core::export::Export;
 use diskomator_core::policy::Access;
-use diskomator_core::status::{Address, Disk, DiskState, Link, Snapshot, render};
+use diskomator_core::status::{Address, Disk, DiskState, Link, MODEL_MAX, Snapshot, render};
 use diskomator_sys::netlink::{Monitor, Netlink, NetlinkError, Watch};
 use diskomator_sys::root::Root;
 use diskomator_sys::signals::Termination;
@@ -279,7 +279,7 @@ fn disks(exports: &[Export]) -> Vec<Disk> {
         Some(Disk {
             name: disk.name.clone(),
             size: disk.size,
-            model: disk.model.clone(),
+            model: disk.marked_model(MODEL_MAX),
             serial: disk.serial.clone(),
             state,
         })

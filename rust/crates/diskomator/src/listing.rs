@@ -28,6 +28,8 @@ struct Row<'a> {
     block_size: u32,
     bus: String,
     model: Option<&'a str>,
+    #[serde(skip)]
+    marked_model: Option<String>,
     serial: Option<&'a str>,
     firmware: Option<&'a str>,
     removable: bool,
@@ -112,6 +114,7 @@ fn row<'a>(exporter: &Exporter, export: &'a Export, is_hung: bool) -> Option<Row
         block_size: disk.block_size,
         bus: disk.bus.to_string(),
         model: disk.model.as_deref(),
+        marked_model: disk.marked_model(usize::MAX),
         serial: disk.serial.as_deref(),
         firmware: disk.firmware.as_deref(),
         removable: disk.removable,
@@ -142,12 +145,11 @@ fn table(listing: &Listing<'_>) -> String {
     let mut rows = vec![HEADER.map(str::to_owned)];
     for disk in &listing.disks {
         let bytes = |bytes: Option<u64>| bytes.map_or_else(|| "-".to_owned(), human_size);
-        let model = disk.model.unwrap_or("-");
         rows.push([
             disk.name.to_owned(),
             human_size(disk.size),
             disk.bus.clone(),
-            if disk.boot { format!("{model} [boot]") } else { model.to_owned() },
+            disk.marked_model.clone().unwrap_or_else(|| "-".to_owned()),
             disk.serial.unwrap_or("-").to_owned(),
             disk.state.to_owned(),
             disk.hosts.len().to_string(),
@@ -183,6 +185,7 @@ mod tests {
             block_size: 512,
             bus: "nvme".to_owned(),
             model: Some("QEMU NVMe Ctrl"),
+            marked_model: Some(if name == "sda" { "QEMU NVMe Ctrl [boot]" } else { "QEMU NVMe Ctrl" }.to_owned()),
             serial: None,
             firmware: None,
             removable: false,
