@@ -100,7 +100,7 @@ impl Initiator {
         let command = format!(
             "rm -f {stop}; until test -e {stop}; do \
              fio --name=load --filename={device} --rw=randrw --bs=16k --size={mebibytes}m --direct=1 --ioengine=libaio \
-             --iodepth=4 --verify=crc32c --verify_backlog=64 --verify_fatal=1 --time_based --runtime=10 || exit; done"
+             --iodepth=4 --verify=crc32c --verify_backlog=64 --verify_fatal=1 --allow_file_create=0 --time_based --runtime=10 || exit; done"
         );
         Ok(Load { command: self.start_command(&command)?, stop })
     }
@@ -112,7 +112,9 @@ impl Initiator {
             // dnsmasq writes: expiry, hardware address, address, name, client id.
             let address = leases.lines().find_map(|line| {
                 let mut fields = line.split_whitespace().skip(1);
-                (fields.next() == Some(mac)).then(|| fields.next()).flatten()
+                // QEMU's usb-net has another first byte for the drivers of some kernels.
+                let is_of = |lease: &str| lease.get(2..) == mac.get(2..);
+                fields.next().filter(|lease| is_of(lease)).and_then(|_| fields.next())
             });
             Ok(address.map(str::to_owned).ok_or_else(|| format!("leases: {leases}")))
         })
