@@ -75,10 +75,9 @@ pub fn decide(machine: &Machine, disks: Vec<Disk>, config: &Config, target: &Tar
                 Ok(access) => {
                     let identity = identities.next()?;
                     let is_known = enabled || target.subsystems.contains_key(&identity.nqn);
-                    if disk.answer == Answer::Awaited && !is_known {
-                        Err(Refusal::Awaited)
-                    } else if disk.answer == Answer::Overdue && !is_known {
-                        Err(Refusal::Unanswered)
+                    let answered = if is_known { Ok(()) } else { policy::answered(&disk) };
+                    if let Err(refusal) = answered {
+                        Err(refusal)
                     } else if enabled || config.export.takes(&disk) {
                         Ok(Grant { identity, access })
                     } else {

@@ -104,11 +104,7 @@ pub fn exportable(disk: &Disk, config: &Config) -> Result<Access, Refusal> {
     if disk.name.starts_with("fd") {
         return Err(Refusal::Floppy);
     }
-    match disk.answer {
-        Answer::Given => {}
-        Answer::Awaited => return Err(Refusal::Awaited),
-        Answer::Overdue => return Err(Refusal::Unanswered),
-    }
+    answered(disk)?;
     if !disk.holders.is_empty() {
         return Err(Refusal::Held(disk.holders.clone()));
     }
@@ -116,6 +112,15 @@ pub fn exportable(disk: &Disk, config: &Config) -> Result<Access, Refusal> {
         return Err(Refusal::Mounted);
     }
     Ok(if disk.is_read_only() || config.readonly.takes(disk) { Access::ReadOnly } else { Access::ReadWrite })
+}
+
+/// Whether `disk` has answered.
+pub fn answered(disk: &Disk) -> Result<(), Refusal> {
+    match disk.answer {
+        Answer::Given => Ok(()),
+        Answer::Awaited => Err(Refusal::Awaited),
+        Answer::Overdue => Err(Refusal::Unanswered),
+    }
 }
 
 /// Device mapper and md put disks together into others: these are exported when
