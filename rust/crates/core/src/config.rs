@@ -9,7 +9,7 @@ use crate::selection::{Selection, SelectionError};
 const PREFIX: &str = "diskomator.";
 
 /// The name of every setting, without the prefix.
-const SETTINGS: [&str; 5] = ["debug", "export", "log", "partitions", "readonly"];
+const SETTINGS: [&str; 6] = ["debug", "export", "log", "partitions", "passthru", "readonly"];
 
 /// The settings of one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,9 @@ pub struct Config {
     /// `diskomator.partitions=DISKS`: of which disks each partition is
     /// exported, and not the disk itself.
     pub partitions: Selection,
+    /// `diskomator.passthru=DISKS`: which NVMe disks hosts get with their
+    /// controller, rather than as a namespace of ours.
+    pub passthru: Selection,
 }
 
 impl Default for Config {
@@ -36,6 +39,7 @@ impl Default for Config {
             export: Selection::all(),
             readonly: Selection::none(),
             partitions: Selection::none(),
+            passthru: Selection::none(),
         }
     }
 }
@@ -177,6 +181,10 @@ impl Config {
             "partitions" => {
                 let value = switch(value);
                 set_selection(&mut self.partitions, "partitions", value, Selection::none(), "means no disk")?;
+            }
+            "passthru" => {
+                let value = switch(value);
+                set_selection(&mut self.passthru, "passthru", value, Selection::none(), "means no disk")?;
             }
             "log" => self.log = value.unwrap_or_default().parse()?,
             _ => return Err(unknown(word)),

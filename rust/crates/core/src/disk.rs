@@ -19,6 +19,12 @@ pub struct Attributes {
     pub block_size: u32,
     /// `ro`.
     pub read_only: bool,
+    /// `queue/rotational`.
+    pub rotational: bool,
+    /// `queue/zoned`, if it is not `none`: `host-managed`.
+    pub zoned: Option<String>,
+    /// The controllers of an NVMe disk: `nvme0`.
+    pub controllers: Vec<String>,
     /// `removable`: the medium is, not the drive.
     pub removable: bool,
     /// `hidden`: not a device of its own, such as one path of an NVMe disk.
@@ -152,6 +158,12 @@ pub struct Disk {
     pub block_size: u32,
     /// The device refuses writes.
     pub read_only: bool,
+    /// It turns, or says nothing to the contrary, as USB sticks do.
+    pub rotational: bool,
+    /// It can only be written to zone by zone.
+    pub is_zoned: bool,
+    /// The one controller of an NVMe disk: `nvme0`. Some have several.
+    pub controller: Option<String>,
     /// The medium can be taken out.
     pub removable: bool,
     /// Not a device of its own.
@@ -221,6 +233,12 @@ impl Disk {
             size: a.sectors.saturating_mul(512),
             block_size: a.block_size,
             read_only: a.read_only,
+            rotational: a.rotational,
+            is_zoned: a.zoned.is_some(),
+            controller: match <[String; 1]>::try_from(a.controllers) {
+                Ok([only]) if !a.hidden => Some(only),
+                _ => None,
+            },
             removable: a.removable,
             hidden: a.hidden,
             remote: a.transport.as_deref().is_some_and(|transport| transport != "pcie"),
@@ -254,6 +272,11 @@ impl Disk {
     /// burning software writes to, and not by block.
     pub fn is_read_only(&self) -> bool {
         self.read_only || self.name.starts_with("sr")
+    }
+
+    /// Whether its host should have little under way at it.
+    pub fn is_slow(&self) -> bool {
+        self.rotational || self.bus == Bus::Mmc
     }
 
     /// The names by which udev would link to it in `/dev/disk/by-id`, as far as

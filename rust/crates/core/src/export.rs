@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::config::Config;
 use crate::disk::{Answer, Disk};
 use crate::identity::{self, Identity, Machine};
-use crate::nvmet::model::{NSID, Namespace, Subsystem, Target, is_ours};
+use crate::nvmet::model::{NSID, Subsystem, Target, is_ours};
 use crate::policy::{self, Access, Refusal};
 
 /// What a disk is exported as.
@@ -47,13 +47,14 @@ pub fn decide(machine: &Machine, disks: Vec<Disk>, config: &Config, target: &Tar
         // Who mounts a disk here that hosts have already knows what they do; and one that
         // hangs may come to itself.
         Err(Refusal::Mounted | Refusal::Awaited | Refusal::Unanswered) if exported_as(target, disk).is_some() => {
-            Ok(current_access(target, disk))
+            Ok(export_of(target, disk).map_or(Access::ReadOnly, |(_, _, access)| access))
         }
         // Another medium: what the drive is called does not depend on it.
         Err(Refusal::Awaited | Refusal::Unanswered) if disk.removable => Ok(Access::ReadOnly),
         decision => decision,
     };
-    let decisions: Vec<Result<Access, Refusal>> = disks.iter().map(decide).collect();
+    let mut decisions: Vec<Result<Access, Refusal>> = disks.iter().map(decide).collect();
+    share_controllers(&disks, config, &mut decisions);
     let chosen: Vec<&Disk> =
         disks.iter().zip(&decisions).filter(|(_, decision)| decision.is_ok()).map(|(disk, _)| disk).collect();
     let current = chosen.iter().map(|disk| exported_as(target, disk)).collect();
@@ -91,14 +92,43 @@ pub fn decide(machine: &Machine, disks: Vec<Disk>, config: &Config, target: &Tar
         .collect()
 }
 
-/// The subsystems that `exports` ask for, by NQN.
-pub fn desired(exports: &[Export]) -> BTreeMap<String, Subsystem> {
+/// Who gets a controller gets all of its namespaces: so each of them must be
+/// one that may be passed through, and the first stands for all.
+fn share_controllers(disks: &[Disk], config: &Config, decisions: &mut [Result<Access, Refusal>]) {
+    let mut all: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (i, disk) in disks.iter().enumerate().filter(|(_, disk)| disk.partition.is_none()) {
+        all.entry(disk.controller.as_deref().unwrap_or_default()).or_default().push(i);
+    }
+    all.remove("");
+    for namespaces in all.values() {
+        let may_be = |i: &usize| decisions[*i] == Ok(Access::Passthru) && config.export.takes(&disks[*i]);
+        let may_all_be = namespaces.iter().all(may_be);
+        for (position, i) in namespaces.iter().enumerate() {
+            if decisions[*i] != Ok(Access::Passthru) {
+                continue;
+            }
+            decisions[*i] = match (may_all_be, position) {
+                (false, _) => Ok(Access::ReadWrite),
+                (true, 0) => Ok(Access::Passthru),
+                (true, _) => Err(Refusal::PassedThrough(disks[namespaces[0]].name.clone())),
+            };
+        }
+    }
+}
+
+/// The subsystems that `exports` ask for, by NQN. `queues` says how many a disk
+/// gets.
+pub fn desired(exports: &[Export], queues: impl Fn(&Disk) -> u16) -> BTreeMap<String, Subsystem> {
     exports
         .iter()
         .filter_map(|export| {
             let Grant { identity, access } = export.decision.as_ref().ok()?;
-            let medium = export.has_medium().then(|| (device_path(&export.disk), *access));
-            Some((identity.nqn.clone(), Subsystem::drive(identity, medium)))
+            let path = match access {
+                Access::Passthru => controller_path(&export.disk)?,
+                Access::ReadWrite | Access::ReadOnly => device_path(&export.disk),
+            };
+            let medium = export.has_medium().then_some((path, *access));
+            Some((identity.nqn.clone(), Subsystem::drive(identity, queues(&export.disk), medium)))
         })
         .collect()
 }
@@ -136,34 +166,49 @@ pub fn by_diskseq(disk: &Disk) -> String {
     }
 }
 
+/// The path by which the target opens the disk's controller, with the same
+/// meaning: of this disk only.
+pub fn controller_path(disk: &Disk) -> Option<String> {
+    match (by_diskseq_controller(disk), &disk.controller) {
+        (Some(link), _) => Some(format!("/dev/disk/by-diskseq/{link}")),
+        (None, Some(controller)) => Some(format!("/dev/{controller}")),
+        (None, None) => None,
+    }
+}
+
+/// The name of the link to its controller in `/dev/disk/by-diskseq`; udev makes
+/// none.
+pub fn by_diskseq_controller(disk: &Disk) -> Option<String> {
+    (disk.controller.is_some() && disk.diskseq != 0 && disk.partition.is_none())
+        .then(|| format!("{}-controller", disk.diskseq))
+}
+
 /// What hosts know the disk as now, if it is exported. It goes on under that
 /// name even if another one would be found for it today: its twin may have been
 /// pulled, or a part of sysfs not be readable this time.
 pub fn exported_as(target: &Target, disk: &Disk) -> Option<Identity> {
-    let (nqn, subsystem, namespace) = namespace_of(target, disk)?;
+    let (nqn, subsystem, _) = export_of(target, disk)?;
+    let namespace = subsystem.namespaces.get(&NSID);
     Some(Identity {
         nqn: nqn.clone(),
-        uuid: namespace.uuid.clone(),
-        nguid: namespace.nguid.clone(),
+        uuid: namespace.map(|namespace| namespace.uuid.clone()).unwrap_or_default(),
+        nguid: namespace.map(|namespace| namespace.nguid.clone()).unwrap_or_default(),
         serial: subsystem.serial.clone(),
         model: subsystem.model.clone(),
         firmware: subsystem.firmware.clone(),
     })
 }
 
-fn namespace_of<'a>(target: &'a Target, disk: &Disk) -> Option<(&'a String, &'a Subsystem, &'a Namespace)> {
-    let path = device_path(disk);
+fn export_of<'a>(target: &'a Target, disk: &Disk) -> Option<(&'a String, &'a Subsystem, Access)> {
+    let (path, controller) = (device_path(disk), controller_path(disk));
     target.subsystems.iter().filter(|(nqn, _)| is_ours(nqn)).find_map(|(nqn, subsystem)| {
+        if controller.is_some() && subsystem.passthru == controller {
+            return Some((nqn, subsystem, Access::Passthru));
+        }
         let namespace = subsystem.namespaces.get(&NSID)?;
-        (namespace.enabled && namespace.device_path == path).then_some((nqn, subsystem, namespace))
+        let access = if namespace.readonly { Access::ReadOnly } else { Access::ReadWrite };
+        (namespace.enabled && namespace.device_path == path).then_some((nqn, subsystem, access))
     })
-}
-
-fn current_access(target: &Target, disk: &Disk) -> Access {
-    match namespace_of(target, disk) {
-        Some((_, _, namespace)) if namespace.readonly => Access::ReadOnly,
-        _ => Access::ReadWrite,
-    }
 }
 
 #[cfg(test)]
@@ -193,7 +238,7 @@ mod tests {
         let before = decide(&machine, disks.clone(), &Config::default(), &Target::default());
         assert_eq!(before.iter().map(|export| export.enabled).collect::<Vec<_>>(), [false; 3]);
 
-        let wanted = desired(&before);
+        let wanted = desired(&before, |_| 2);
         assert_eq!(wanted.len(), 3);
         // An empty drive is one that hosts can wait at.
         assert_eq!(wanted[before[1].nqn().unwrap()].namespaces, BTreeMap::new());
@@ -205,7 +250,7 @@ mod tests {
     #[test]
     fn the_name_in_use_outlives_its_reasons() {
         let before = decide(&Machine::new(None, &[]), vec![disk("sda", 3, 8)], &Config::default(), &Target::default());
-        let target = Target { subsystems: desired(&before), ports: BTreeMap::new() };
+        let target = Target { subsystems: desired(&before, |_| 2), ports: BTreeMap::new() };
         let changed = Disk { wwid: None, serial: None, mounted: true, ..disk("sda", 3, 8) };
         let machine = Machine::new(None, &[[0, 1, 2, 3, 4, 5]]);
         let after = decide(&machine, vec![changed], &Config::default(), &target);
@@ -217,10 +262,10 @@ mod tests {
     fn a_disk_that_took_the_name_of_a_pulled_one_is_not_taken_for_it() {
         let machine = Machine::new(None, &[]);
         let before = decide(&machine, vec![disk("sda", 3, 8)], &Config::default(), &Target::default());
-        let target = Target { subsystems: desired(&before), ports: BTreeMap::new() };
+        let target = Target { subsystems: desired(&before, |_| 2), ports: BTreeMap::new() };
         let after = decide(&machine, vec![disk("sda", 9, 8)], &Config::default(), &target);
         assert!(!after[0].enabled);
-        assert_ne!(desired(&after), target.subsystems);
+        assert_ne!(desired(&after, |_| 2), target.subsystems);
     }
 
     #[test]
@@ -280,9 +325,50 @@ mod tests {
         let before = decide(&machine, vec![hanging.clone()], &config, &Target::default());
         assert_eq!(before[0].decision, Err(Refusal::Unanswered));
         let exported = decide(&machine, vec![disk("sda", 3, 8)], &config, &Target::default());
-        let target = Target { subsystems: desired(&exported), ports: BTreeMap::new() };
+        let target = Target { subsystems: desired(&exported, |_| 2), ports: BTreeMap::new() };
         let after = decide(&machine, vec![hanging], &config, &target);
-        assert_eq!(desired(&after), target.subsystems);
+        assert_eq!(desired(&after, |_| 2), target.subsystems);
+    }
+
+    #[test]
+    fn a_controller_is_passed_through_if_all_of_its_namespaces_may_be() {
+        let namespace = |name: &str, diskseq, controller: &str| Disk {
+            controller: Some(controller.to_owned()),
+            wwid: Some(format!("wwid-{name}")),
+            ..disk(name, diskseq, 8)
+        };
+        let disks = vec![
+            namespace("nvme0n1", 3, "nvme0"),
+            namespace("nvme0n2", 4, "nvme0"),
+            namespace("nvme1n1", 5, "nvme1"),
+            namespace("nvme1n2", 6, "nvme1"),
+            disk("sda", 7, 8),
+        ];
+        let config = Config { passthru: Selection::all(), readonly: "nvme1n2".parse().unwrap(), ..Config::default() };
+        let machine = Machine::new(None, &[]);
+        let exports = decide(&machine, disks.clone(), &config, &Target::default());
+        let decisions: Vec<_> =
+            exports.iter().map(|export| export.decision.clone().map(|grant| grant.access)).collect();
+        assert_eq!(
+            decisions,
+            [
+                Ok(Access::Passthru),
+                Err(Refusal::PassedThrough("nvme0n1".to_owned())),
+                Ok(Access::ReadWrite),
+                Ok(Access::ReadOnly),
+                Ok(Access::ReadWrite),
+            ]
+        );
+        let (mut fake, ports) = listening();
+        let wanted = desired(&exports, |_| 2);
+        let controller = wanted[exports[0].nqn().unwrap()].passthru.as_deref();
+        assert_eq!(controller, Some("/dev/disk/by-diskseq/3-controller"));
+        for op in plan_disks(&wanted, &fake.target(), &ports).into_values().flatten() {
+            fake.apply(&op).unwrap();
+        }
+        let after = decide(&machine, disks, &config, &fake.target());
+        assert_eq!(desired(&after, |_| 2), wanted);
+        assert_eq!(after.iter().map(|export| export.enabled).collect::<Vec<_>>(), [true, false, true, true, true]);
     }
 
     fn by_hand() -> Config {
@@ -303,13 +389,13 @@ mod tests {
     /// What a sync by hand does.
     fn sync_plan(disks: &[Disk], target: &Target, ports: &[PortId]) -> Vec<Op> {
         let exports = decide(&Machine::new(None, &[]), disks.to_vec(), &Config::default(), target);
-        plan_disks(&desired(&exports), target, ports).into_values().flatten().collect()
+        plan_disks(&desired(&exports, |_| 2), target, ports).into_values().flatten().collect()
     }
 
     /// What is done without anybody saying so.
     fn own_plan(disks: &[Disk], target: &Target, ports: &[PortId]) -> Vec<Op> {
         let exports = decide(&Machine::new(None, &[]), disks.to_vec(), &by_hand(), target);
-        let plan = plan_disks(&desired(&exports), target, ports);
+        let plan = plan_disks(&desired(&exports, |_| 2), target, ports);
         plan.into_iter().filter(|(nqn, _)| !is_made_by_hand(nqn, &exports, target)).flat_map(|(_, ops)| ops).collect()
     }
 

@@ -23,6 +23,9 @@ pub enum Refusal {
     Awaited,
     /// It does not answer. It may yet.
     Unanswered,
+    /// Its controller is passed through with another of its namespaces, and so
+    /// is this one.
+    PassedThrough(String),
     /// Its partitions are exported instead. Never both: who writes to one would
     /// destroy what the other's user sees.
     InParts,
@@ -47,6 +50,8 @@ pub enum Access {
     ReadWrite,
     /// Read.
     ReadOnly,
+    /// Give the controller any command.
+    Passthru,
 }
 
 impl Refusal {
@@ -57,6 +62,7 @@ impl Refusal {
             Self::Floppy
             | Self::Awaited
             | Self::Unanswered
+            | Self::PassedThrough(_)
             | Self::InParts
             | Self::Held(_)
             | Self::Mounted
@@ -75,6 +81,7 @@ impl fmt::Display for Refusal {
             Self::Remote => f.write_str("disk of another machine"),
             Self::Awaited => f.write_str("has not answered yet"),
             Self::Unanswered => f.write_str("does not answer"),
+            Self::PassedThrough(first) => write!(f, "passed through with {first}, as another namespace"),
             Self::InParts => f.write_str("its partitions are exported"),
             Self::Mounted => f.write_str("mounted on this machine"),
             Self::ByHandOnly { setting, .. } => write!(f, "diskomator.export={setting}"),
@@ -111,7 +118,13 @@ pub fn exportable(disk: &Disk, config: &Config) -> Result<Access, Refusal> {
     if disk.mounted {
         return Err(Refusal::Mounted);
     }
-    Ok(if disk.is_read_only() || config.readonly.takes(disk) { Access::ReadOnly } else { Access::ReadWrite })
+    Ok(if disk.is_read_only() || config.readonly.takes(disk) {
+        Access::ReadOnly
+    } else if disk.controller.is_some() && config.passthru.takes(disk) {
+        Access::Passthru
+    } else {
+        Access::ReadWrite
+    })
 }
 
 /// Whether `disk` has answered.

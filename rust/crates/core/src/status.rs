@@ -65,6 +65,8 @@ pub enum DiskState {
     Exported,
     /// Other machines can read it.
     ReadOnly,
+    /// Other machines have its controller.
+    Passthru,
     /// A drive with nothing in it, which other machines will see once there is.
     NoMedium,
     /// It is about to be exported.
@@ -184,6 +186,7 @@ fn disk_lines(text: &mut String, disks: &[Disk], width: usize) {
         let state = match &disk.state {
             DiskState::Exported => "exported".to_owned(),
             DiskState::ReadOnly => "exported, read-only".to_owned(),
+            DiskState::Passthru => "passed through".to_owned(),
             DiskState::NoMedium => "no medium".to_owned(),
             DiskState::Waiting => "waiting".to_owned(),
             DiskState::NotExported(reason) => format!("not exported: {}", printable(reason)),

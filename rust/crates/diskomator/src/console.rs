@@ -271,6 +271,7 @@ fn disks(exports: &[Export]) -> Vec<Disk> {
             State::Hidden => return None,
             State::Exported(Access::ReadWrite) => DiskState::Exported,
             State::Exported(Access::ReadOnly) => DiskState::ReadOnly,
+            State::Exported(Access::Passthru) => DiskState::Passthru,
             State::Empty => DiskState::NoMedium,
             State::Waiting => DiskState::Waiting,
             State::Failed(why) | State::Refused(why) => DiskState::NotExported(why),

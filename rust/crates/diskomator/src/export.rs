@@ -6,7 +6,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use diskomator_core::config::Config;
-use diskomator_core::export::{Export, desired, exported_as};
+use diskomator_core::export::{Export, exported_as};
 use diskomator_core::nvmet::model::{LISTENER_NQN, Subsystem, Target, is_ours};
 use diskomator_core::nvmet::plan::{Op, plan_disks, plan_no_ports, plan_ports};
 use diskomator_core::selection::Selection;
@@ -52,6 +52,8 @@ List:
     exported   hosts can read and write the disk
     read-only  hosts can read it: it can't be written to, or
                `diskomator.readonly` on the kernel command line says so
+    passthru   hosts have its controller, because `diskomator.passthru` on the
+               kernel command line says so
     empty      a drive with no medium; hosts can connect to it and see one
                that is put in
     hung       exported, and has finished no request for two seconds though
@@ -174,8 +176,12 @@ fn is_called(export: &Export, word: &str) -> bool {
 
 /// The disks that are to be exported after a sync: those named and, as it is
 /// with all, nothing else is changed for the others.
-fn chosen(exports: &[Export], words: &[String]) -> Result<BTreeMap<String, Subsystem>, Incomplete> {
-    let mut wanted = desired(exports);
+fn chosen(
+    exporter: &Exporter,
+    exports: &[Export],
+    words: &[String],
+) -> Result<BTreeMap<String, Subsystem>, Incomplete> {
+    let mut wanted = exporter.desired(exports);
     if words.is_empty() {
         return Ok(wanted);
     }
@@ -197,7 +203,7 @@ fn chosen(exports: &[Export], words: &[String]) -> Result<BTreeMap<String, Subsy
 
 fn sync_dry_run(exporter: &mut Exporter, words: &[String]) -> Result<(), Failure> {
     let Observation { exports, target, .. } = exporter.observe_all().map_err(Failure::failed)?;
-    let wanted = chosen(&exports, words).map_err(Failure::failed)?;
+    let wanted = chosen(exporter, &exports, words).map_err(Failure::failed)?;
     let plan = plan_ports(&exporter.addresses, &target);
     let ports: Vec<_> = plan.ports.iter().map(|(id, _)| *id).collect();
     let disks = plan_disks(&wanted, &target, &ports);
@@ -207,7 +213,7 @@ fn sync_dry_run(exporter: &mut Exporter, words: &[String]) -> Result<(), Failure
 
 fn sync(exporter: &mut Exporter, words: &[String]) -> Result<(), Failure> {
     let Observation { exports, target, unreadable } = exporter.observe_all().map_err(Failure::failed)?;
-    let wanted = chosen(&exports, words).map_err(Failure::failed)?;
+    let wanted = chosen(exporter, &exports, words).map_err(Failure::failed)?;
     let (ports, unusable) = exporter.listen(&target).map_err(Failure::failed)?;
     let unlinked = sysfs::link_by_diskseq(&exporter.root, exports.iter().map(|export| &export.disk));
     let mut failures = Failures::default();

@@ -1,5 +1,6 @@
 //! What `hotplug` and `export` share: look at the machine, decide, act.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use diskomator_core::config::Config;
 use diskomator_core::disk::{Answer, Disk};
 use diskomator_core::export::{self, Export};
 use diskomator_core::identity::Machine;
-use diskomator_core::nvmet::model::{PortAddress, PortId, Target, listen_addresses};
+use diskomator_core::nvmet::model::{PortAddress, PortId, Subsystem, Target, listen_addresses, queues};
 use diskomator_core::nvmet::plan::{Op, PortPlan, READONLY, plan_ports, plan_undo};
 use diskomator_core::policy::{Access, Refusal};
 use diskomator_sys::nvmet::{self, NvmetError};
@@ -35,6 +36,8 @@ pub(crate) struct Exporter {
     pub(crate) machine: Machine,
     pub(crate) addresses: Vec<PortAddress>,
     pub(crate) prober: Prober,
+    /// The machine's processors, and its memory in bytes.
+    capacity: (usize, u64),
 }
 
 /// The state of things at one moment.
@@ -55,7 +58,7 @@ impl Exporter {
         let ipv6 = nvmet::has_ipv6(&root);
         let machine = sysfs::machine(&root);
         let prober = Prober::new(&root, wake);
-        Self { machine, addresses: listen_addresses(ipv6), root, config, prober }
+        Self { machine, addresses: listen_addresses(ipv6), root, config, prober, capacity: sysfs::capacity() }
     }
 
     /// The same, after making the kernel's IPv6 sockets fit for us.
@@ -84,6 +87,12 @@ impl Exporter {
         }
         self.prober.wait(PATIENCE);
         self.observe()
+    }
+
+    /// The subsystems that `exports` ask for.
+    pub(crate) fn desired(&self, exports: &[Export]) -> BTreeMap<String, Subsystem> {
+        let (processors, memory) = self.capacity;
+        export::desired(exports, |disk| queues(disk, processors, memory))
     }
 
     /// Makes every port listen that can, and returns those that do. One that

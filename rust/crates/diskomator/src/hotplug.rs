@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use diskomator_core::config::Config;
 use diskomator_core::disk::Disk;
-use diskomator_core::export::{Export, desired, is_made_by_hand};
+use diskomator_core::export::{Export, is_made_by_hand};
 use diskomator_core::nvmet::model::{PortId, Target};
 use diskomator_core::nvmet::plan::{Op, plan_disks, plan_enable, plan_linger, plan_remake, plan_resize};
 use diskomator_core::policy::Refusal;
@@ -228,7 +228,7 @@ impl Hotplug {
     }
 
     fn start_exports(&mut self, exports: &[Export], target: &Target, ports: &[PortId]) -> Result<(), HotplugError> {
-        let mut plan = plan_disks(&desired(exports), target, ports);
+        let mut plan = plan_disks(&self.exporter.desired(exports), target, ports);
         plan.retain(|nqn, _| !is_made_by_hand(nqn, exports, target));
         self.failed.retain(|nqn, _| plan.contains_key(nqn));
         self.lingering.retain(|nqn, _| plan.contains_key(nqn));
@@ -243,7 +243,7 @@ impl Hotplug {
                     let geometry = ops.contains(&plan_enable(&nqn)).then(|| Geometry::of(disk));
                     JobKind::Export { label: label(disk), name, geometry, is_empty: !export.has_medium() }
                 }
-                None if self.may_linger(&nqn) => {
+                None if self.may_linger(&nqn, target) => {
                     ops = plan_linger(&nqn, target);
                     JobKind::Linger
                 }
@@ -257,8 +257,10 @@ impl Hotplug {
     }
 
     /// Whether somebody would have the disk back, and there is time yet.
-    fn may_linger(&mut self, nqn: &str) -> bool {
-        if !nvmet::has_hosts(&self.exporter.root, nqn) {
+    fn may_linger(&mut self, nqn: &str, target: &Target) -> bool {
+        // What its hosts know of a controller they would not ask again.
+        let is_passthru = target.subsystems.get(nqn).is_some_and(|subsystem| subsystem.passthru.is_some());
+        if is_passthru || !nvmet::has_hosts(&self.exporter.root, nqn) {
             return false;
         }
         let since = self.lingering.entry(nqn.to_owned()).or_insert_with(Instant::now);
@@ -267,9 +269,13 @@ impl Hotplug {
 
     /// A new size can be told; with a new block size it is another namespace.
     fn start_resizes(&mut self, exports: &[Export], target: &Target, ports: &[PortId]) -> Result<(), HotplugError> {
-        let desired = desired(exports);
+        let desired = self.exporter.desired(exports);
         for export in exports.iter().filter(|export| export.enabled) {
             let Some((nqn, wanted)) = export.nqn().and_then(|nqn| desired.get_key_value(nqn)) else { continue };
+            // A controller that is passed through tells its hosts itself.
+            if wanted.passthru.is_some() {
+                continue;
+            }
             let geometry = Geometry::of(&export.disk);
             let told = self.told.get(nqn).copied();
             if self.busy.contains_key(nqn) || told == Some(geometry) || !export.has_medium() {

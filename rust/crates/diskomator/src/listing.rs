@@ -101,6 +101,7 @@ fn row<'a>(exporter: &Exporter, export: &'a Export, is_hung: bool) -> Option<Row
         State::Exported(_) if is_hung => ("hung", None),
         State::Exported(Access::ReadWrite) => ("exported", None),
         State::Exported(Access::ReadOnly) => ("read-only", None),
+        State::Exported(Access::Passthru) => ("passthru", None),
         State::Empty => ("empty", None),
         State::Waiting => ("waiting", None),
         State::Failed(why) => ("failed", Some(why)),
@@ -123,7 +124,8 @@ fn row<'a>(exporter: &Exporter, export: &'a Export, is_hung: bool) -> Option<Row
         read_only: grant.is_some_and(|grant| grant.access == Access::ReadOnly),
         reason,
         nqn: export.nqn(),
-        uuid: grant.map(|grant| grant.identity.uuid.as_str()),
+        // A namespace that is passed through has its own.
+        uuid: grant.filter(|grant| grant.access != Access::Passthru).map(|grant| grant.identity.uuid.as_str()),
         hosts: export
             .nqn()
             .map(|nqn| nvmet::hosts(&exporter.root, nqn))

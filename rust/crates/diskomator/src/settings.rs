@@ -19,6 +19,8 @@ Settings:
   log         error, warn, info, debug or trace: what the daemons log
   partitions  DISKS: of which disks the partitions are exported, and not the
               disks themselves
+  passthru    DISKS: with which NVMe disks hosts get the controller itself, for
+              SMART, firmware and format commands, and all of its namespaces
   readonly    DISKS: which disks hosts can only read
 
 DISKS is all, none, or a list of patterns, parted by commas:
@@ -29,8 +31,9 @@ DISKS is all, none, or a list of patterns, parted by commas:
   removable, read-only, boot   what it is; boot: this machine started from it
   size>=500G, size<2T     how large it is (K, M, G, T and P are powers of 1024)
 A pattern with ! before it takes disks out again, and the last one that a disk
-matches decides; a list that starts with ! means all other disks. `readonly`
-and `partitions` alone mean all disks.
+matches decides; a list that starts with ! means all other disks. `readonly`,
+`partitions` and `passthru` alone mean all disks. What is said to be read-only
+is not passed through.
 
 Options:
   -h, --help  show this text
@@ -61,13 +64,14 @@ pub(crate) fn run(mut args: lexopt::Parser) -> Result<(), Failure> {
     print(&text)
 }
 
-fn settings(config: &Config) -> [(&'static str, String); 5] {
+fn settings(config: &Config) -> [(&'static str, String); 6] {
     let log = LogLevel::ALL.iter().find(|(_, level)| *level == config.log);
     [
         ("debug", if config.debug { "yes" } else { "no" }.to_owned()),
         ("export", config.export.to_string()),
         ("log", log.map_or("", |(name, _)| *name).to_owned()),
         ("partitions", config.partitions.to_string()),
+        ("passthru", config.passthru.to_string()),
         ("readonly", config.readonly.to_string()),
     ]
 }

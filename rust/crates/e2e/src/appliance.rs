@@ -383,16 +383,17 @@ impl Appliance {
 
     /// From the next request but one on, the disk answers none any more.
     pub fn hang_disk(&self, disk: &Disk) -> Result<()> {
-        self.limit(disk, 1)
+        self.slow_disk(disk, 1)
     }
 
     /// It answers again.
     pub fn release_disk(&self, disk: &Disk) -> Result<()> {
-        self.limit(disk, 0)
+        self.slow_disk(disk, 0)
     }
 
-    /// Bytes a second; 0 is as fast as it can.
-    fn limit(&self, disk: &Disk, bytes: u64) -> Result<()> {
+    /// It is no faster than so many bytes a second; 0 is as fast as it can. For disks that
+    /// [can hang](Disk::that_can_hang).
+    pub fn slow_disk(&self, disk: &Disk, bytes: u64) -> Result<()> {
         let arguments = json!({
             "path": format!("/objects/{}", disk.throttle()),
             "property": "limits",

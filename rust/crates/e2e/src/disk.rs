@@ -58,6 +58,8 @@ pub struct Disk {
     pub(crate) read_only: bool,
     fault: Fault,
     block_sizes: Option<(u32, u32)>,
+    optimal_io: Option<u32>,
+    zone_size: Option<u64>,
 }
 
 /// What can go wrong with a disk.
@@ -80,7 +82,17 @@ impl Disk {
             move |source| Error::File { verb, path, source }
         };
         File::create(&file).map_err(fail("create"))?.set_len(size).map_err(fail("extend"))?;
-        Ok(Self { bus, serial: serial.to_owned(), file, size, read_only: false, fault: Fault::None, block_sizes: None })
+        Ok(Self {
+            bus,
+            serial: serial.to_owned(),
+            file,
+            size,
+            read_only: false,
+            fault: Fault::None,
+            block_sizes: None,
+            optimal_io: None,
+            zone_size: None,
+        })
     }
 
     /// The same disk with its write-protect switch on.
@@ -108,6 +120,20 @@ impl Disk {
     #[must_use]
     pub fn with_blocks(mut self, logical: u32, physical: u32) -> Self {
         self.block_sizes = Some((logical, physical));
+        self
+    }
+
+    /// The same disk with requests of that many bytes as those it likes best.
+    #[must_use]
+    pub fn with_optimal_io(mut self, bytes: u32) -> Self {
+        self.optimal_io = Some(bytes);
+        self
+    }
+
+    /// The same NVMe disk with zones of that many bytes, each to be written from its beginning to its end.
+    #[must_use]
+    pub fn with_zones(mut self, bytes: u64) -> Self {
+        self.zone_size = Some(bytes);
         self
     }
 
@@ -197,6 +223,15 @@ impl Disk {
         let firmware = ("ver", self.bus.firmware().unwrap_or_default().to_owned());
         let mut devices = Vec::new();
         match self.bus {
+            Bus::Nvme if self.zone_size.is_some() => {
+                let controller = format!("zoned-{}", self.serial);
+                devices.push(json!({
+                    "driver": "nvme", "id": controller, "bus": format!("port{slot}"), "serial": self.serial,
+                }));
+                set(&mut disk, &[("driver", "nvme-ns".into()), ("bus", controller)]);
+                disk["zoned"] = json!(true);
+                disk["zoned.zone_size"] = json!(self.zone_size);
+            }
             Bus::Nvme => set(&mut disk, &[("driver", "nvme".into()), ("bus", format!("port{slot}")), serial]),
             Bus::VirtioBlk => {
                 set(&mut disk, &[("driver", "virtio-blk-pci".into()), ("bus", format!("port{slot}")), serial]);
@@ -245,6 +280,9 @@ impl Disk {
         if let Some((logical, physical)) = self.block_sizes {
             disk["logical_block_size"] = json!(logical);
             disk["physical_block_size"] = json!(physical);
+        }
+        if let Some(bytes) = self.optimal_io {
+            disk["opt_io_size"] = json!(bytes);
         }
         devices.push(disk);
         devices

@@ -25,12 +25,15 @@ fn words_for(answer: &str) -> &str {
 fn the_kernel_s_target_answers_as_the_stand_in_for_it_does() -> Result<(), Failure> {
     Lab::run("the_kernel_s_target_answers_as_the_stand_in_for_it_does", |lab| {
         let disk = lab.disk(Bus::VirtioBlk, "RULES-8001", 64)?;
-        let machine = lab.boot(lab.appliance().boot(Boot::Kernel).disk(&disk).debug())?;
+        let nvme = lab.disk(Bus::Nvme, "RULES-8002", 64)?;
+        // Nothing is exported, so that the controller is free.
+        let machine = lab.appliance().boot(Boot::Kernel).disk(&disk).disk(&nvme).word("diskomator.export=none");
+        let machine = lab.boot(machine.debug())?;
         machine.shell("cd /sys/kernel/config/nvmet")?;
         let mut wrong = Vec::new();
         for rule in include_str!("../../core/src/nvmet/rules.txt").lines().filter(|line| !line.starts_with('#')) {
             let (answer, command) = rule.split_once(' ').unwrap_or_default();
-            let command = command.replace("DEVICE", "/dev/vda");
+            let command = command.replace("DEVICE", "/dev/vda").replace("CONTROLLER", "/dev/nvme0");
             let words: Vec<&str> = command.split_whitespace().collect();
             let line = match words[..] {
                 // The only redirection that never makes a file, which configfs would refuse in its own way.

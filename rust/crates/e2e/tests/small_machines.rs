@@ -1,9 +1,10 @@
 //! Old and small machines.
 
 use std::fs;
+use std::thread::sleep;
 use std::time::Duration;
 
-use e2e::{Boot, Bus, Failure, Lab, image_file};
+use e2e::{Appliance, ApplianceBuilder, Boot, Bus, Failure, Lab, image_file};
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(60);
@@ -63,4 +64,59 @@ fn the_least_memory_promised_is_enough_when_the_kernel_is_loaded_directly() -> R
         Boot::Kernel,
         promise()?.memory_without,
     )
+}
+
+/// KiB of memory that could be used.
+fn available(machine: &Appliance) -> Result<u64, Failure> {
+    Ok(machine.shell("awk '/MemAvailable/ { print $2 }' /proc/meminfo")?.trim().parse()?)
+}
+
+#[test]
+#[ignore = "boots virtual machines; run by make test"]
+fn hosts_that_are_faster_than_the_disks_do_not_use_up_the_memory() -> Result<(), Failure> {
+    Lab::run("hosts_that_are_faster_than_the_disks_do_not_use_up_the_memory", |lab| {
+        let slow = [
+            lab.disk(Bus::UsbStorage, "SLOW-5101", 128)?.that_can_hang(),
+            lab.disk(Bus::VirtioScsi, "SLOW-5102", 128)?.that_can_hang(),
+        ];
+        let quick = lab.disk(Bus::VirtioBlk, "QUICK-5103", 64)?;
+        let machine = lab.appliance().boot(Boot::Kernel).memory(promise()?.memory_without).disk(&quick).debug();
+        let (machine, address) = lab.boot_with_address(slow.iter().fold(machine, ApplianceBuilder::disk))?;
+        let other = lab.initiator();
+        other.wait_discovered(&address, "three disks", SOON, |log| log.len() == 3)?;
+        other.connect_all(&address)?;
+        let before = available(&machine)?;
+        let mut writers = Vec::new();
+        for disk in &slow {
+            // A USB stick's speed. Its host has 64 MiB under way.
+            machine.slow_disk(disk, 4 << 20)?;
+            let device = other.wait_disk(disk.serial(), SOON)?.device;
+            writers.push(other.start_command(&format!(
+                "fio --name=load --filename={device} --rw=write --bs=1M --size=64m --direct=1 --ioengine=libaio \
+                 --iodepth=128 --verify=crc32c"
+            ))?);
+        }
+        let mut least = before;
+        for _ in 0..10 {
+            sleep(Duration::from_millis(500));
+            least = least.min(available(&machine)?);
+        }
+        println!("available memory: {before} KiB before, at least {least} KiB during the writes");
+        assert!(least > before / 3, "{least} KiB of {before} KiB are left");
+        // A disk with nothing to wait for does not wait.
+        let device = other.wait_disk(quick.serial(), SOON)?.device;
+        other.run(&format!("dd if={device} of=/dev/null bs=1M count=64 iflag=direct status=none"))?;
+        for writer in &writers {
+            assert!(writer.ended()?.is_none(), "the writes were over before the read was");
+        }
+        for disk in &slow {
+            machine.slow_disk(disk, 0)?;
+        }
+        for writer in writers {
+            writer.wait(SOON)?;
+        }
+        assert_eq!(other.io_errors()?, "");
+        other.disconnect_all()?;
+        Ok(())
+    })
 }

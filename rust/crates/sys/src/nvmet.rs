@@ -75,7 +75,12 @@ fn subsystem(root: &Root, nqn: &str) -> Result<Subsystem, FileError> {
         }
     }
     let at = |file: &str| root.read(format!("{directory}/{file}"));
+    // Not every kernel can do this.
+    let passthru =
+        if at("passthru/enable").is_ok_and(|value| value == "1") { Some(at("passthru/device_path")?) } else { None };
     Ok(Subsystem {
+        queues: at("attr_qid_max").ok().and_then(|value| value.parse().ok()).unwrap_or_default(),
+        passthru,
         allow_any_host: at("attr_allow_any_host")? == "1",
         serial: at("attr_serial")?,
         model: at("attr_model")?,

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use diskomator_core::disk::{Activity, Attributes, Bus, Disk};
-use diskomator_core::export::by_diskseq;
+use diskomator_core::export::{by_diskseq, by_diskseq_controller};
 use diskomator_core::identity::Machine;
 use diskomator_core::selection::Selection;
 
@@ -123,6 +123,8 @@ fn refreshed(root: &Root, known: Attributes, mounted: &BTreeSet<String>) -> Resu
         sectors: root.read(at("size"))?.parse().unwrap_or(0),
         block_size: optional(root, &at("queue/logical_block_size")).and_then(|value| value.parse().ok()).unwrap_or(512),
         read_only: optional(root, &at("ro")).is_some_and(|value| value != "0"),
+        rotational: optional(root, &at("queue/rotational")).is_some_and(|value| value != "0"),
+        zoned: optional(root, &at("queue/zoned")).filter(|value| value != "none"),
         holders: holders(root, &directory, &known.name),
         mounted: is_mounted(root, &known.name, mounted),
         ..known
@@ -156,6 +158,7 @@ fn attributes(
         usb_serial: usb_serial(root, &resolved),
         ata_port: ata_port(root, &devpath),
         transport: transport(root, &directory),
+        controllers: if name.starts_with("nvme") { controllers(root, &directory) } else { Vec::new() },
         name: name.to_owned(),
         devpath,
         ..Attributes::default()
@@ -220,6 +223,20 @@ fn transport(root: &Root, directory: &str) -> Option<String> {
     transports.max_by_key(|transport| transport != "pcie")
 }
 
+/// The controllers of an NVMe disk: the device that it is on, or, with the
+/// kernel's multipath, each of its subsystem.
+fn controllers(root: &Root, directory: &str) -> Vec<String> {
+    let is_controller = |name: &str| root.exists(format!("sys/class/nvme/{name}"));
+    let device = root.resolve(format!("{directory}/device")).ok();
+    let own = device.and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
+    if let Some(own) = own.filter(|own| is_controller(own)) {
+        return vec![own];
+    }
+    let mut names = root.list(format!("{directory}/device")).unwrap_or_default();
+    names.retain(|name| is_controller(name));
+    names
+}
+
 /// The machine's name, from its firmware or its network cards.
 pub fn machine(root: &Root) -> Machine {
     let uuid = optional(root, "sys/class/dmi/id/product_uuid");
@@ -266,15 +283,17 @@ pub fn link_by_diskseq<'a>(root: &Root, disks: impl Iterator<Item = &'a Disk>) -
         }
     }
     let present = root.list(BY_DISKSEQ).unwrap_or_default();
-    for disk in &disks {
-        let link = by_diskseq(disk);
-        if !present.contains(&link) {
-            note(root.link_relative(format!("../../{}", disk.name), format!("{BY_DISKSEQ}/{link}")));
+    let controllers = disks.iter().filter_map(|disk| Some((by_diskseq_controller(disk)?, disk.controller.clone()?)));
+    let links: Vec<(String, String)> =
+        disks.iter().map(|disk| (by_diskseq(disk), disk.name.clone())).chain(controllers).collect();
+    for (link, device) in &links {
+        if !present.contains(link) {
+            note(root.link_relative(format!("../../{device}"), format!("{BY_DISKSEQ}/{link}")));
         }
     }
     if !root.exists("run/udev/control") {
         for name in present {
-            if !disks.iter().any(|disk| by_diskseq(disk) == name) {
+            if !links.iter().any(|(link, _)| *link == name) {
                 note(root.unlink(format!("{BY_DISKSEQ}/{name}")));
             }
         }
@@ -332,4 +351,11 @@ pub fn poll_media(root: &Root) -> Result<(), FileError> {
         root.write(POLL, "2000")?;
     }
     Ok(())
+}
+
+/// How many processors and how many bytes of memory this machine has for us.
+pub fn capacity() -> (usize, u64) {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    // Of a machine that does not tell, the least is assumed.
+    (processors, nix::sys::sysinfo::sysinfo().map_or(0, |info| info.ram_total()))
 }

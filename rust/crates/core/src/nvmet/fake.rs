@@ -35,6 +35,8 @@ pub(crate) struct Fake {
     target: Target,
     /// Subsystems that a host has sent Identify Controller to.
     discovered: BTreeSet<String>,
+    /// `passthru/device_path` by NQN.
+    controllers: BTreeMap<String, String>,
     /// Devices that do not open.
     refused: BTreeMap<String, Errno>,
 }
@@ -81,6 +83,7 @@ impl Fake {
                     serial: "0123456789abcdef0123".into(),
                     model: "Linux".into(),
                     firmware: "6.12".into(),
+                    queues: 128,
                     ..Subsystem::default()
                 };
                 insert(&mut self.target.subsystems, nqn.to_owned(), made)
@@ -115,6 +118,7 @@ impl Fake {
                 }
                 self.target.subsystems.remove(nqn);
                 self.discovered.remove(nqn);
+                self.controllers.remove(nqn);
                 Ok(())
             }
             // The kernel disables what is still enabled.
@@ -136,10 +140,15 @@ impl Fake {
         match *path {
             ["subsystems", nqn, "namespaces", nsid, attribute] => {
                 let refused = self.refused.clone();
-                let namespaces = &mut self.subsystem(nqn)?.namespaces;
-                let namespace = namespaces.get_mut(&number(nsid)?).ok_or(Errno::NoEntry)?;
+                let subsystem = self.subsystem(nqn)?;
+                let is_passthru = subsystem.passthru.is_some();
+                let namespace = subsystem.namespaces.get_mut(&number(nsid)?).ok_or(Errno::NoEntry)?;
                 match (attribute, value) {
                     ("enable", "1") => {
+                        // The kernel says so, and does nothing.
+                        if is_passthru {
+                            return Ok(());
+                        }
                         if namespace.device_path.is_empty() {
                             return Err(Errno::NoEntry);
                         }
@@ -163,12 +172,18 @@ impl Fake {
                 }
                 Ok(())
             }
+            ["subsystems", nqn, "passthru", attribute] => self.write_passthru(nqn, attribute, value),
             ["subsystems", nqn, attribute] => {
                 let discovered = self.discovered.contains(nqn);
                 let subsystem = self.subsystem(nqn)?;
                 let (field, most) = match attribute {
                     "attr_allow_any_host" => {
                         subsystem.allow_any_host = value == "1";
+                        return Ok(());
+                    }
+                    "attr_qid_max" => {
+                        let queues = value.parse().ok().filter(|queues| (1..=128).contains(queues));
+                        subsystem.queues = queues.ok_or(Errno::Invalid)?;
                         return Ok(());
                     }
                     "attr_serial" => (&mut subsystem.serial, 20),
@@ -200,6 +215,26 @@ impl Fake {
             }
             _ => Err(Errno::NoEntry),
         }
+    }
+
+    /// A controller is passed through by one subsystem at most.
+    fn write_passthru(&mut self, nqn: &str, attribute: &str, value: &str) -> Result<(), Errno> {
+        let path = self.controllers.get(nqn).cloned();
+        let is_taken = self.target.subsystems.values().any(|other| other.passthru.is_some() && other.passthru == path);
+        let subsystem = self.subsystem(nqn)?;
+        match (attribute, value) {
+            ("device_path", _) if subsystem.passthru.is_some() => return Err(Errno::Busy),
+            ("device_path", value) => drop(self.controllers.insert(nqn.to_owned(), value.to_owned())),
+            ("enable", "0") => subsystem.passthru = None,
+            ("enable", "1") => {
+                if path.is_none() || is_taken || subsystem.namespaces.values().any(|namespace| namespace.enabled) {
+                    return Err(Errno::Invalid);
+                }
+                subsystem.passthru = path;
+            }
+            _ => return Err(Errno::NoEntry),
+        }
+        Ok(())
     }
 
     /// The first link of a port makes it listen.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::disk::Disk;
 use crate::identity::{Identity, NQN_PREFIX};
 use crate::policy::Access;
 
@@ -31,8 +32,32 @@ pub struct Subsystem {
     pub model: String,
     /// `attr_firmware`.
     pub firmware: String,
+    /// `attr_qid_max`: how many I/O queues a host may have. It is set when the
+    /// subsystem is made, and stays: a change has every host connect anew.
+    pub queues: u16,
     /// Namespaces by their identifiers.
     pub namespaces: BTreeMap<u32, Namespace>,
+    /// `passthru/device_path`, if `passthru/enable` is on: the controller of
+    /// this machine whose commands hosts give. It has all of the namespaces.
+    pub passthru: Option<String>,
+}
+
+/// How many I/O queues a host gets for a disk. Each is a connection and some
+/// 300 KiB of memory here, so a host with many processors and a machine with
+/// little memory must not agree on one for each of the host's processors: as
+/// many as this machine has do all it can. `memory` is in bytes.
+///
+/// Slow disks get one. A host that fills 128 entries for each of its processors
+/// would wait longer for the last of them than it is ready to: 30 seconds
+/// (`nvme_core.io_timeout`).
+pub fn queues(disk: &Disk, processors: usize, memory: u64) -> u16 {
+    /// One for so much of the machine's memory.
+    const MEMORY: u64 = 64 << 20;
+    if disk.is_slow() {
+        return 1;
+    }
+    let most = u64::try_from(processors).unwrap_or(u64::MAX).min(memory.div_ceil(MEMORY));
+    u16::try_from(most.clamp(1, 128)).unwrap_or(1)
 }
 
 /// A namespace: a block device as hosts see it.
@@ -60,21 +85,30 @@ impl Subsystem {
     }
 
     /// A drive, open to every host: one enabled namespace if there is a medium
-    /// in it, by the path of its device, else none.
-    pub fn drive(identity: &Identity, medium: Option<(String, Access)>) -> Self {
-        let namespace = medium.map(|(device_path, access)| Namespace {
-            device_path,
-            uuid: identity.uuid.clone(),
-            nguid: identity.nguid.clone(),
-            readonly: access == Access::ReadOnly,
-            enabled: true,
-        });
+    /// in it, by the path of its device, or its controller; else none.
+    pub fn drive(identity: &Identity, queues: u16, medium: Option<(String, Access)>) -> Self {
+        let (mut namespace, mut passthru) = (None, None);
+        match medium {
+            Some((path, Access::Passthru)) => passthru = Some(path),
+            Some((device_path, access)) => {
+                namespace = Some(Namespace {
+                    device_path,
+                    uuid: identity.uuid.clone(),
+                    nguid: identity.nguid.clone(),
+                    readonly: access == Access::ReadOnly,
+                    enabled: true,
+                });
+            }
+            None => {}
+        }
         Self {
             allow_any_host: true,
             serial: identity.serial.clone(),
             model: identity.model.clone(),
             firmware: identity.firmware.clone(),
+            queues,
             namespaces: namespace.map(|namespace| (NSID, namespace)).into_iter().collect(),
+            passthru,
         }
     }
 }
@@ -142,4 +176,29 @@ pub fn listen_addresses(ipv6: bool) -> Vec<PortAddress> {
             })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::Attributes;
+
+    #[test]
+    fn a_host_gets_as_many_queues_as_the_machine_is_good_for() {
+        let disk =
+            |name: &str, rotational| Disk::new(Attributes { name: name.into(), rotational, ..Attributes::default() });
+        let ssd = disk("nvme0n1", false);
+        for (disk, processors, mebibytes, expected) in [
+            (&ssd, 4, 41, 1),
+            (&ssd, 4, 105, 2),
+            (&ssd, 4, 16_000, 4),
+            (&ssd, 1, 16_000, 1),
+            (&ssd, 0, 0, 1),
+            (&ssd, 512, 1 << 20, 128),
+            (&disk("sda", true), 8, 16_000, 1),
+            (&disk("mmcblk0", false), 8, 16_000, 1),
+        ] {
+            assert_eq!(queues(disk, processors, mebibytes << 20), expected, "{processors} with {mebibytes} MiB");
+        }
+    }
 }

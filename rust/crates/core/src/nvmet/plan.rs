@@ -177,6 +177,7 @@ fn teardown(nqn: &str, found: &Subsystem, links: &BTreeSet<PortId>) -> Vec<Op> {
     for (nsid, namespace) in &found.namespaces {
         ops.extend(remove_namespace(nqn, *nsid, namespace));
     }
+    ops.extend(found.passthru.as_ref().map(|_| passthru(nqn, "enable", "0")));
     ops.extend(links.iter().map(|id| unlink(*id, nqn)));
     ops.push(Op::RemoveDir(subsystem(nqn)));
     ops
@@ -206,6 +207,8 @@ fn bring_up(
     let directory = subsystem(nqn);
     if found.is_none() {
         ops.push(Op::MakeDir(directory.clone()));
+        // First: what has the right strings has the rest, too.
+        ops.push(write(&directory, "attr_qid_max", &desired.queues.to_string()));
         ops.push(write(&directory, "attr_serial", &desired.serial));
         ops.push(write(&directory, "attr_model", &desired.model));
         ops.push(write(&directory, "attr_firmware", &desired.firmware));
@@ -217,6 +220,14 @@ fn bring_up(
         if !desired.namespaces.contains_key(nsid) {
             ops.extend(remove_namespace(nqn, *nsid, namespace));
         }
+    }
+    let enabled = found.and_then(|found| found.passthru.as_ref());
+    if enabled.is_some() && enabled != desired.passthru.as_ref() {
+        ops.push(passthru(nqn, "enable", "0"));
+    }
+    if let Some(path) = desired.passthru.as_ref().filter(|path| enabled != Some(path)) {
+        ops.push(passthru(nqn, "device_path", path));
+        ops.push(passthru(nqn, "enable", "1"));
     }
     if let Some(wanted) = desired.namespaces.get(&NSID) {
         ops.extend(bring_up_namespace(nqn, wanted, found.and_then(|found| found.namespaces.get(&NSID))));
@@ -344,6 +355,10 @@ fn unlink(id: PortId, nqn: &str) -> Op {
     Op::Unlink(format!("ports/{id}/subsystems/{nqn}"))
 }
 
+fn passthru(nqn: &str, attribute: &str, value: &str) -> Op {
+    write(&format!("{}/passthru", subsystem(nqn)), attribute, value)
+}
+
 fn write(directory: &str, attribute: &str, value: &str) -> Op {
     Op::Write { path: format!("{directory}/{attribute}"), value: value.to_owned() }
 }
@@ -365,6 +380,8 @@ mod tests {
             serial: format!("serial-{name}"),
             model: "model".into(),
             firmware: "1".into(),
+            queues: 4,
+            passthru: None,
             namespaces: BTreeMap::from([(
                 NSID,
                 Namespace {
@@ -585,6 +602,10 @@ mod tests {
             }
             for namespace in drive.namespaces.values_mut() {
                 namespace.readonly = rng.below(3) == 0;
+            }
+            if rng.below(5) == 0 {
+                drive.namespaces.clear();
+                drive.passthru = Some(format!("/dev/{name}-{}", rng.below(2)));
             }
             if rng.below(6) == 0 {
                 drive.serial.push_str(" 2");
