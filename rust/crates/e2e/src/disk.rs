@@ -95,6 +95,13 @@ impl Disk {
         })
     }
 
+    /// The same disk, attached in another way.
+    #[must_use]
+    pub fn at(mut self, bus: Bus) -> Self {
+        self.bus = bus;
+        self
+    }
+
     /// The same disk with its write-protect switch on.
     #[must_use]
     pub fn write_protected(mut self) -> Self {
