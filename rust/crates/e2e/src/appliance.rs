@@ -376,6 +376,11 @@ impl Appliance {
         self.qemu.qmp("blockdev-open-tray", &json!({ "id": drive.id() })).map(|_| ())
     }
 
+    /// Pulls the network cable, or puts it back.
+    pub fn connect_cable(&self, connected: bool) -> Result<()> {
+        self.qemu.qmp("set_link", &json!({ "name": "link", "up": connected })).map(|_| ())
+    }
+
     /// Gives a disk another size, in bytes.
     pub fn resize_disk(&self, disk: &Disk, bytes: u64) -> Result<()> {
         self.qemu.qmp("block_resize", &json!({ "node-name": disk.node(), "size": bytes })).map(|_| ())

@@ -1,15 +1,19 @@
-//! Disks that come, go and grow by chance, against a model of what should be.
+//! Disks that come, go and grow, media that are changed, daemons that die and a network that fails, by chance, against a
+//! model of what should be.
 //!
 //! A longer run: `EVENTS=200 SEED=7 make test E2E=by_chance`.
 
 use std::collections::BTreeMap;
+use std::thread::sleep;
 use std::time::Duration;
 
 use diskomator_core::rng::Rng;
-use e2e::{Appliance, Bus, Disk, Failure, Lab, Result, wait_for};
+use e2e::{Appliance, Bus, Disk, Drive, Failure, Lab, Result, wait_for};
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(60);
+/// The kernel's name of the CD drive.
+const DRIVE: &str = "sr0";
 /// How often the machine is compared with the model, in events.
 const COMPARE: u64 = 5;
 /// What may be used more in the end than in the beginning, in KiB.
@@ -19,7 +23,7 @@ fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// Size by serial number, of what hosts can use.
+/// Size by serial number, of what hosts can use, or by name where there is none.
 type Model = BTreeMap<String, u64>;
 
 fn exported(machine: &Appliance) -> Result<Model> {
@@ -30,9 +34,16 @@ fn exported(machine: &Appliance) -> Result<Model> {
         source,
     })?;
     let disks = list.get("disks").and_then(Value::as_array).into_iter().flatten();
-    let exported = disks.filter(|disk| disk.get("state").and_then(Value::as_str) == Some("exported"));
+    let is_exported = |disk: &&Value| {
+        disk.get("state").and_then(Value::as_str).is_some_and(|state| ["exported", "read-only"].contains(&state))
+    };
+    let exported = disks.filter(is_exported);
     Ok(exported
-        .filter_map(|disk| Some((disk.get("serial")?.as_str()?.to_owned(), disk.get("size")?.as_u64()?)))
+        .filter_map(|disk| {
+            // The CD drive tells Linux no serial number.
+            let name = disk.get("serial")?.as_str().or(disk.get("name")?.as_str())?;
+            Some((name.to_owned(), disk.get("size")?.as_u64()?))
+        })
         .collect())
 }
 
@@ -56,19 +67,43 @@ fn what_happens_by_chance_ends_as_it_should() -> std::result::Result<(), Failure
             .zip(40..)
             .map(|(bus, size)| lab.disk(bus, &format!("POOL-{size}"), size))
             .collect::<Result<_>>()?;
-        let machine = lab.appliance().disk(&steady).disk(&growing).deadline(deadline).debug();
+        let media: Vec<Disk> = [(1, 8), (2, 12)]
+            .into_iter()
+            .map(|(number, size)| lab.disk(Bus::VirtioScsi, &format!("MEDIUM-{number}"), size))
+            .collect::<Result<_>>()?;
+        let mut medium: Option<&Disk> = None;
+        let machine = lab.appliance().disk(&steady).disk(&growing).drive(Drive::Cd).deadline(deadline).debug();
         let (machine, address) = lab.boot_with_address(machine)?;
         let other = lab.initiator();
-        other.wait_discovered(&address, "two disks and the stick", SOON, |log| log.len() == 3)?;
+        other.wait_discovered(&address, "two disks, the drive and the stick", SOON, |log| log.len() == 4)?;
         other.connect_all(&address)?;
         let load = other.start_load(&other.wait_disk(steady.serial(), SOON)?.device)?;
         let mut model = exported(&machine)?;
         assert_eq!(model.len(), 3);
+        machine.open_tray(Drive::Cd)?;
         let before = available(&machine)?;
 
         for event in 1..=events {
-            match rng.below(10) {
+            match rng.below(12) {
                 0 => machine.shell("killall -9 diskomator-hotplug; true").map(drop)?,
+                2 => {
+                    // Less than a host waits before it gives a connection up.
+                    machine.connect_cable(false)?;
+                    sleep(Duration::from_millis(200 + rng.below(2000)));
+                    machine.connect_cable(true)?;
+                }
+                3 | 4 => match medium.take() {
+                    Some(old) => {
+                        machine.eject(Drive::Cd, old)?;
+                        model.remove(DRIVE);
+                    }
+                    None => {
+                        let new = &media[usize::try_from(rng.below(2)).unwrap_or(0)];
+                        machine.insert(Drive::Cd, new)?;
+                        model.insert(DRIVE.to_owned(), new.size());
+                        medium = Some(new);
+                    }
+                },
                 1 => {
                     let size = (32 + rng.below(32)) << 20;
                     machine.resize_disk(&growing, size)?;
@@ -96,8 +131,9 @@ fn what_happens_by_chance_ends_as_it_should() -> std::result::Result<(), Failure
         assert_eq!(other.io_errors()?, "");
         let left = wait_for("the last subsystem to be gone", SOON, || {
             let left = machine.shell("ls /sys/kernel/config/nvmet/subsystems")?;
-            // The listener is one.
-            Ok(if left.lines().count() == model.len() + 1 { Ok(left) } else { Err(left) })
+            // Beside the disks there are the listener, and the drive when it is empty.
+            let others = if medium.is_some() { 1 } else { 2 };
+            Ok(if left.lines().count() == model.len() + others { Ok(left) } else { Err(left) })
         })?;
         assert!(left.contains("listener"), "{left}");
         let after = available(&machine)?;
