@@ -47,7 +47,7 @@ pub fn decide(machine: &Machine, disks: Vec<Disk>, config: &Config, target: &Tar
         // Who mounts a disk here that hosts have already knows what they do; and one that
         // hangs may come to itself.
         Err(Refusal::Mounted | Refusal::Awaited | Refusal::Unanswered) if exported_as(target, disk).is_some() => {
-            Ok(export_of(target, disk).map_or(Access::ReadOnly, |(_, _, access)| access))
+            Ok(exported_access(target, disk).unwrap_or(Access::ReadOnly))
         }
         // Another medium: what the drive is called does not depend on it.
         Err(Refusal::Awaited | Refusal::Unanswered) if disk.removable => Ok(Access::ReadOnly),
@@ -197,6 +197,11 @@ pub fn exported_as(target: &Target, disk: &Disk) -> Option<Identity> {
         model: subsystem.model.clone(),
         firmware: subsystem.firmware.clone(),
     })
+}
+
+/// What hosts may do with the disk now, if it is exported.
+pub fn exported_access(target: &Target, disk: &Disk) -> Option<Access> {
+    export_of(target, disk).map(|(_, _, access)| access)
 }
 
 fn export_of<'a>(target: &'a Target, disk: &Disk) -> Option<(&'a String, &'a Subsystem, Access)> {

@@ -6,9 +6,10 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use diskomator_core::config::Config;
-use diskomator_core::export::{Export, exported_as};
+use diskomator_core::export::{Export, exported_access, exported_as};
 use diskomator_core::nvmet::model::{LISTENER_NQN, Subsystem, Target, is_ours};
-use diskomator_core::nvmet::plan::{Op, plan_disks, plan_no_ports, plan_ports};
+use diskomator_core::nvmet::plan::{Op, plan_disks, plan_no_hosts, plan_no_ports, plan_ports};
+use diskomator_core::policy::Access;
 use diskomator_core::selection::Selection;
 use diskomator_sys::nvmet;
 use diskomator_sys::process::Worker;
@@ -24,6 +25,7 @@ const USAGE: &str = "\
 Usage: diskomator export list [--json]
        diskomator export sync [--dry-run] [DISK...]
        diskomator export remove [--dry-run] {--all | DISK...}
+       diskomator export {readonly | readwrite} DISK...
 
 Exports local disks over NVMe/TCP, on the ports 4420 (I/O) and 8009
 (discovery) of every address. Works on any Linux with the kernel's NVMe target
@@ -39,6 +41,11 @@ Commands:
               hosts are told that the disk is gone. Where `diskomator hotplug`
               runs, it exports them again at the next event, unless
               `diskomator.export=none` is on the kernel command line
+  readonly    have hosts only read the disks named, from now on until the machine
+              is restarted or `readwrite` is said; they see the disk go and come
+              back protected
+  readwrite   take that back. What cannot be written to, or is to be read-only
+              by `diskomator.readonly`, stays so
 
 DISK is a kernel name such as sda, with or without /dev/, or an NQN.
 
@@ -101,6 +108,7 @@ pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
         Command::Remove { dry_run, disks } => {
             remove(&mut Exporter::new(root, explicit(config, &disks), nobody), &disks, dry_run)
         }
+        Command::Protect { access, disks } => protect(&mut Exporter::new(root, config, nobody), &disks, access),
     }
 }
 
@@ -127,6 +135,10 @@ enum Command {
         dry_run: bool,
         disks: Vec<String>,
     },
+    Protect {
+        access: Access,
+        disks: Vec<String>,
+    },
 }
 
 fn parse(mut args: lexopt::Parser) -> Result<Command, lexopt::Error> {
@@ -143,18 +155,23 @@ fn parse(mut args: lexopt::Parser) -> Result<Command, lexopt::Error> {
             other => return Err(other.unexpected()),
         }
     }
-    let verb = verb.ok_or("say what to do: list, sync or remove (see --help)")?;
+    let verb = verb.ok_or("say what to do: list, sync, remove, readonly or readwrite (see --help)")?;
     let wrong = |option: &str| Err(format!("{option} makes no sense with `export {verb}` (see --help)").into());
     match verb.as_str() {
-        "list" if dry_run => wrong("--dry-run"),
+        "list" | "readonly" | "readwrite" if dry_run => wrong("--dry-run"),
         "list" if !disks.is_empty() => wrong("a disk"),
-        "list" | "sync" if all => wrong("--all"),
-        "sync" | "remove" if json => wrong("--json"),
+        "list" | "sync" | "readonly" | "readwrite" if all => wrong("--all"),
+        "sync" | "remove" | "readonly" | "readwrite" if json => wrong("--json"),
         "list" => Ok(Command::List { json }),
         "sync" => Ok(Command::Sync { dry_run, disks }),
         "remove" if all != disks.is_empty() => Err("name disks, or say --all, but not both".into()),
         "remove" => Ok(Command::Remove { dry_run, disks }),
-        _ => Err(format!("there is no `export {verb}`: it is list, sync or remove").into()),
+        "readonly" | "readwrite" if disks.is_empty() => {
+            Err(format!("say of which disks: export {verb} DISK...").into())
+        }
+        "readonly" => Ok(Command::Protect { access: Access::ReadOnly, disks }),
+        "readwrite" => Ok(Command::Protect { access: Access::ReadWrite, disks }),
+        _ => Err(format!("there is no `export {verb}`: it is list, sync, remove, readonly or readwrite").into()),
     }
 }
 
@@ -165,6 +182,12 @@ enum Incomplete {
     NoSuchDisk(String),
     #[error("{disk} cannot be exported: {reason}")]
     Refused { disk: String, reason: String },
+    #[error("{0} stays read-only: it cannot be written to, or diskomator.readonly on the kernel command line says so")]
+    StaysReadOnly(String),
+    #[error("{0} is passed through with its controller, which knows no such protection")]
+    PassedThrough(String),
+    #[error("{disk} is not exported as it should be after {seconds} seconds; see dmesg")]
+    NoChange { disk: String, seconds: u64 },
     #[error("{0} failed, as reported above")]
     Failed(usize),
 }
@@ -225,6 +248,55 @@ fn sync(exporter: &mut Exporter, words: &[String]) -> Result<(), Failure> {
     failures.finish()
 }
 
+/// The kernel's own mark on the device says it, so that it holds whatever becomes
+/// of this program or `diskomator hotplug`.
+fn protect(exporter: &mut Exporter, words: &[String], access: Access) -> Result<(), Failure> {
+    let before = exporter.observe_all().map_err(Failure::failed)?;
+    let mut disks = BTreeMap::new();
+    for word in words {
+        let export = before.exports.iter().find(|export| is_called(export, word));
+        let export = export.ok_or_else(|| Failure::failed(Incomplete::NoSuchDisk(word.clone())))?;
+        if exported_access(&before.target, &export.disk) == Some(Access::Passthru) {
+            return Err(Failure::failed(Incomplete::PassedThrough(label(&export.disk))));
+        }
+        disks.insert(export.disk.name.clone(), export.disk.clone());
+    }
+    let mut failures = Failures::default();
+    let (root, marked) = (exporter.root.clone(), disks.clone());
+    failures.each(disks.keys().map(|name| (name.clone(), Vec::new())).collect(), move |name, _| {
+        marked.get(name).map_or(Ok(()), |disk| sysfs::set_read_only(&root, disk, access == Access::ReadOnly))
+    });
+    failures.finish()?;
+
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let now = exporter.observe_all().map_err(Failure::failed)?;
+        let exported = now.exports.iter().filter(|export| export.enabled && disks.contains_key(&export.disk.name));
+        let granted = |export: &Export| export.decision.as_ref().ok().map(|grant| grant.access);
+        let (done, left): (Vec<&Export>, Vec<&Export>) =
+            exported.partition(|export| exported_access(&now.target, &export.disk) == granted(export));
+        let Some(first) = left.first() else {
+            return match done.into_iter().find(|export| granted(export) != Some(access)) {
+                Some(export) => Err(Failure::failed(Incomplete::StaysReadOnly(label(&export.disk)))),
+                None => Ok(()),
+            };
+        };
+        if Instant::now() >= until {
+            return Err(Failure::failed(Incomplete::NoChange {
+                disk: label(&first.disk),
+                seconds: PATIENCE.as_secs(),
+            }));
+        }
+        // It has heard of it from the kernel.
+        if sysfs::is_running(&exporter.root, "hotplug") {
+            sleep(POLL * 10);
+        } else {
+            let names: Vec<String> = left.iter().map(|export| export.disk.name.clone()).collect();
+            sync(exporter, &names)?;
+        }
+    }
+}
+
 fn remove(exporter: &mut Exporter, words: &[String], dry_run: bool) -> Result<(), Failure> {
     // Withdrawing a disk takes no answer of it.
     let Observation { exports, target, .. } = exporter.observe().map_err(Failure::failed)?;
@@ -249,13 +321,16 @@ fn remove(exporter: &mut Exporter, words: &[String], dry_run: bool) -> Result<()
         wanted.extend(target.subsystems.iter().filter(|(nqn, _)| !named(nqn)).map(|(n, s)| (n.clone(), s.clone())));
     }
     wanted.retain(|nqn, _| is_ours(nqn) && nqn != LISTENER_NQN);
-    let disks = plan_disks(&wanted, &target, &[]);
+    let shut = if words.is_empty() { plan_no_hosts(&target) } else { Vec::new() };
     if dry_run {
+        let disks = plan_disks(&wanted, &target, &[]);
         let ports =
             if words.is_empty() { plan_no_ports(&exporter.addresses, &without(&target, &disks)) } else { Vec::new() };
-        return print_plan(disks.into_values().flatten().chain(ports));
+        return print_plan(shut.into_iter().chain(disks.into_values().flatten()).chain(ports));
     }
     let mut failures = Failures::default();
+    failures.extend(carry_out(&exporter.root, &shut).err().iter());
+    let disks = plan_disks(&wanted, &target, &[]);
     let (root, was) = (exporter.root.clone(), target.clone());
     failures.each(disks, move |nqn, ops| {
         carry_out(&root, ops)?;
@@ -362,14 +437,20 @@ mod tests {
             Ok(Command::Sync { dry_run: true, disks: vec!["sda".into()] })
         );
         assert_eq!(parsed(&["remove", "--all"]), Ok(Command::Remove { dry_run: false, disks: vec![] }));
+        assert_eq!(
+            parsed(&["readonly", "sda"]),
+            Ok(Command::Protect { access: Access::ReadOnly, disks: vec!["sda".into()] })
+        );
         assert_eq!(parsed(&["list", "-h"]), Ok(Command::Help));
     }
 
     #[test]
     fn what_makes_no_sense_is_refused_and_says_what_would() {
         for (words, error) in [
-            (&[][..], "say what to do: list, sync or remove (see --help)"),
-            (&["lst"], "there is no `export lst`: it is list, sync or remove"),
+            (&[][..], "say what to do: list, sync, remove, readonly or readwrite (see --help)"),
+            (&["lst"], "there is no `export lst`: it is list, sync, remove, readonly or readwrite"),
+            (&["readonly"], "say of which disks: export readonly DISK..."),
+            (&["readwrite", "--dry-run", "sda"], "--dry-run makes no sense with `export readwrite` (see --help)"),
             (&["remove"], "name disks, or say --all, but not both"),
             (&["remove", "--all", "sda"], "name disks, or say --all, but not both"),
             (&["list", "sda"], "a disk makes no sense with `export list` (see --help)"),

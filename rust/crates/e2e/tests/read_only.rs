@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{Bus, Disk, Drive, Failure, Initiator, Lab, digest_of_file};
+use e2e::{Bus, Disk, Drive, Failure, Initiator, Lab, digest_of_file, wait_for};
 
 const SOON: Duration = Duration::from_secs(60);
 const CARD_READ: u64 = 1 << 20;
@@ -127,6 +127,46 @@ fn media_come_and_go_and_hosts_see_each() -> Result<(), Failure> {
             assert_eq!(read.split_whitespace().next(), Some(expected.as_str()));
             machine.eject(Drive::CardReader, card)?;
             other.wait_discovered(&address, "no card", SOON, |log| log.len() == 2)?;
+        }
+        other.disconnect_all()?;
+        Ok(())
+    })
+}
+
+#[test]
+#[ignore = "boots virtual machines; run by make test"]
+fn a_command_makes_a_disk_read_only_and_writable_again() -> Result<(), Failure> {
+    Lab::run("a_command_makes_a_disk_read_only_and_writable_again", |lab| {
+        let disk = lab.disk(Bus::VirtioBlk, "FLIPS-9301", 32)?;
+        let fixed = lab.disk(Bus::Nvme, "FIXED-9302", 32)?;
+        let machine = lab.appliance().disk(&disk).disk(&fixed).word("diskomator.readonly=serial:FIXED*").debug();
+        let (machine, address) = lab.boot_with_address(machine)?;
+        let other = lab.initiator();
+        let log = other.wait_discovered(&address, "both disks and the stick", SOON, |log| log.len() == 3)?;
+        other.connect_all(&address)?;
+        let name = other.wait_disk(disk.serial(), SOON)?.nqn;
+        let write = |to: &str| other.try_run(&format!("dd if=/dev/zero of={to} bs=4k count=1 oflag=direct"), SOON);
+        for (verb, hosts_write) in [("readonly", false), ("readonly", false), ("readwrite", true)] {
+            machine.shell(&format!("diskomator export {verb} vda"))?;
+            // Hosts are told, and have it again by themselves.
+            wait_for(&format!("the host to see it after {verb}"), SOON, || {
+                let device = other.wait_disk(disk.serial(), SOON)?.device;
+                let ro = other.try_run(&format!("cat /sys/block/{}/ro", &device[5..]), SOON)?.stdout;
+                let written = write(&device)?.status == 0;
+                let is_right = ro.trim() == if hosts_write { "0" } else { "1" } && written == hosts_write;
+                Ok(if is_right { Ok(()) } else { Err(format!("ro is {ro:?}, and a write succeeds: {written}")) })
+            })?;
+        }
+        assert_eq!(other.wait_disk(disk.serial(), SOON)?.nqn, name);
+        assert_eq!(other.discover(&address)?.len(), log.len());
+
+        for (words, said) in [
+            ("readwrite nvme0n1", "stays read-only"),
+            ("readonly sdz", "no disk is called sdz"),
+            ("readonly", "say of which disks"),
+        ] {
+            let output = machine.try_shell(&format!("diskomator export {words} 2>&1; echo status $?"), SOON)?;
+            assert!(output.stdout.contains(said) && !output.stdout.contains("status 0"), "{words}: {output:?}");
         }
         other.disconnect_all()?;
         Ok(())

@@ -64,6 +64,16 @@ pub enum FileError {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// A device could not be protected from writes, or the protection not lifted.
+    #[error("failed to make {path} {}", if *.read_only { "read-only" } else { "writable" })]
+    Protect {
+        /// The device.
+        path: PathBuf,
+        /// What it was to be.
+        read_only: bool,
+        /// The kernel's answer.
+        source: io::Error,
+    },
     /// A directory could not be listed.
     #[error("failed to list {path}")]
     List {
@@ -84,6 +94,7 @@ impl FileError {
             | Self::RemoveDir { source, .. }
             | Self::Link { source, .. }
             | Self::Unlink { source, .. }
+            | Self::Protect { source, .. }
             | Self::List { source, .. } => source,
         }
     }

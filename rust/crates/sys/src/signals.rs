@@ -1,9 +1,11 @@
-//! The signals that end a daemon, as a file descriptor for mio.
+//! The signals that end a daemon, as a file descriptor for mio, and those that end
+//! the machine.
 
 use std::io;
 
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::Pid;
 
 /// Readable once SIGTERM or SIGINT has come.
 #[derive(Debug)]
@@ -32,3 +34,21 @@ impl Termination {
 }
 
 crate::source::by_descriptor!(Termination);
+
+/// What `BusyBox`'s init does at a signal (`init/init.c`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InitSignal {
+    /// Shuts down and switches the machine off.
+    PowerOff,
+    /// Shuts down and restarts the machine.
+    Reboot,
+}
+
+/// Sends it.
+pub fn signal_init(signal: InitSignal) -> io::Result<()> {
+    let signal = match signal {
+        InitSignal::PowerOff => Signal::SIGUSR2,
+        InitSignal::Reboot => Signal::SIGTERM,
+    };
+    kill(Pid::from_raw(1), signal).map_err(io::Error::from)
+}

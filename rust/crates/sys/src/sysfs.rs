@@ -1,7 +1,10 @@
 //! Disks, and the machine's own names, as sysfs has them.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use diskomator_core::disk::{Activity, Attributes, Bus, Disk};
@@ -322,11 +325,7 @@ pub fn authorize_thunderbolt(root: &Root) -> (Vec<String>, Vec<FileError>) {
 
 /// What a disk or partition has done, and is at.
 pub fn activity(root: &Root, disk: &Disk) -> Option<Activity> {
-    let directory = match &disk.partition {
-        Some((_, whole)) => format!("sys/block/{whole}/{}", disk.name),
-        None => format!("sys/block/{}", disk.name),
-    };
-    Activity::parse(&root.read(format!("{directory}/stat")).ok()?)
+    Activity::parse(&root.read(format!("{}/stat", directory(disk))).ok()?)
 }
 
 /// Has the kernel ask a SCSI device for its size again; `devpath` is the device's,
@@ -339,8 +338,38 @@ pub fn rescan_scsi(root: &Root, devpath: &str) -> Result<(), FileError> {
 /// root. Waits for the disk.
 pub fn flush(root: &Root, device: &str) -> io::Result<()> {
     // For reading only, as closing it otherwise would set udev to work.
-    let disk = std::fs::File::open(root.path(device.trim_start_matches('/')))?;
+    let disk = File::open(root.path(device.trim_start_matches('/')))?;
     disk.sync_all()
+}
+
+nix::ioctl_write_ptr_bad!(
+    /// `BLKROSET` (`include/uapi/linux/fs.h`): whether a block device may only be read.
+    blkroset,
+    0x125d,
+    i32
+);
+
+/// Has the kernel refuse writes to a disk or partition, or not any more if it
+/// was told to refuse them before, and tells everyone. Waits for the disk.
+pub fn set_read_only(root: &Root, disk: &Disk, read_only: bool) -> Result<(), FileError> {
+    let path = root.path(format!("dev/{}", disk.name));
+    let set = || -> io::Result<()> {
+        let device = File::options().read(true).custom_flags(nix::libc::O_NONBLOCK).open(&path)?;
+        // SAFETY: the descriptor is open, and the kernel reads one int.
+        unsafe { blkroset(device.as_raw_fd(), &i32::from(read_only)) }?;
+        Ok(())
+    };
+    set().map_err(|source| FileError::Protect { path: path.clone(), read_only, source })?;
+    // The kernel itself says nothing of it.
+    root.write(format!("{}/uevent", directory(disk)), "change")
+}
+
+/// Where sysfs has the disk or partition.
+fn directory(disk: &Disk) -> String {
+    match &disk.partition {
+        Some((_, whole)) => format!("sys/block/{whole}/{}", disk.name),
+        None => format!("sys/block/{}", disk.name),
+    }
 }
 
 /// Has the kernel look every two seconds whether a medium was changed in a drive
@@ -353,9 +382,52 @@ pub fn poll_media(root: &Root) -> Result<(), FileError> {
     Ok(())
 }
 
+/// Whether the applet `name` of this program is running.
+pub fn is_running(root: &Root, name: &str) -> bool {
+    let is_it = |process: &String| {
+        process.parse::<u32>().is_ok() && {
+            let arguments = root.read_bytes(format!("proc/{process}/cmdline")).unwrap_or_default();
+            is_applet(&arguments, name)
+        }
+    };
+    root.list("proc").unwrap_or_default().iter().any(is_it)
+}
+
+/// Whether a process with these arguments, each ended by a zero byte, is the
+/// applet `name`: `diskomator-hotplug`, or `diskomator hotplug`.
+fn is_applet(arguments: &[u8], name: &str) -> bool {
+    let mut words = arguments.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+    let program = words.next().unwrap_or_default();
+    match program.rsplit('/').next().and_then(|file| file.strip_prefix("diskomator")) {
+        Some("") => words.next().is_some_and(|applet| applet == name),
+        Some(rest) => rest.strip_prefix('-') == Some(name),
+        None => false,
+    }
+}
+
 /// How many processors and how many bytes of memory this machine has for us.
 pub fn capacity() -> (usize, u64) {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     // Of a machine that does not tell, the least is assumed.
     (processors, nix::sys::sysinfo::sysinfo().map_or(0, |info| info.ram_total()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_applet_is_known_by_either_of_its_names() {
+        for (arguments, is_hotplug) in [
+            (&b"/usr/sbin/diskomator-hotplug\0"[..], true),
+            (b"diskomator\0hotplug\0", true),
+            (b"./diskomator\0hotplug", true),
+            (b"diskomator\0export\0hotplug\0", false),
+            (b"diskomator-hotplug2\0", false),
+            (b"vi\0diskomator-hotplug\0", false),
+            (b"", false),
+        ] {
+            assert_eq!(is_applet(arguments, "hotplug"), is_hotplug, "{:?}", String::from_utf8_lossy(arguments));
+        }
+    }
 }

@@ -171,13 +171,15 @@ pub fn plan_undo(nqn: &str, ops: &[Op], actual: &Target) -> Vec<Op> {
 }
 
 /// The namespace first, so that hosts get the event that it is gone and drop
-/// the disk; then the links, which cuts the connections; then the rest.
+/// the disk; then the links, which cuts the connections; then the rest. No host
+/// connects to what has no namespace any more.
 fn teardown(nqn: &str, found: &Subsystem, links: &BTreeSet<PortId>) -> Vec<Op> {
     let mut ops = Vec::new();
     for (nsid, namespace) in &found.namespaces {
         ops.extend(remove_namespace(nqn, *nsid, namespace));
     }
     ops.extend(found.passthru.as_ref().map(|_| passthru(nqn, "enable", "0")));
+    ops.extend(deny(nqn, found));
     ops.extend(links.iter().map(|id| unlink(*id, nqn)));
     ops.push(Op::RemoveDir(subsystem(nqn)));
     ops
@@ -190,10 +192,19 @@ pub fn plan_linger(nqn: &str, actual: &Target) -> Vec<Op> {
     let Some(found) = actual.subsystems.get(nqn) else { return Vec::new() };
     let namespaces = found.namespaces.iter();
     let mut ops: Vec<Op> = namespaces.flat_map(|(nsid, namespace)| remove_namespace(nqn, *nsid, namespace)).collect();
-    if found.allow_any_host {
-        ops.push(write(&subsystem(nqn), "attr_allow_any_host", "0"));
-    }
+    ops.extend(deny(nqn, found));
     ops
+}
+
+/// Keeps hosts that are not connected out of everything. To be done before all is
+/// withdrawn: nobody is to start on what is about to end.
+pub fn plan_no_hosts(actual: &Target) -> Vec<Op> {
+    actual.subsystems.iter().filter(|(nqn, _)| is_ours(nqn)).filter_map(|(nqn, found)| deny(nqn, found)).collect()
+}
+
+/// Keeps hosts out that are not connected.
+fn deny(nqn: &str, found: &Subsystem) -> Option<Op> {
+    found.allow_any_host.then(|| write(&subsystem(nqn), "attr_allow_any_host", "0"))
 }
 
 fn bring_up(
@@ -448,6 +459,7 @@ mod tests {
             [
                 format!("echo -n '0' >{b}/namespaces/1/enable"),
                 format!("rmdir {b}/namespaces/1"),
+                format!("echo -n '0' >{b}/attr_allow_any_host"),
                 format!("rm ports/1/{b}"),
                 format!("rm ports/2/{b}"),
                 format!("rm ports/3/{b}"),
