@@ -1,7 +1,7 @@
 //! The kernel's pseudo-files, below a root that a test can move.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// Where `/sys`, `/proc`, `/dev` and configfs are found: `/`, or a tree that
@@ -126,8 +126,10 @@ impl Root {
 
     /// A file's content.
     pub fn read_bytes(&self, path: impl AsRef<Path>) -> Result<Vec<u8>, FileError> {
+        let is_attribute = path.as_ref().starts_with("sys");
         let path = self.path(path);
-        fs::read(&path).map_err(|source| FileError::Read { path, source })
+        let content = if is_attribute { read_attribute(&path) } else { fs::read(&path) };
+        content.map_err(|source| FileError::Read { path, source })
     }
 
     /// Writes `value` with one system call to a file that exists.
@@ -199,4 +201,24 @@ impl Root {
     pub fn exists(&self, path: impl AsRef<Path>) -> bool {
         self.path(path).exists()
     }
+}
+
+/// An attribute of sysfs or configfs comes whole with the first read, unless it
+/// has more than a page (the kernel's `Documentation/filesystems/sysfs.rst`).
+/// With many disks there are thousands of them.
+fn read_attribute(path: &Path) -> io::Result<Vec<u8>> {
+    const PAGE: usize = 4096;
+    let mut file = fs::File::open(path)?;
+    let mut content = vec![0; PAGE];
+    let length = loop {
+        match file.read(&mut content) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            length => break length?,
+        }
+    };
+    content.truncate(length);
+    if length == PAGE {
+        file.read_to_end(&mut content)?;
+    }
+    Ok(content)
 }

@@ -23,13 +23,14 @@ const BY_DISKSEQ: &str = "dev/disk/by-diskseq";
 /// can't be read does not stop the rest.
 pub fn disks(root: &Root, prober: &mut Prober, in_parts: &Selection) -> Result<(Vec<Disk>, Vec<FileError>), FileError> {
     let (mut disks, mut errors) = (Vec::new(), Vec::new());
-    let mounted = mounted(root);
-    for name in root.list("sys/block")? {
-        match whole_disk(root, prober, &name, &mounted) {
+    let names = root.list("sys/block")?;
+    let usage = Usage::of(root, &names);
+    for name in names {
+        match whole_disk(root, prober, &name, &usage) {
             Ok((mut disk, attributes)) => {
                 let mut parts = Vec::new();
                 if in_parts.takes(&disk) {
-                    parts = partitions(root, &disk, &attributes, &mounted);
+                    parts = partitions(root, &disk, &attributes, &usage);
                 }
                 disk.in_parts = !parts.is_empty();
                 disks.push(disk);
@@ -45,18 +46,33 @@ pub fn disks(root: &Root, prober: &mut Prober, in_parts: &Selection) -> Result<(
     Ok((disks, errors))
 }
 
+/// What this machine itself does with its disks.
+struct Usage {
+    /// The kernel's names of the block devices that are mounted or swapped to.
+    mounted: BTreeSet<String>,
+    /// Whether any device is made of others.
+    has_holders: bool,
+}
+
+impl Usage {
+    fn of(root: &Root, names: &[String]) -> Self {
+        /// What is never made of others.
+        const PLAIN: [&str; 8] = ["sd", "sr", "vd", "nvme", "mmcblk", "loop", "zram", "ram"];
+        let is_made_of_others = |name: &&String| {
+            !PLAIN.iter().any(|plain| name.starts_with(plain))
+                && root.list(format!("sys/block/{name}/slaves")).is_ok_and(|slaves| !slaves.is_empty())
+        };
+        Self { mounted: mounted(root), has_holders: names.iter().any(|name| is_made_of_others(&name)) }
+    }
+}
+
 /// A disk, and what it was made of.
-fn whole_disk(
-    root: &Root,
-    prober: &mut Prober,
-    name: &str,
-    mounted: &BTreeSet<String>,
-) -> Result<(Disk, Attributes), FileError> {
+fn whole_disk(root: &Root, prober: &mut Prober, name: &str, usage: &Usage) -> Result<(Disk, Attributes), FileError> {
     let diskseq = optional(root, &format!("sys/block/{name}/diskseq")).and_then(|value| value.parse().ok());
     let key = (name.to_owned(), diskseq.unwrap_or(0));
     let mut attributes = match prober.known(&key) {
-        Some(known) => refreshed(root, known.clone(), mounted)?,
-        None => attributes(root, name, diskseq, mounted)?,
+        Some(known) => refreshed(root, known.clone(), usage)?,
+        None => attributes(root, name, diskseq, usage)?,
     };
     let mut disk = Disk::new(attributes.clone());
     if diskseq.is_some() {
@@ -78,7 +94,7 @@ fn whole_disk(
 
 /// The partitions of a disk: everything is as the disk has it, but for what
 /// makes them parts.
-fn partitions(root: &Root, disk: &Disk, whole: &Attributes, mounted: &BTreeSet<String>) -> Vec<Disk> {
+fn partitions(root: &Root, disk: &Disk, whole: &Attributes, usage: &Usage) -> Vec<Disk> {
     let directory = format!("sys/block/{}", disk.name);
     let part = |name: String| {
         let at = |file: &str| optional(root, &format!("{directory}/{name}/{file}"));
@@ -87,7 +103,7 @@ fn partitions(root: &Root, disk: &Disk, whole: &Attributes, mounted: &BTreeSet<S
             sectors: at("size")?.parse().ok()?,
             read_only: whole.read_only || at("ro").is_some_and(|value| value != "0"),
             holders: root.list(format!("{directory}/{name}/holders")).unwrap_or_default(),
-            mounted: mounted.contains(&name),
+            mounted: usage.mounted.contains(&name),
             partition: Some((number, disk.name.clone())),
             name,
             ..whole.clone()
@@ -119,34 +135,31 @@ fn is_mounted(root: &Root, name: &str, mounted: &BTreeSet<String>) -> bool {
 
 /// What can change while a disk is there, read again. The rest is some thirty
 /// files, which counts on a machine with many disks.
-fn refreshed(root: &Root, known: Attributes, mounted: &BTreeSet<String>) -> Result<Attributes, FileError> {
+fn refreshed(root: &Root, known: Attributes, usage: &Usage) -> Result<Attributes, FileError> {
     let directory = format!("sys/block/{}", known.name);
     let at = |file: &str| format!("{directory}/{file}");
     Ok(Attributes {
         sectors: root.read(at("size"))?.parse().unwrap_or(0),
         block_size: optional(root, &at("queue/logical_block_size")).and_then(|value| value.parse().ok()).unwrap_or(512),
         read_only: optional(root, &at("ro")).is_some_and(|value| value != "0"),
-        rotational: optional(root, &at("queue/rotational")).is_some_and(|value| value != "0"),
-        zoned: optional(root, &at("queue/zoned")).filter(|value| value != "none"),
-        holders: holders(root, &directory, &known.name),
-        mounted: is_mounted(root, &known.name, mounted),
+        holders: if usage.has_holders { holders(root, &directory, &known.name) } else { Vec::new() },
+        mounted: is_mounted(root, &known.name, &usage.mounted),
         ..known
     })
 }
 
-fn attributes(
-    root: &Root,
-    name: &str,
-    diskseq: Option<u64>,
-    mounted: &BTreeSet<String>,
-) -> Result<Attributes, FileError> {
+fn attributes(root: &Root, name: &str, diskseq: Option<u64>, usage: &Usage) -> Result<Attributes, FileError> {
     let directory = format!("sys/block/{name}");
     let at = |file: &str| format!("{directory}/{file}");
     let flag = |file: &str| optional(root, &at(file)).is_some_and(|value| value != "0");
     let resolved = root.resolve(&directory)?;
     let devpath = resolved.to_string_lossy().trim_start_matches("sys/").to_owned();
+    // Each file that is not there costs as much as one that is, which counts with many disks.
+    let (is_usb, is_nvme) = (devpath.contains("/usb"), name.starts_with("nvme"));
     let attributes = Attributes {
         diskseq,
+        rotational: flag("queue/rotational"),
+        zoned: optional(root, &at("queue/zoned")).filter(|value| value != "none"),
         removable: flag("removable"),
         hidden: flag("hidden"),
         wwid: first(root, &directory, &["wwid", "device/wwid", "device/cid", "dm/uuid", "md/uuid"]),
@@ -157,16 +170,16 @@ fn attributes(
         firmware: first(root, &directory, &["device/firmware_rev", "device/rev", "device/fwrev"]),
         vpd_serial: root.read_bytes(at("device/vpd_pg80")).ok(),
         vpd_ata: root.read_bytes(at("device/vpd_pg89")).ok(),
-        usb_version: usb_version(root, &resolved),
-        usb_serial: usb_serial(root, &resolved),
+        usb_version: if is_usb { usb_version(root, &resolved) } else { None },
+        usb_serial: if is_usb { usb_serial(root, &resolved) } else { None },
         ata_port: ata_port(root, &devpath),
-        transport: transport(root, &directory),
-        controllers: if name.starts_with("nvme") { controllers(root, &directory) } else { Vec::new() },
+        transport: if is_nvme { transport(root, &directory) } else { None },
+        controllers: if is_nvme { controllers(root, &directory) } else { Vec::new() },
         name: name.to_owned(),
         devpath,
         ..Attributes::default()
     };
-    refreshed(root, attributes, mounted)
+    refreshed(root, attributes, usage)
 }
 
 /// What is made of the disk or of a partition of it.

@@ -119,6 +119,8 @@ fn a_disk_is_held_when_a_partition_of_it_is() {
     let root = Root::at(tree.0.path());
     fs::create_dir_all(root.path("sys/block/sda/sda2/holders/dm-0")).unwrap();
     fs::create_dir_all(root.path("sys/block/sda/sda3/holders/dm-0")).unwrap();
+    fs::create_dir_all(root.path("sys/block/dm-0/slaves/sda2")).unwrap();
+    fs::create_dir_all(root.path("sys/block/dm-0/slaves/sda3")).unwrap();
     let (disks, _) = disks(&root, &Selection::none());
     let held: Vec<_> = disks.iter().filter(|disk| !disk.holders.is_empty()).collect();
     assert_eq!(held.len(), 1);
