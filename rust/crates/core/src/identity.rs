@@ -87,6 +87,9 @@ pub struct Identity {
     pub firmware: String,
 }
 
+/// Between a disk's own name and its place.
+const PLACE: &str = ".at.";
+
 /// Names for all of `disks`, in their order. A disk that hosts know already, by
 /// a name in `current` at the same place, keeps it, whatever else is there.
 ///
@@ -101,9 +104,10 @@ pub fn assign(machine: &Machine, disks: &[&Disk], current: Vec<Option<Identity>>
     order.sort_by_key(|&i| (&disks[i].bus_path, &disks[i].name));
     for i in order {
         let (own, at) = (own_name(disks[i]), &disks[i].bus_path);
+        let twin = format!("{own}{PLACE}{at}");
         // The last resort is for what claims the same place as well.
-        let by_number = (2..).map(|number| format!("{own}.at.{at}.{number}"));
-        let names = [own.clone(), format!("{own}.at.{at}")].into_iter().chain(by_number);
+        let by_number = (2..).map(|number| format!("{twin}.{number}"));
+        let names = [own, twin.clone()].into_iter().chain(by_number);
         let free = names.map(|name| nqn(machine, &name)).find(|nqn| !taken.contains(nqn));
         identities[i] = free.map(|nqn| {
             taken.insert(nqn.clone());
@@ -111,6 +115,14 @@ pub fn assign(machine: &Machine, disks: &[&Disk], current: Vec<Option<Identity>>
         });
     }
     identities.into_iter().flatten().collect()
+}
+
+impl Identity {
+    /// Whether another disk claims to be the same one, so that this one is told
+    /// apart by where it is plugged in.
+    pub fn is_told_apart(&self) -> bool {
+        self.nqn.contains(PLACE)
+    }
 }
 
 fn identity(disk: &Disk, nqn: String) -> Identity {

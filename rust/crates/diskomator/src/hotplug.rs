@@ -141,6 +141,8 @@ enum JobKind {
         geometry: Option<Geometry>,
         /// It is a drive with nothing in it.
         is_empty: bool,
+        /// Another disk has the name that it would have.
+        is_told_apart: bool,
     },
     /// Tells hosts of a new size.
     Resize { label: String, geometry: Geometry },
@@ -241,7 +243,14 @@ impl Hotplug {
             let kind = match export {
                 Some(export @ Export { disk, .. }) => {
                     let geometry = ops.contains(&plan_enable(&nqn)).then(|| Geometry::of(disk));
-                    JobKind::Export { label: label(disk), name, geometry, is_empty: !export.has_medium() }
+                    let is_told_apart = export.decision.as_ref().is_ok_and(|grant| grant.identity.is_told_apart());
+                    JobKind::Export {
+                        label: label(disk),
+                        name,
+                        geometry,
+                        is_empty: !export.has_medium(),
+                        is_told_apart,
+                    }
                 }
                 None if self.may_linger(&nqn, target) => {
                     ops = plan_linger(&nqn, target);
@@ -285,7 +294,8 @@ impl Hotplug {
             let (kind, ops) = if told.is_some_and(|told| told.block_size != geometry.block_size) {
                 log::info!("{label} has blocks of {} bytes now", geometry.block_size);
                 let name = export.disk.name.clone();
-                let kind = JobKind::Export { label, name, geometry: Some(geometry), is_empty: false };
+                let geometry = Some(geometry);
+                let kind = JobKind::Export { label, name, geometry, is_empty: false, is_told_apart: false };
                 (kind, plan_remake(nqn, wanted, target, ports))
             } else {
                 (JobKind::Resize { label, geometry }, vec![plan_resize(nqn)])
@@ -337,8 +347,13 @@ impl Hotplug {
                 log::info!("{label} has no medium; hosts see one that comes as {nqn}");
                 self.told.remove(&nqn);
             }
-            JobKind::Export { label, geometry, .. } => {
+            JobKind::Export { label, geometry, is_told_apart, .. } => {
                 log::info!("{label} is exported as {nqn}");
+                if is_told_apart {
+                    log::warn!(
+                        "{label} and another disk claim to be the same one; it is named by where it is plugged in"
+                    );
+                }
                 if let Some(geometry) = geometry {
                     self.told.insert(nqn, geometry);
                 }

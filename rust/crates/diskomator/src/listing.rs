@@ -103,7 +103,7 @@ fn row<'a>(exporter: &Exporter, export: &'a Export, is_hung: bool) -> Option<Row
         State::Exported(Access::ReadOnly) => ("read-only", None),
         State::Exported(Access::Passthru) => ("passthru", None),
         State::Empty => ("empty", None),
-        State::Waiting => ("waiting", None),
+        State::Waiting => ("waiting", Some("if it stays so, dmesg says why".to_owned())),
         State::Failed(why) => ("failed", Some(why)),
         State::Refused(why) => ("refused", Some(why)),
     };

@@ -18,6 +18,8 @@ use crate::{Bus, Disk, Error, Output, Result, SecureBoot, image_file};
 const SLOTS: usize = 8;
 /// SATA ports of the q35 chipset.
 const SATA_PORTS: usize = 6;
+/// QEMU's name of the SCSI adapter that can be plugged in.
+const ADAPTER: &str = "adapter";
 /// The vendor part of QEMU's own addresses, then one of ours for each card.
 const MAC_PREFIX: &str = "52:54:00:d1:5c";
 
@@ -349,6 +351,32 @@ impl Appliance {
         })?;
         self.slots.release(disk);
         self.qemu.qmp("blockdev-del", &json!({ "node-name": disk.node() }))?;
+        Ok(())
+    }
+
+    /// Plugs in a SCSI adapter with such disks on it.
+    pub fn add_adapter(&self, disks: &[Disk]) -> Result<()> {
+        let adapter = json!({ "driver": "virtio-scsi-pci", "id": ADAPTER, "bus": format!("port{}", SLOTS - 1) });
+        self.qemu.qmp("device_add", &adapter)?;
+        for disk in disks {
+            self.qemu.qmp("blockdev-add", &disk.blockdev())?;
+            for mut device in disk.devices(0) {
+                device["bus"] = json!(format!("{ADAPTER}.0"));
+                self.qemu.qmp("device_add", &device)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Pulls that adapter, and its disks with it.
+    pub fn pull_adapter(&self, disks: &[Disk]) -> Result<()> {
+        self.qemu.qmp("device_del", &json!({ "id": ADAPTER }))?;
+        self.qemu.event("DEVICE_DELETED", Duration::from_secs(60), |data| {
+            data.get("device").and_then(Value::as_str) == Some(ADAPTER)
+        })?;
+        for disk in disks {
+            self.qemu.qmp("blockdev-del", &json!({ "node-name": disk.node() }))?;
+        }
         Ok(())
     }
 

@@ -60,6 +60,7 @@ pub struct Disk {
     block_sizes: Option<(u32, u32)>,
     optimal_io: Option<u32>,
     zone_size: Option<u64>,
+    claimed: Option<String>,
 }
 
 /// What can go wrong with a disk.
@@ -92,6 +93,7 @@ impl Disk {
             block_sizes: None,
             optimal_io: None,
             zone_size: None,
+            claimed: None,
         })
     }
 
@@ -144,12 +146,19 @@ impl Disk {
         self
     }
 
+    /// The same disk, which says that this is its serial number.
+    #[must_use]
+    pub fn claiming(mut self, serial: &str) -> Self {
+        self.claimed = Some(serial.to_owned());
+        self
+    }
+
     /// How it is attached.
     pub fn bus(&self) -> Bus {
         self.bus
     }
 
-    /// The serial number that it reports.
+    /// The serial number that it reports, unless it [claims](Self::claiming) another.
     pub fn serial(&self) -> &str {
         &self.serial
     }
@@ -225,7 +234,7 @@ impl Disk {
                 value[*key] = json!(text);
             }
         };
-        let serial = ("serial", self.serial.clone());
+        let serial = ("serial", self.claimed.clone().unwrap_or_else(|| self.serial.clone()));
         let model = self.bus.model().unwrap_or_default().to_owned();
         let firmware = ("ver", self.bus.firmware().unwrap_or_default().to_owned());
         let mut devices = Vec::new();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use e2e::{Boot, Bus, Failure, Lab};
+use e2e::{Boot, Bus, Disk, Failure, Lab, wait_for};
 
 const SOON: Duration = Duration::from_secs(60);
 /// From the moment that a disk is plugged in.
@@ -157,6 +157,93 @@ fn a_disk_that_grows_is_larger_for_hosts_at_once() -> Result<(), Failure> {
         }
         assert_eq!(other.io_errors()?, "");
         other.disconnect_all()?;
+        Ok(())
+    })
+}
+
+#[test]
+#[ignore = "boots virtual machines; run by make test"]
+fn an_adapter_goes_with_ten_disks_and_comes_back_with_them() -> Result<(), Failure> {
+    Lab::run("an_adapter_goes_with_ten_disks_and_comes_back_with_them", |lab| {
+        let steady = lab.disk(Bus::Nvme, "STEADY-3301", 96)?;
+        let disks: Vec<Disk> = (0..10)
+            .map(|number| lab.disk(Bus::VirtioScsi, &format!("ADAPTER-{number}"), 16))
+            .collect::<e2e::Result<_>>()?;
+        let (machine, address) = lab.boot_with_address(lab.appliance().disk(&steady).debug())?;
+        let other = lab.initiator();
+        other.wait_discovered(&address, "the disk and the stick", SOON, |log| log.len() == 2)?;
+        machine.add_adapter(&disks)?;
+        let before = other.wait_discovered(&address, "ten more", SOON, |log| log.len() == 12)?;
+        other.connect_all(&address)?;
+        let load = other.start_load(&other.wait_disk(steady.serial(), SOON)?.device)?;
+        // Half of them are in use.
+        for disk in &disks[..5] {
+            let device = other.wait_disk(disk.serial(), SOON)?.device;
+            drop(other.start_command(&format!("while dd if={device} of=/dev/null bs=64k iflag=direct; do :; done"))?);
+        }
+        for _ in 0..2 {
+            machine.pull_adapter(&disks)?;
+            let pulled = Instant::now();
+            other.wait_discovered(&address, "the first two alone", SOON, |log| log.len() == 2)?;
+            for disk in &disks {
+                other.wait_gone(disk.serial(), SOON)?;
+            }
+            println!("the host dropped ten disks within {:.2} s", pulled.elapsed().as_secs_f64());
+            machine.add_adapter(&disks)?;
+            let again = other.wait_discovered(&address, "ten more again", SOON, |log| log.len() == 12)?;
+            assert_eq!(again, before);
+            // Whose hosts are still there have them again by themselves.
+            for disk in &disks {
+                other.wait_disk(disk.serial(), SOON)?;
+            }
+        }
+        load.finish()?;
+        other.disconnect_all()?;
+        Ok(())
+    })
+}
+
+#[test]
+#[ignore = "boots virtual machines; run by make test"]
+fn disks_that_claim_one_serial_number_are_told_apart_by_their_place() -> Result<(), Failure> {
+    Lab::run("disks_that_claim_one_serial_number_are_told_apart_by_their_place", |lab| {
+        // As cheap USB bridges do, of different sizes so that they can be told from the other machine.
+        let twins = [lab.disk(Bus::UsbStorage, "TWIN", 32)?, lab.disk(Bus::UsbStorage, "OTHER", 48)?.claiming("TWIN")];
+        let fine = lab.disk(Bus::VirtioScsi, "BLOCKS", 40)?;
+        let mut names = Vec::new();
+        for _ in 0..2 {
+            let machine = twins.iter().fold(lab.appliance().disk(&fine), e2e::ApplianceBuilder::disk);
+            let (machine, address) = lab.boot_with_address(machine.debug())?;
+            let other = lab.initiator();
+            other.wait_discovered(&address, "three disks and the stick", SOON, |log| log.len() == 4)?;
+            other.connect_all(&address)?;
+            let named = |disk: &Disk| {
+                wait_for(&format!("the disk of {} bytes", disk.size()), SOON, || {
+                    let list = other.list()?;
+                    let found = list.iter().find(|seen| seen.size == disk.size()).map(|seen| seen.nqn.clone());
+                    Ok(found.ok_or_else(|| format!("{list:?}")))
+                })
+            };
+            let [first, second] = [named(&twins[0])?, named(&twins[1])?];
+            assert_ne!(first, second);
+            names.push([first, second]);
+            let log = machine.kernel_log()?;
+            assert!(log.contains("claim to be the same one"), "{log}");
+
+            // One that comes back with other blocks is told so.
+            let coarse = fine.clone().with_blocks(4096, 4096);
+            machine.pull_disk(&fine)?;
+            other.wait_discovered(&address, "one disk less", SOON, |log| log.len() == 3)?;
+            machine.add_disk(&coarse)?;
+            wait_for("the host to see blocks of 4096 bytes", SOON, || {
+                let list = other.list()?;
+                let found = list.iter().find(|disk| disk.size == coarse.size()).map(|disk| disk.block);
+                Ok(if found == Some(4096) { Ok(()) } else { Err(format!("{list:?}")) })
+            })?;
+            other.disconnect_all()?;
+            machine.cut_power();
+        }
+        assert_eq!(names[0], names[1]);
         Ok(())
     })
 }
