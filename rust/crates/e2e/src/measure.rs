@@ -36,6 +36,20 @@ pub struct Throughput {
     pub random_read: u64,
     /// Random writes of 4 KiB, requests a second.
     pub random_write: u64,
+    /// Writes of 64 KiB, one after the other, requests a second.
+    pub single_write: u64,
+}
+
+impl Throughput {
+    /// What the figures are called where there is little room.
+    pub const NAMES: [&'static str; 5] = ["read", "write", "rand read", "rand write", "one write"];
+
+    /// The figures in that order.
+    pub fn figures(&self) -> [f64; 5] {
+        // What a disk does in a second is far below 2^52.
+        #[allow(clippy::cast_precision_loss)]
+        [self.read, self.write, self.random_read, self.random_write, self.single_write].map(|figure| figure as f64)
+    }
 }
 
 /// Looks at the image's files.
@@ -96,6 +110,7 @@ pub fn throughput(initiator: &Initiator, device: &str, seconds: u32) -> Result<T
         write: run("write", "1M", 8, "write", "bw_bytes")?,
         random_read: run("randread", "4k", 32, "read", "iops")?,
         random_write: run("randwrite", "4k", 32, "write", "iops")?,
+        single_write: run("write", "64k", 1, "write", "iops")?,
     })
 }
 

@@ -115,5 +115,6 @@ fn print(report: &Report) {
     row("sequential write, 1 MiB", format!("{}/s", e2e::measure::mebibytes(report.throughput.write)));
     row("random read, 4 KiB", format!("{}/s", report.throughput.random_read));
     row("random write, 4 KiB", format!("{}/s", report.throughput.random_write));
+    row("one write after the other, 64 KiB", format!("{}/s", report.throughput.single_write));
     say("  the same figures are in output/bench.json");
 }

@@ -1,0 +1,191 @@
+//! `make bench TUNING=1`: what settings of the exporting machine do to what its hosts see, as ratios of one run.
+//!
+//! Each setting is measured with and without, in turn and more than once: what else the machine under QEMU does then
+//! meets both. An emulated processor tells what costs instructions, not what a cache or an interrupt costs.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use e2e::measure::{Throughput, throughput};
+use e2e::{Appliance, Boot, Bus, Disk, Error, Failure, Lab, project};
+
+const SOON: Duration = Duration::from_secs(60);
+/// How often each side of a setting is measured.
+const ROUNDS: usize = 3;
+/// How long fio runs for each figure.
+const SECONDS: u32 = 3;
+
+/// A setting that is measured.
+struct Setting {
+    name: &'static str,
+    /// The image has it.
+    is_kept: bool,
+    change: Change,
+}
+
+/// How a machine gets the setting, or is relieved of it if the image has it.
+enum Change {
+    /// By words on the kernel's command line.
+    Words(&'static str),
+    /// By a line of shell, and another that takes it back. Hosts connect after either.
+    Shell { to: &'static str, back: &'static str },
+}
+
+/// Has every port take another size of data that comes with the command.
+macro_rules! inline_data {
+    ($bytes:literal) => {
+        concat!(
+            "cd /sys/kernel/config/nvmet/ports; for port in *; do links=$(ls $port/subsystems); ",
+            "for link in $links; do rm $port/subsystems/$link; done; echo ",
+            $bytes,
+            " >$port/param_inline_data_size; ",
+            "for link in $links; do ln -s /sys/kernel/config/nvmet/subsystems/$link $port/subsystems/; done; done"
+        )
+    };
+}
+
+const SETTINGS: [Setting; 7] = [
+    Setting {
+        name: "transfers of at most 256 KiB, memory for data bounded",
+        is_kept: true,
+        change: Change::Words("nvmet_tcp.mdts=0 nvmet_tcp.data_limit=1G"),
+    },
+    Setting { name: "mitigations=off", is_kept: false, change: Change::Words("mitigations=off") },
+    Setting {
+        name: "no I/O scheduler (none, not mq-deadline)",
+        is_kept: false,
+        change: Change::Shell {
+            to: "echo none >/sys/block/sda/queue/scheduler",
+            back: "echo mq-deadline >/sys/block/sda/queue/scheduler",
+        },
+    },
+    Setting {
+        name: "no readahead",
+        is_kept: false,
+        change: Change::Shell {
+            to: "echo 0 >/sys/block/sda/queue/read_ahead_kb",
+            back: "echo 128 >/sys/block/sda/queue/read_ahead_kb",
+        },
+    },
+    Setting {
+        name: "64 KiB of data with a command (not 16 KiB)",
+        is_kept: false,
+        change: Change::Shell { to: inline_data!("65536"), back: inline_data!("16384") },
+    },
+    Setting {
+        name: "sockets polled for 1 ms (idle_poll_period_usecs)",
+        is_kept: false,
+        change: Change::Shell {
+            to: "echo 1000 >/sys/module/nvmet_tcp/parameters/idle_poll_period_usecs",
+            back: "echo 0 >/sys/module/nvmet_tcp/parameters/idle_poll_period_usecs",
+        },
+    },
+    Setting {
+        name: "socket buffers of 1 MiB from the start",
+        is_kept: false,
+        change: Change::Shell {
+            to: "sysctl -q -w net.ipv4.tcp_rmem='4096 1048576 16777216' net.ipv4.tcp_wmem='4096 1048576 16777216'",
+            back: "sysctl -q -w net.ipv4.tcp_rmem='4096 131072 6291456' net.ipv4.tcp_wmem='4096 16384 4194304'",
+        },
+    },
+];
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let _ = writeln!(io::stderr(), "error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn say(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+fn run() -> Result<(), Failure> {
+    let rows = Lab::run_for("tuning", Duration::from_secs(60 * 60), |lab| {
+        let disk = lab.disk(Bus::VirtioScsi, "TUNED", 512)?;
+        say(&format!("what a setting does, as a ratio: with it / without it, {ROUNDS} rounds of each"));
+        say(&format!("  {:54} {}", "setting", Throughput::NAMES.map(|name| format!("{name:>12}")).concat()));
+        let mut rows = BTreeMap::new();
+        for setting in &SETTINGS {
+            let ratios = measure(lab, &disk, setting)?;
+            let kept = if setting.is_kept { "" } else { " *" };
+            say(&format!(
+                "  {:54} {}",
+                setting.name.to_owned() + kept,
+                ratios.map(|ratio| format!("{ratio:12.2}")).concat()
+            ));
+            rows.insert(setting.name, Throughput::NAMES.into_iter().zip(ratios).collect::<BTreeMap<_, _>>());
+        }
+        Ok(rows)
+    })?;
+    say(&format!("  * is not in the image; measured with QEMU's accelerator {}", e2e::accelerator()));
+    let path = project().join("output/tuning.json");
+    let text = serde_json::to_string_pretty(&rows)? + "\n";
+    fs::write(&path, text).map_err(|source| Error::File { verb: "write", path, source })?;
+    say("  the same figures are in output/tuning.json");
+    Ok(())
+}
+
+/// The ratio of each figure.
+fn measure(lab: &Lab, disk: &Disk, setting: &Setting) -> Result<[f64; 5], Failure> {
+    // As the image is, and changed.
+    let (mut plain, mut changed) = ([0.0; 5], [0.0; 5]);
+    match setting.change {
+        Change::Words(words) => {
+            for _ in 0..ROUNDS {
+                for (words, sum) in [("", &mut plain), (words, &mut changed)] {
+                    let (machine, address) = boot(lab, disk, words)?;
+                    add(sum, &pass(lab, disk, &address)?);
+                    machine.cut_power();
+                }
+            }
+        }
+        Change::Shell { to, back } => {
+            let (machine, address) = boot(lab, disk, "")?;
+            for _ in 0..ROUNDS {
+                for (line, sum) in [(back, &mut plain), (to, &mut changed)] {
+                    machine.shell(&format!("({line})"))?;
+                    add(sum, &pass(lab, disk, &address)?);
+                }
+            }
+            machine.cut_power();
+        }
+    }
+    let (with, without) = if setting.is_kept { (plain, changed) } else { (changed, plain) };
+    let mut ratios = [0.0; 5];
+    for (ratio, (with, without)) in ratios.iter_mut().zip(with.into_iter().zip(without)) {
+        *ratio = with / without;
+    }
+    Ok(ratios)
+}
+
+fn boot(lab: &Lab, disk: &Disk, words: &str) -> Result<(Appliance, String), Failure> {
+    let machine = lab.appliance().boot(Boot::Kernel).disk(disk).word(words).deadline(Duration::from_secs(600)).debug();
+    let (machine, address) = lab.boot_with_address(machine)?;
+    lab.initiator().wait_discovered(&address, "the disk", SOON, |log| log.len() == 1)?;
+    Ok((machine, address))
+}
+
+/// Connects, measures, and disconnects.
+fn pass(lab: &Lab, disk: &Disk, address: &str) -> Result<[f64; 5], Failure> {
+    let other = lab.initiator();
+    other.wait_discovered(address, "the disk", SOON, |log| log.len() == 1)?;
+    other.connect_all(address)?;
+    let device = other.wait_disk(disk.serial(), SOON)?.device;
+    let figures = throughput(other, &device, SECONDS)?.figures();
+    other.disconnect_all()?;
+    Ok(figures)
+}
+
+fn add(sum: &mut [f64; 5], figures: &[f64; 5]) {
+    for (sum, figure) in sum.iter_mut().zip(figures) {
+        *sum += figure;
+    }
+}
