@@ -8,6 +8,7 @@ mod export;
 mod exporter;
 mod hotplug;
 mod listing;
+mod mdns;
 mod power;
 mod settings;
 

@@ -1,6 +1,7 @@
 //! What diskomator asks of the kernel: every system call and every `unsafe`.
 
 pub mod logger;
+pub mod multicast;
 pub mod netlink;
 pub mod nvmet;
 pub mod packet;

@@ -10,6 +10,7 @@ use std::path::Path;
 use diskomator_core::disk::{Activity, Attributes, Bus, Disk};
 use diskomator_core::export::{by_diskseq, by_diskseq_controller};
 use diskomator_core::identity::Machine;
+use diskomator_core::net::Mac;
 use diskomator_core::selection::Selection;
 
 use crate::probe::{Key, Prober};
@@ -263,6 +264,18 @@ pub fn machine(root: &Root) -> Machine {
     let built_in = macs(true);
     // What is plugged in today may be gone tomorrow.
     Machine::new(uuid.as_deref(), &if built_in.is_empty() { macs(false) } else { built_in })
+}
+
+/// Which of these Ethernet links, by name and address, names the machine: of
+/// those that are built in, or else plugged in, or else made up, the one with
+/// the lowest address.
+pub fn naming_mac<'a>(root: &Root, links: impl Iterator<Item = (&'a str, Mac)>) -> Option<Mac> {
+    const LOCAL: u8 = 0b10;
+    let rank = |(name, address): &(&str, Mac)| {
+        let is_permanent = mac(root, name) == Some(address.0);
+        (!is_permanent, !is_built_in(root, name), address.0[0] & LOCAL, *address)
+    };
+    links.min_by_key(rank).map(|(_, address)| address)
 }
 
 fn is_built_in(root: &Root, link: &str) -> bool {
