@@ -108,6 +108,7 @@ impl Drop for Background {
 
 impl Lab {
     fn new(name: &str) -> Self {
+        let name = name.replace("::", "-");
         let directory = std::env::temp_dir().join(format!("diskomator-{name}-{}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
         fs::write(directory.join("log"), "").unwrap();
@@ -153,6 +154,12 @@ impl Lab {
     pub(crate) fn on_servers(&self, program: &str, args: &[&str]) {
         let namespace = format!("--net=/proc/{}/ns/net", self.servers.id());
         run("nsenter", &[&[namespace.as_str(), program], args].concat());
+    }
+
+    /// What a command among the servers says.
+    pub(crate) fn said_on_servers(&self, program: &str, args: &[&str]) -> String {
+        let namespace = format!("--net=/proc/{}/ns/net", self.servers.id());
+        output(Command::new("nsenter").args([namespace.as_str(), program]).args(args))
     }
 
     /// Runs `act` among the servers; sockets that it opens stay there.

@@ -1,10 +1,12 @@
 //! The network applets against real servers, in network namespaces.
 //!
 //! They need `unshare`, `nsenter` and `setpriv` (util-linux), `ip` (iproute2),
-//! `dnsmasq` (dnsmasq-base) and `busybox` with its `udhcpd`.
+//! `dnsmasq` (dnsmasq-base), `busybox` with its `udhcpd`, `avahi-daemon` and
+//! `avahi-browse` (avahi-utils), and `dbus-daemon`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "these are tests")]
 
 mod lab;
+mod mdns;
 
 use std::fs;
 use std::net::Ipv4Addr;
