@@ -110,14 +110,15 @@ fn avahi_finds_the_machine_on_each_link_until_it_stops() {
         assert!(["192.0.2.9", "192.0.3.9"].map(|ip| Some(ip.to_owned())).contains(&avahi.resolve("-4", name)));
         assert!(avahi.resolve("-6", name).unwrap().starts_with("fe80::5054:ff:fe00:"));
 
-        // An address on top of the others, and one that goes.
+        // A card that is pulled, an address that comes, and one that goes.
+        run("ip", &["link", "del", "eth1"]);
+        avahi.wait_for("diskomator-000001", &["srv0"]);
         run("ip", &["address", "add", "198.51.100.9/24", "dev", "eth0"]);
         run("ip", &["address", "del", "192.0.2.9/24", "dev", "eth0"]);
-        run("ip", &["link", "set", "eth1", "down"]);
         wait_for("the new address", || (avahi.resolve("-4", name)? == "198.51.100.9").then_some(()));
 
         assert_eq!(daemon.terminate(), Some(0));
-        wait_for("nothing on srv0", || avahi.browse().iter().all(|entry| entry[0] != "srv0").then_some(()));
+        wait_for("nothing", || avahi.browse().is_empty().then_some(()));
     });
 }
 
@@ -145,15 +146,17 @@ fn killed_or_unplugged_it_is_found_again() {
         let mut daemon = lab.diskomator(&["mdns", "--interface", "eth0"]);
         avahi.wait_for("diskomator-000001", &["srv0"]);
         daemon.kill();
+        // The next run writes from its beginning.
+        lab.file("log", "");
         let mut daemon = lab.diskomator(&["mdns", "--interface", "eth0"]);
         let published = || lab.log().matches("known as diskomator-000001.local by").count();
-        wait_for("the second run", || (published() == 4).then_some(()));
+        wait_for("the second run", || (published() == 2).then_some(()));
         avahi.wait_for("diskomator-000001", &["srv0"]);
 
         run("ip", &["link", "set", "eth0", "down"]);
         thread::sleep(Duration::from_millis(300));
         run("ip", &["link", "set", "eth0", "up"]);
-        wait_for("new probes", || (published() == 6).then_some(()));
+        wait_for("new probes", || (published() == 4).then_some(()));
         avahi.wait_for("diskomator-000001", &["srv0"]);
         assert_eq!(daemon.terminate(), Some(0));
         wait_for("silence", || avahi.browse().is_empty().then_some(()));
