@@ -27,7 +27,7 @@ fn killing_any_daemon_disturbs_no_read_or_write() -> std::result::Result<(), Fai
         let device = other.wait_disk(disk.serial(), SOON)?.device;
         let load = other.start_load(&device)?;
         // The kernel keeps 15 bytes of a process's name.
-        for comm in ["diskomator-hotp", "diskomator-dhcp", "diskomator-cons"] {
+        for comm in ["diskomator-hotp", "diskomator-dhcp", "diskomator-mdns", "diskomator-cons"] {
             let Some(before) = process(&machine, comm)? else {
                 return Err(Failure::new(format!("{comm} does not run")));
             };

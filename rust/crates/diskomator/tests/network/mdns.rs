@@ -139,6 +139,47 @@ fn a_name_that_is_taken_gets_a_number_on_all_links() {
 
 #[test]
 #[ignore = "needs network namespaces and avahi; run by make test"]
+fn two_cards_on_one_network_are_no_rivals() {
+    in_namespaces("mdns::two_cards_on_one_network_are_no_rivals", |lab| {
+        plug_in(lab, "eth0", "srv0", 2);
+        plug_in(lab, "eth1", "srv1", 2);
+        lab.on_servers("ip", &["link", "add", "br0", "type", "bridge"]);
+        for port in ["srv0", "srv1"] {
+            lab.on_servers("ip", &["address", "flush", "dev", port]);
+            lab.on_servers("ip", &["link", "set", port, "master", "br0"]);
+        }
+        lab.on_servers("ip", &["link", "set", "br0", "up"]);
+        lab.on_servers("ip", &["address", "add", "192.0.2.1/24", "dev", "br0"]);
+        run("ip", &["address", "add", "192.0.2.10/24", "dev", "eth1"]);
+        run("ip", &["address", "del", "192.0.2.9/24", "dev", "eth1"]);
+        let avahi = Avahi::start(lab, "observer", "br0");
+        let _daemon = lab.diskomator(&["mdns"]);
+        wait_for("the name", || (lab.log().matches("known as").count() == 4).then_some(()));
+        avahi.wait_for("diskomator-000001", &["br0"]);
+        thread::sleep(Duration::from_secs(5));
+        avahi.wait_for("diskomator-000001", &["br0"]);
+        assert_eq!(lab.log().matches("known as").count(), 4, "{}", lab.log());
+        assert!(!lab.log().contains("taken"), "{}", lab.log());
+    });
+}
+
+#[test]
+#[ignore = "needs network namespaces and avahi; run by make test"]
+fn an_avahi_on_the_same_machine_finds_it_too() {
+    in_namespaces("mdns::an_avahi_on_the_same_machine_finds_it_too", |lab| {
+        plug_in(lab, "eth0", "srv0", 2);
+        let avahi = Avahi::start(lab, "observer", "srv0");
+        let mut daemon = lab.server(env!("CARGO_BIN_EXE_diskomator"), &["mdns"]);
+        let links = lab.said_on_servers("ip", &["-brief", "link", "show", "srv0"]);
+        let mac = links.split_whitespace().nth(2).unwrap().replace(':', "");
+        avahi.wait_for(&format!("diskomator-{}", &mac[6..]), &["srv0"]);
+        assert_eq!(daemon.terminate(), Some(0));
+        wait_for("nothing", || avahi.browse().is_empty().then_some(()));
+    });
+}
+
+#[test]
+#[ignore = "needs network namespaces and avahi; run by make test"]
 fn killed_or_unplugged_it_is_found_again() {
     in_namespaces("mdns::killed_or_unplugged_it_is_found_again", |lab| {
         plug_in(lab, "eth0", "srv0", 2);
