@@ -35,6 +35,11 @@ impl<'a> Avahi<'a> {
     fn start(lab: &'a Lab, name: &str, links: &str) -> Self {
         run("mount", &["-t", "tmpfs", "none", "/run"]);
         fs::create_dir("/run/avahi-daemon").unwrap();
+        // It insists on a user of its own, of which there may be none but root here.
+        for (file, content) in [("passwd", "avahi:x:0:0::/:/bin/false\n"), ("group", "avahi:x:0:\n")] {
+            put(&format!("/run/{file}"), content);
+            run("mount", &["--bind", &format!("/run/{file}"), &format!("/etc/{file}")]);
+        }
         let settings = format!(
             "[server]\nhost-name={name}\nallow-interfaces={links}\nuse-ipv4=yes\nuse-ipv6=yes\n\
              [wide-area]\nenable-wide-area=no\n[publish]\npublish-workstation=no\npublish-hinfo=no\n"
@@ -150,8 +155,8 @@ fn two_cards_on_one_network_are_no_rivals() {
         }
         lab.on_servers("ip", &["link", "set", "br0", "up"]);
         lab.on_servers("ip", &["address", "add", "192.0.2.1/24", "dev", "br0"]);
-        run("ip", &["address", "add", "192.0.2.10/24", "dev", "eth1"]);
         run("ip", &["address", "del", "192.0.2.9/24", "dev", "eth1"]);
+        run("ip", &["address", "add", "192.0.2.10/24", "dev", "eth1"]);
         let avahi = Avahi::start(lab, "observer", "br0");
         let _daemon = lab.diskomator(&["mdns"]);
         wait_for("the name", || (lab.log().matches("known as").count() == 4).then_some(()));
