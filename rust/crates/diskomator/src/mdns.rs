@@ -217,6 +217,8 @@ impl Daemon {
             for end in &mut port.ends {
                 if was_lost || !link.has_carrier {
                     end.responder.link_down();
+                    // A new one joins the group anew, which switches may have forgotten.
+                    end.socket = None;
                 }
                 if link.has_carrier && end.open(self.poll.registry(), link, &addresses) {
                     end.responder.set_addresses(now, &addresses, &own);

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use diskomator_core::disk::{Answer, Disk};
+use diskomator_core::net::Mac;
 use diskomator_core::selection::Selection;
 use diskomator_sys::probe::Prober;
 use diskomator_sys::root::{FileError, Root};
@@ -180,6 +181,33 @@ fn a_disk_that_does_not_answer_holds_up_no_other() {
     let (disks, _) = sysfs::disks(&root, &mut prober, &none).unwrap();
     assert_eq!(answers(&disks), Vec::<String>::new());
     assert_eq!(disks.iter().find(|disk| disk.name == "vda").unwrap().serial.as_deref(), Some("LATE"));
+}
+
+#[test]
+fn the_card_that_names_the_machine_is_built_in_and_the_lowest_of_those() {
+    let tree = Tree(tempfile::tempdir().unwrap());
+    // A name, the type of its address (0: the hardware's own), the address's last byte, the bus.
+    for (name, assigned, last, bus) in
+        [("eth0", "0", 5, "pci0"), ("eth1", "0", 4, "pci0"), ("usb0", "0", 2, "pci0/usb1"), ("eth2", "3", 1, "pci0")]
+    {
+        let device = tree.0.path().join(format!("sys/devices/{bus}/net/{name}"));
+        fs::create_dir_all(device.join("device")).unwrap();
+        let address = format!("52:54:00:00:00:{last:02x}");
+        for (file, text) in [("type", "1"), ("addr_assign_type", assigned), ("address", &address)] {
+            fs::write(device.join(file), format!("{text}\n")).unwrap();
+        }
+        std::os::unix::fs::symlink(device, tree.parent_made(format!("sys/class/net/{name}"))).unwrap();
+    }
+    let root = Root::at(tree.0.path());
+    let mac = |last| Mac([0x52, 0x54, 0, 0, 0, last]);
+    let named = |links: &[(&str, u8)]| sysfs::naming_mac(&root, links.iter().map(|(name, last)| (*name, mac(*last))));
+    let all = [("eth0", 5), ("eth1", 4), ("usb0", 2), ("eth2", 1)];
+    assert_eq!(named(&all), Some(mac(4)));
+    assert_eq!(named(&all[2..]), Some(mac(2)), "plugged in is better than made up");
+    assert_eq!(named(&all[3..]), Some(mac(1)));
+    // Somebody gave it another address, or it is not the link of that name.
+    assert_eq!(named(&[("eth0", 1), ("eth1", 4)]), Some(mac(4)));
+    assert_eq!(named(&[]), None);
 }
 
 #[test]

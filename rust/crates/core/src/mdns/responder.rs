@@ -251,7 +251,7 @@ impl Responder {
     /// everything begins anew (RFC 6762 section 8).
     pub fn link_down(&mut self) {
         self.state = State::Off;
-        self.is_announced = false;
+        self.forget();
         self.out.clear();
     }
 
@@ -533,6 +533,11 @@ impl Responder {
             let gone = self.zone.entries.iter().skip(1).map(|entry| entry.record.clone()).collect();
             self.say_goodbye(now, gone);
         }
+        self.forget();
+    }
+
+    /// Nobody is to hear of the records, nor has.
+    fn forget(&mut self) {
         self.is_announced = false;
         for entry in &mut self.zone.entries {
             entry.due = None;

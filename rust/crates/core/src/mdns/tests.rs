@@ -604,6 +604,7 @@ fn addresses_that_change_while_probing_are_part_of_the_next_probe() {
 #[test]
 fn after_a_loss_of_carrier_it_probes_again() {
     let mut script = Script::established();
+    script.hear(&question(service(), kind::PTR));
     script.responder.link_down();
     script.silence();
     script.set(&[V4, V6]);
@@ -688,7 +689,7 @@ impl Pair {
 
 #[test]
 fn two_of_one_name_come_to_two_names_on_any_network() {
-    for (seed, start, lost, doubled) in (0..200).flat_map(|seed| {
+    for (seed, start, lost, doubled) in (0..80).flat_map(|seed| {
         let start = [0, 100, 600, 5000][usize::try_from(seed % 4).unwrap()];
         [(seed, start, 0, 0), (seed, start, 25, 25)]
     }) {
@@ -726,11 +727,12 @@ fn two_of_one_name_come_to_two_names_on_any_network() {
 fn whatever_comes_in_there_is_no_storm_and_always_a_next_step() {
     let names = [host(BASE), instance(BASE), service(), services(), host(&format!("{BASE}-2")), host("another")];
     let types = [kind::A, kind::AAAA, kind::PTR, kind::SRV, kind::TXT, kind::NSEC, kind::ANY, 13];
-    for seed in 0..150 {
+    for seed in 0..60 {
         let mut rng = Rng::new(seed);
         let mut script = Script::new(seed);
         let mut sent: Vec<(Moment, bool)> = Vec::new();
         let mut heard: Vec<Vec<u8>> = Vec::new();
+        let mut has_carrier = false;
         let pick = |rng: &mut Rng, up_to: usize| usize::try_from(rng.below(up_to.try_into().unwrap())).unwrap();
         for _ in 0..600 {
             let some_record = |rng: &mut Rng| {
@@ -744,10 +746,15 @@ fn whatever_comes_in_there_is_no_storm_and_always_a_next_step() {
                 record(name, types[pick(rng, types.len())], [0, 1, 120, 4500][pick(rng, 4)], &data)
             };
             match rng.below(20) {
-                0 => script.responder.link_down(),
+                0 => {
+                    script.responder.link_down();
+                    has_carrier = false;
+                }
                 1 => script.set(&[V6]),
-                2 => script.set(&[V4]),
-                3 => script.set(&[V4, V6]),
+                2 | 3 => {
+                    script.set(if rng.below(2) == 0 { &[V4] } else { &[V4, V6] });
+                    has_carrier = true;
+                }
                 4 if rng.below(8) == 0 => script.responder.rename(script.now, u32::try_from(rng.below(9)).unwrap()),
                 _ => {
                     let mut message = Message {
@@ -800,6 +807,7 @@ fn whatever_comes_in_there_is_no_storm_and_always_a_next_step() {
                     Output::Event(_) => {}
                     Output::Transmit(transmit) => {
                         let message = Message::parse(&transmit.payload).expect("ours are good");
+                        assert!(has_carrier, "seed {seed}: a message without a carrier");
                         let is_goodbye = message.answers.iter().all(|record| record.ttl == 0) && message.is_response;
                         if !is_goodbye {
                             sent.push((script.now, transmit.to.is_some()));
@@ -827,7 +835,7 @@ fn whatever_comes_in_there_is_no_storm_and_always_a_next_step() {
 fn bytes_that_are_nothing_are_read_without_a_panic() {
     let mut rng = Rng::new(7);
     let real: Vec<Vec<u8>> = Script::probing().settle().iter().map(Message::build).collect();
-    for round in 0..100_000 {
+    for round in 0..30_000 {
         let mut bytes = match round % 3 {
             0 => (0..rng.below(100)).map(|_| rng.next_u32().to_le_bytes()[0]).collect(),
             n => real[n].clone(),
