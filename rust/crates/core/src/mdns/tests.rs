@@ -719,82 +719,83 @@ fn two_of_one_name_come_to_two_names_on_any_network() {
     }
 }
 
-/// Messages that are nearly right, and bytes that are nothing, at any time,
-/// with links and addresses that come and go: never a panic, never more than
-/// 140 messages of either kind in any minute, and goodbyes, and always a next
-/// deadline while there is something to do.
+fn pick<T: Clone>(rng: &mut Rng, from: &[T]) -> T {
+    from[usize::try_from(rng.below(from.len().try_into().unwrap())).unwrap()].clone()
+}
+
+/// A message that is nearly right for who is called `label`, or bytes that are
+/// nothing, or nearly what was `heard` before; and from whom it is.
+fn noise(rng: &mut Rng, label: &str, heard: &[Vec<u8>]) -> (Vec<u8>, SocketAddr) {
+    let names = [host(label), instance(label), service(), services(), host(&format!("{BASE}-2")), host("another")];
+    let types = [kind::A, kind::AAAA, kind::PTR, kind::SRV, kind::TXT, kind::NSEC, kind::ANY, 13];
+    let mut message =
+        Message { id: 1, is_response: rng.below(3) == 0, is_truncated: rng.below(6) == 0, ..Message::default() };
+    for _ in 0..rng.below(3) {
+        let (name, kind, wants_unicast) = (pick(rng, &names), pick(rng, &types), rng.below(2) == 0);
+        message.questions.push(Question { name, kind, class: INTERNET, wants_unicast });
+    }
+    for list in [&mut message.answers, &mut message.authorities, &mut message.additionals] {
+        for _ in 0..rng.below(8).saturating_sub(5) {
+            let data = match rng.below(4) {
+                0 => vec![192, 0, 2, u8::try_from(rng.below(256)).unwrap()],
+                1 => pick(rng, &names).bytes().to_vec(),
+                2 => vec![],
+                _ => rng.next_u64().to_be_bytes().to_vec(),
+            };
+            list.push(record(pick(rng, &names), pick(rng, &types), pick(rng, &[0, 1, 120, 4500]), &data));
+        }
+    }
+    let mut bytes = message.build();
+    match rng.below(8) {
+        0 => bytes = (0..rng.below(80)).map(|_| rng.next_u32().to_le_bytes()[0]).collect(),
+        1 if !heard.is_empty() => bytes = pick(rng, heard),
+        _ => {}
+    }
+    let changes = rng.below(8).saturating_sub(4);
+    damage(rng, &mut bytes, changes);
+    let from = SocketAddr::new(pick(rng, &[ELSEWHERE, ELSEWHERE, V4]), pick(rng, &[5353, 5353, 40000]));
+    (bytes, from)
+}
+
+/// Changes some bytes, and now and then cuts some off.
+fn damage(rng: &mut Rng, bytes: &mut Vec<u8>, changes: u64) {
+    let at = |rng: &mut Rng, len: usize| usize::try_from(rng.below(len.try_into().unwrap())).unwrap();
+    for _ in 0..if bytes.is_empty() { 0 } else { changes } {
+        let place = at(rng, bytes.len());
+        bytes[place] = rng.next_u32().to_le_bytes()[0];
+    }
+    if rng.below(10) == 0 {
+        let len = at(rng, bytes.len() + 1);
+        bytes.truncate(len);
+    }
+}
+
+/// Noise at any time, with links and addresses that come and go: never a
+/// panic, never more than 140 messages of either kind in any minute, and
+/// goodbyes, and always a next deadline while there is something to do.
 #[test]
 fn whatever_comes_in_there_is_no_storm_and_always_a_next_step() {
-    let names = [host(BASE), instance(BASE), service(), services(), host(&format!("{BASE}-2")), host("another")];
-    let types = [kind::A, kind::AAAA, kind::PTR, kind::SRV, kind::TXT, kind::NSEC, kind::ANY, 13];
     for seed in 0..60 {
         let mut rng = Rng::new(seed);
         let mut script = Script::new(seed);
         let mut sent: Vec<(Moment, bool)> = Vec::new();
         let mut heard: Vec<Vec<u8>> = Vec::new();
+        let mut name = BASE.to_owned();
         let mut has_carrier = false;
-        let pick = |rng: &mut Rng, up_to: usize| usize::try_from(rng.below(up_to.try_into().unwrap())).unwrap();
         for _ in 0..600 {
-            let some_record = |rng: &mut Rng| {
-                let data = match rng.below(4) {
-                    0 => vec![192, 0, 2, u8::try_from(rng.below(256)).unwrap()],
-                    1 => names[pick(rng, names.len())].bytes().to_vec(),
-                    2 => vec![],
-                    _ => rng.next_u64().to_be_bytes().to_vec(),
-                };
-                let name = names[pick(rng, names.len())].clone();
-                record(name, types[pick(rng, types.len())], [0, 1, 120, 4500][pick(rng, 4)], &data)
-            };
-            match rng.below(20) {
+            match rng.below(60) {
                 0 => {
                     script.responder.link_down();
                     has_carrier = false;
                 }
                 1 => script.set(&[V6]),
-                2 | 3 => {
+                2..=6 => {
                     script.set(if rng.below(2) == 0 { &[V4] } else { &[V4, V6] });
                     has_carrier = true;
                 }
-                4 if rng.below(8) == 0 => script.responder.rename(script.now, u32::try_from(rng.below(9)).unwrap()),
+                7 => script.responder.rename(script.now, u32::try_from(rng.below(9)).unwrap()),
                 _ => {
-                    let mut message = Message {
-                        id: 1,
-                        is_response: rng.below(3) == 0,
-                        is_truncated: rng.below(6) == 0,
-                        ..Message::default()
-                    };
-                    for _ in 0..rng.below(3) {
-                        message.questions.push(Question {
-                            name: names[pick(&mut rng, names.len())].clone(),
-                            kind: types[pick(&mut rng, types.len())],
-                            class: INTERNET,
-                            wants_unicast: rng.below(2) == 0,
-                        });
-                    }
-                    for list in [&mut message.answers, &mut message.authorities, &mut message.additionals] {
-                        for _ in 0..rng.below(8).saturating_sub(5) {
-                            list.push(some_record(&mut rng));
-                        }
-                    }
-                    let mut bytes = message.build();
-                    match rng.below(8) {
-                        0 => bytes = (0..rng.below(80)).map(|_| rng.next_u32().to_le_bytes()[0]).collect(),
-                        1 if !heard.is_empty() => bytes.clone_from(&heard[pick(&mut rng, heard.len())]),
-                        _ => {}
-                    }
-                    for _ in 0..rng.below(8).saturating_sub(4) {
-                        if !bytes.is_empty() {
-                            let at = pick(&mut rng, bytes.len());
-                            bytes[at] = rng.next_u32().to_le_bytes()[0];
-                        }
-                    }
-                    if rng.below(10) == 0 {
-                        bytes.truncate(pick(&mut rng, bytes.len() + 1));
-                    }
-                    let from = SocketAddr::new(
-                        [ELSEWHERE, ELSEWHERE, V4][pick(&mut rng, 3)],
-                        [5353, 5353, 40000][pick(&mut rng, 3)],
-                    );
+                    let (bytes, from) = noise(&mut rng, &name, &heard);
                     let _ = script.responder.handle(script.now, &bytes, from);
                 }
             }
@@ -804,7 +805,7 @@ fn whatever_comes_in_there_is_no_storm_and_always_a_next_step() {
                 assert!(rounds < 50, "seed {seed}: it does not come to rest");
                 match script.responder.poll(script.now) {
                     Output::Timeout(at) => break at,
-                    Output::Event(_) => {}
+                    Output::Event(Event::Published { label } | Event::Renamed { label, .. }) => name = label,
                     Output::Transmit(transmit) => {
                         let message = Message::parse(&transmit.payload).expect("ours are good");
                         assert!(has_carrier, "seed {seed}: a message without a carrier");
@@ -832,6 +833,29 @@ fn whatever_comes_in_there_is_no_storm_and_always_a_next_step() {
 }
 
 #[test]
+fn a_flood_of_questions_is_answered_at_a_steady_pace() {
+    let mut script = Script::established();
+    let start = script.now;
+    let (mut to_all, mut to_one) = (0, 0);
+    let questions = [
+        question(service(), kind::PTR),
+        alone(question(host(BASE), kind::A)),
+        question(host(BASE), kind::TXT),
+        Message { authorities: vec![foreign(77)], ..question(host(BASE), kind::ANY) },
+    ];
+    for n in 0..60_000 {
+        script.now = start + ms(n);
+        let port = if n % 3 == 0 { 5353 } else { 1024 + u16::try_from(n % 50_000).unwrap() };
+        let query = &questions[usize::try_from(n / 3 % 4).unwrap()];
+        let _ = script.hear_from(query, SocketAddr::new(ELSEWHERE, port));
+        while let Output::Transmit(transmit) = script.responder.poll(script.now) {
+            *if transmit.to.is_none() { &mut to_all } else { &mut to_one } += 1;
+        }
+    }
+    assert!((100..=140).contains(&to_all) && (100..=140).contains(&to_one), "{to_all} and {to_one} in a minute");
+}
+
+#[test]
 fn bytes_that_are_nothing_are_read_without_a_panic() {
     let mut rng = Rng::new(7);
     let real: Vec<Vec<u8>> = Script::probing().settle().iter().map(Message::build).collect();
@@ -840,12 +864,8 @@ fn bytes_that_are_nothing_are_read_without_a_panic() {
             0 => (0..rng.below(100)).map(|_| rng.next_u32().to_le_bytes()[0]).collect(),
             n => real[n].clone(),
         };
-        for _ in 0..rng.below(6) {
-            if !bytes.is_empty() {
-                let at = usize::try_from(rng.below(bytes.len().try_into().unwrap())).unwrap();
-                bytes[at] = rng.next_u32().to_le_bytes()[0];
-            }
-        }
+        let changes = rng.below(6);
+        damage(&mut rng, &mut bytes, changes);
         if let Ok(message) = Message::parse(&bytes) {
             // What could be read once can be read again.
             assert_eq!(Message::parse(&message.build()).map(|again| again.answers), Ok(message.answers));
