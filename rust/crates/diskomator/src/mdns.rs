@@ -28,10 +28,11 @@ Usage: diskomator mdns [--interface NAME]...
 Tells every Ethernet link, by multicast DNS (RFC 6762), the machine's name and
 that there is an NVMe/TCP discovery controller (RFC 6763), until stopped:
 
-  diskomator-XXXXXX.local              the link's own addresses; XXXXXX are the
-                                       last three bytes of the lowest hardware
-                                       address that is built in
-  diskomator-XXXXXX._nvme-disc._tcp.local   the service, port 8009
+  diskomator-XXXXXX.local
+      has the link's own addresses; XXXXXX are the last three bytes of the
+      lowest hardware address that is built in
+  diskomator-XXXXXX._nvme-disc._tcp.local
+      is the service, at port 8009
 
 If another machine has the name, this one is diskomator-XXXXXX-2, and so on, on
 all links. With SIGTERM or SIGINT it takes back what it told, and ends.
@@ -188,10 +189,9 @@ impl Daemon {
     fn look_at_links(&mut self) -> Result<(), NetlinkError> {
         let (links, addresses) = (self.netlink.links()?, self.netlink.addresses()?);
         let own: Vec<IpAddr> = addresses.iter().map(|address| address.ip).collect();
-        let ethernet = |link: &&Link| link.ethernet.is_some();
-        let is_ours = |link: &&Link| ethernet(link) && (self.only.is_empty() || self.only.contains(&link.name));
-        self.links.retain(|index, _| links.iter().filter(is_ours).any(|link| link.index == *index));
-        let ours: Vec<&Link> = links.iter().filter(is_ours).collect();
+        let is_wanted = |link: &&Link| self.only.is_empty() || self.only.contains(&link.name);
+        let ours: Vec<&Link> = links.iter().filter(|link| link.ethernet.is_some()).filter(is_wanted).collect();
+        self.links.retain(|index, _| ours.iter().any(|link| link.index == *index));
         // Once said, a name stays, whatever is plugged in later.
         if self.base.is_none() {
             let named = links.iter().filter_map(|link| Some((link.name.as_str(), link.ethernet?)));

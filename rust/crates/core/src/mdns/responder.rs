@@ -212,7 +212,8 @@ impl Responder {
     }
 
     /// The link has a carrier and these addresses, of both families; `own` are
-    /// those of all links of the machine.
+    /// those of all links of the machine. Without one to send from, goodbye is
+    /// said all the same: the kernel may find one on another link.
     pub fn set_addresses(&mut self, now: Moment, addresses: &[IpAddr], own: &[IpAddr]) {
         self.own = own.to_vec();
         let mut addresses = addresses.to_vec();
