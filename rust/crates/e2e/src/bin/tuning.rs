@@ -9,8 +9,9 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use e2e::measure::{Throughput, throughput};
+use e2e::measure::{self, WORKLOADS};
 use e2e::{Appliance, Boot, Bus, Disk, Error, Failure, Lab, project};
+use serde::Serialize;
 
 const SOON: Duration = Duration::from_secs(60);
 /// How often each side of a setting is measured.
@@ -107,21 +108,44 @@ fn say(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }
 
+/// For each kind of work.
+type Figures = [f64; WORKLOADS.len()];
+
+/// What was measured on one side of a setting.
+#[derive(Debug, Clone, Copy, Default)]
+struct Side {
+    /// Bytes or requests a second.
+    speed: Figures,
+    /// Processor time of the exporting machine for a byte or a request.
+    work: Figures,
+}
+
+/// With the setting over without it.
+#[derive(Serialize)]
+struct Ratios {
+    is_in_the_image: bool,
+    speed: Figures,
+    work: Figures,
+}
+
 fn run() -> Result<(), Failure> {
     let rows = Lab::run_for("tuning", Duration::from_secs(60 * 60), |lab| {
         let disk = lab.disk(Bus::VirtioScsi, "TUNED", 512)?;
-        say(&format!("what a setting does, as a ratio: with it / without it, {ROUNDS} rounds of each"));
-        say(&format!("  {:54} {}", "setting", Throughput::NAMES.map(|name| format!("{name:>12}")).concat()));
+        say(&format!(
+            "with each setting / without it, {ROUNDS} rounds of each: speed that the host sees, and processor"
+        ));
+        say("time of the exporting machine for the same work");
+        let names = WORKLOADS.map(|workload| format!("{:>11}", workload.name)).concat();
+        say(&format!("  {:58}{names}", "setting"));
         let mut rows = BTreeMap::new();
         for setting in &SETTINGS {
             let ratios = measure(lab, &disk, setting)?;
             let kept = if setting.is_kept { "" } else { " *" };
-            say(&format!(
-                "  {:54} {}",
-                setting.name.to_owned() + kept,
-                ratios.map(|ratio| format!("{ratio:12.2}")).concat()
-            ));
-            rows.insert(setting.name, Throughput::NAMES.into_iter().zip(ratios).collect::<BTreeMap<_, _>>());
+            for (what, figures) in [("speed", &ratios.speed), ("work", &ratios.work)] {
+                let name = if what == "speed" { setting.name.to_owned() + kept } else { String::new() };
+                say(&format!("  {name:52}{what:>6}{}", figures.map(|ratio| format!("{ratio:11.2}")).concat()));
+            }
+            rows.insert(setting.name, ratios);
         }
         Ok(rows)
     })?;
@@ -133,16 +157,15 @@ fn run() -> Result<(), Failure> {
     Ok(())
 }
 
-/// The ratio of each figure.
-fn measure(lab: &Lab, disk: &Disk, setting: &Setting) -> Result<[f64; 5], Failure> {
+fn measure(lab: &Lab, disk: &Disk, setting: &Setting) -> Result<Ratios, Failure> {
     // As the image is, and changed.
-    let (mut plain, mut changed) = ([0.0; 5], [0.0; 5]);
+    let (mut plain, mut changed) = (Side::default(), Side::default());
     match setting.change {
         Change::Words(words) => {
             for _ in 0..ROUNDS {
-                for (words, sum) in [("", &mut plain), (words, &mut changed)] {
+                for (words, side) in [("", &mut plain), (words, &mut changed)] {
                     let (machine, address) = boot(lab, disk, words)?;
-                    add(sum, &pass(lab, disk, &address)?);
+                    pass(lab, disk, &machine, &address, side)?;
                     machine.cut_power();
                 }
             }
@@ -150,20 +173,28 @@ fn measure(lab: &Lab, disk: &Disk, setting: &Setting) -> Result<[f64; 5], Failur
         Change::Shell { to, back } => {
             let (machine, address) = boot(lab, disk, "")?;
             for _ in 0..ROUNDS {
-                for (line, sum) in [(back, &mut plain), (to, &mut changed)] {
+                for (line, side) in [(back, &mut plain), (to, &mut changed)] {
                     machine.shell(&format!("({line})"))?;
-                    add(sum, &pass(lab, disk, &address)?);
+                    pass(lab, disk, &machine, &address, side)?;
                 }
             }
             machine.cut_power();
         }
     }
     let (with, without) = if setting.is_kept { (plain, changed) } else { (changed, plain) };
-    let mut ratios = [0.0; 5];
-    for (ratio, (with, without)) in ratios.iter_mut().zip(with.into_iter().zip(without)) {
-        *ratio = with / without;
+    Ok(Ratios {
+        is_in_the_image: setting.is_kept,
+        speed: ratio(with.speed, without.speed),
+        work: ratio(with.work, without.work),
+    })
+}
+
+fn ratio(with: Figures, without: Figures) -> Figures {
+    let mut ratios = with;
+    for (ratio, without) in ratios.iter_mut().zip(without) {
+        *ratio /= without;
     }
-    Ok(ratios)
+    ratios
 }
 
 fn boot(lab: &Lab, disk: &Disk, words: &str) -> Result<(Appliance, String), Failure> {
@@ -173,19 +204,20 @@ fn boot(lab: &Lab, disk: &Disk, words: &str) -> Result<(Appliance, String), Fail
     Ok((machine, address))
 }
 
-/// Connects, measures, and disconnects.
-fn pass(lab: &Lab, disk: &Disk, address: &str) -> Result<[f64; 5], Failure> {
+/// Connects, measures, disconnects, and adds what was measured to `side`.
+fn pass(lab: &Lab, disk: &Disk, machine: &Appliance, address: &str, side: &mut Side) -> Result<(), Failure> {
     let other = lab.initiator();
     other.wait_discovered(address, "the disk", SOON, |log| log.len() == 1)?;
     other.connect_all(address)?;
     let device = other.wait_disk(disk.serial(), SOON)?.device;
-    let figures = throughput(other, &device, SECONDS)?.figures();
-    other.disconnect_all()?;
-    Ok(figures)
-}
-
-fn add(sum: &mut [f64; 5], figures: &[f64; 5]) {
-    for (sum, figure) in sum.iter_mut().zip(figures) {
-        *sum += figure;
+    for (i, workload) in WORKLOADS.iter().enumerate() {
+        let before = machine.processor_time()?;
+        // What a disk does in a second is far below 2^52.
+        #[allow(clippy::cast_precision_loss)]
+        let figure = measure::run(other, &device, SECONDS, workload)? as f64;
+        side.speed[i] += figure;
+        side.work[i] += machine.processor_time()?.saturating_sub(before).as_secs_f64() / figure;
     }
+    other.disconnect_all()?;
+    Ok(())
 }
