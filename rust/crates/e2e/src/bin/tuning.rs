@@ -4,13 +4,12 @@
 //! meets both. An emulated processor tells what costs instructions, not what a cache or an interrupt costs.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use e2e::measure::{self, WORKLOADS};
-use e2e::{Appliance, Boot, Bus, Disk, Error, Failure, Lab, project};
+use e2e::program::{exit_code, say, write_json};
+use e2e::{Appliance, Boot, Bus, Disk, Failure, Lab, project};
 use serde::Serialize;
 
 const SOON: Duration = Duration::from_secs(60);
@@ -95,17 +94,7 @@ const SETTINGS: [Setting; 7] = [
 ];
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            let _ = writeln!(io::stderr(), "error: {failure}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn say(line: &str) {
-    let _ = writeln!(io::stdout(), "{line}");
+    exit_code(run())
 }
 
 /// For each kind of work.
@@ -151,8 +140,7 @@ fn run() -> Result<(), Failure> {
     })?;
     say(&format!("  * is not in the image; measured with QEMU's accelerator {}", e2e::accelerator()));
     let path = project().join("output/tuning.json");
-    let text = serde_json::to_string_pretty(&rows)? + "\n";
-    fs::write(&path, text).map_err(|source| Error::File { verb: "write", path, source })?;
+    write_json(&path, &rows)?;
     say("  the same figures are in output/tuning.json");
     Ok(())
 }
