@@ -8,8 +8,10 @@ mod export;
 mod exporter;
 mod hotplug;
 mod listing;
+mod net;
 mod power;
 mod settings;
+mod table;
 
 use std::process::ExitCode;
 

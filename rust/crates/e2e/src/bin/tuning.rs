@@ -13,6 +13,8 @@ use e2e::{Appliance, Boot, Bus, Disk, Failure, Lab, project};
 use serde::Serialize;
 
 const SOON: Duration = Duration::from_secs(60);
+/// MiB; with less, transfers are smaller.
+const MEMORY: u32 = 512;
 /// How often each side of a setting is measured.
 const ROUNDS: usize = 3;
 /// How long fio runs for each figure.
@@ -23,6 +25,8 @@ struct Setting {
     name: &'static str,
     /// The image has it.
     is_kept: bool,
+    /// Of the disk that is measured.
+    bus: Bus,
     change: Change,
 }
 
@@ -49,14 +53,16 @@ macro_rules! inline_data {
 
 const SETTINGS: [Setting; 7] = [
     Setting {
-        name: "transfers of at most 256 KiB, memory for data bounded",
+        name: "transfers of at most 1 MiB, memory for data bounded",
         is_kept: true,
+        bus: Bus::Nvme,
         change: Change::Words("nvmet_tcp.mdts=0 nvmet_tcp.data_limit=1G"),
     },
-    Setting { name: "mitigations=off", is_kept: false, change: Change::Words("mitigations=off") },
+    Setting { name: "mitigations=off", is_kept: false, bus: Bus::VirtioScsi, change: Change::Words("mitigations=off") },
     Setting {
         name: "no I/O scheduler (none, not mq-deadline)",
         is_kept: false,
+        bus: Bus::VirtioScsi,
         change: Change::Shell {
             to: "echo none >/sys/block/sda/queue/scheduler",
             back: "echo mq-deadline >/sys/block/sda/queue/scheduler",
@@ -65,6 +71,7 @@ const SETTINGS: [Setting; 7] = [
     Setting {
         name: "no readahead",
         is_kept: false,
+        bus: Bus::VirtioScsi,
         change: Change::Shell {
             to: "echo 0 >/sys/block/sda/queue/read_ahead_kb",
             back: "echo 128 >/sys/block/sda/queue/read_ahead_kb",
@@ -73,11 +80,13 @@ const SETTINGS: [Setting; 7] = [
     Setting {
         name: "64 KiB of data with a command (not 16 KiB)",
         is_kept: false,
+        bus: Bus::VirtioScsi,
         change: Change::Shell { to: inline_data!("65536"), back: inline_data!("16384") },
     },
     Setting {
         name: "sockets polled for 1 ms (idle_poll_period_usecs)",
         is_kept: false,
+        bus: Bus::VirtioScsi,
         change: Change::Shell {
             to: "echo 1000 >/sys/module/nvmet_tcp/parameters/idle_poll_period_usecs",
             back: "echo 0 >/sys/module/nvmet_tcp/parameters/idle_poll_period_usecs",
@@ -86,6 +95,7 @@ const SETTINGS: [Setting; 7] = [
     Setting {
         name: "socket buffers of 1 MiB from the start",
         is_kept: false,
+        bus: Bus::VirtioScsi,
         change: Change::Shell {
             to: "sysctl -q -w net.ipv4.tcp_rmem='4096 1048576 16777216' net.ipv4.tcp_wmem='4096 1048576 16777216'",
             back: "sysctl -q -w net.ipv4.tcp_rmem='4096 131072 6291456' net.ipv4.tcp_wmem='4096 16384 4194304'",
@@ -119,7 +129,6 @@ struct Ratios {
 
 fn run() -> Result<(), Failure> {
     let rows = Lab::run_for("tuning", Duration::from_secs(60 * 60), |lab| {
-        let disk = lab.disk(Bus::VirtioScsi, "TUNED", 512)?;
         say(&format!(
             "with each setting / without it, {ROUNDS} rounds of each: speed that the host sees, and processor"
         ));
@@ -127,7 +136,8 @@ fn run() -> Result<(), Failure> {
         let names = WORKLOADS.map(|workload| format!("{:>11}", workload.name)).concat();
         say(&format!("  {:58}{names}", "setting"));
         let mut rows = BTreeMap::new();
-        for setting in &SETTINGS {
+        for (number, setting) in SETTINGS.iter().enumerate() {
+            let disk = lab.disk(setting.bus, &format!("TUNED-{number}"), 512)?;
             let ratios = measure(lab, &disk, setting)?;
             let kept = if setting.is_kept { "" } else { " *" };
             for (what, figures) in [("speed", &ratios.speed), ("work", &ratios.work)] {
@@ -186,7 +196,14 @@ fn ratio(with: Figures, without: Figures) -> Figures {
 }
 
 fn boot(lab: &Lab, disk: &Disk, words: &str) -> Result<(Appliance, String), Failure> {
-    let machine = lab.appliance().boot(Boot::Kernel).disk(disk).word(words).deadline(Duration::from_secs(600)).debug();
+    let machine = lab
+        .appliance()
+        .boot(Boot::Kernel)
+        .memory(MEMORY)
+        .disk(disk)
+        .word(words)
+        .deadline(Duration::from_secs(600))
+        .debug();
     let (machine, address) = lab.boot_with_address(machine)?;
     lab.initiator().wait_discovered(&address, "the disk", SOON, |log| log.len() == 1)?;
     Ok((machine, address))
