@@ -5,7 +5,9 @@
 //! arguments. That is what makes each decision testable on any machine.
 #![forbid(unsafe_code)]
 
+pub mod arp;
 pub mod boot;
+pub mod claim;
 pub mod config;
 pub mod dhcp;
 pub mod disk;
@@ -13,6 +15,7 @@ pub mod export;
 pub mod identity;
 pub mod net;
 pub mod nvmet;
+pub mod pace;
 pub mod policy;
 pub mod rng;
 pub mod selection;

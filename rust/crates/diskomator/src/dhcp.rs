@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
+use diskomator_core::arp::Packet;
 use diskomator_core::dhcp::client::{Client, Event, Identity, Moment, Output, Transmit, Way};
 use diskomator_core::dhcp::frame;
 use diskomator_core::dhcp::lease::Lease;
 use diskomator_core::net::{Mac, Prefix4};
 use diskomator_sys::netlink::{Link, Monitor, Netlink, NetlinkError, Route, Watch};
-use diskomator_sys::packet::{LeasedSocket, PacketSocket};
+use diskomator_sys::packet::{ArpSocket, LeasedSocket, PacketSocket};
 use diskomator_sys::root::Root;
 use diskomator_sys::signals::Termination;
 
@@ -80,6 +81,9 @@ struct Daemon {
     monitor: Monitor,
     poll: Poll,
     ports: BTreeMap<u32, Port>,
+    /// The hardware addresses of all links. What comes from one of them is no
+    /// other host's.
+    own: Vec<Mac>,
     /// Open for as long as `poll` listens to it.
     _termination: Termination,
 }
@@ -101,6 +105,9 @@ struct Port {
     is_stubborn: bool,
     client: Client,
     socket: Option<PacketSocket>,
+    arp_socket: Option<ArpSocket>,
+    /// The addresses that the ARP socket hears of.
+    heard: Vec<Ipv4Addr>,
     leased_socket: Option<(Ipv4Addr, LeasedSocket)>,
 }
 
@@ -120,6 +127,7 @@ impl Daemon {
             monitor,
             poll,
             ports: BTreeMap::new(),
+            own: Vec::new(),
             _termination: termination,
         })
     }
@@ -156,7 +164,7 @@ impl Daemon {
             let now = self.now();
             for index in readable {
                 if let Some(port) = self.ports.get_mut(&index) {
-                    if port.receive(now, &mut buffer) == Input::More {
+                    if port.receive(now, &self.own, &mut buffer) == Input::More {
                         unread.push(index);
                     }
                 }
@@ -184,6 +192,7 @@ impl Daemon {
             }
             stays
         });
+        self.own = links.iter().filter_map(|link| link.mac).collect();
         for link in links {
             let Some(mac) = link.ethernet else { continue };
             if !self.only.is_empty() && !self.only.contains(&link.name) {
@@ -231,6 +240,8 @@ impl Daemon {
             is_stubborn: false,
             client,
             socket: None,
+            arp_socket: None,
+            heard: Vec::new(),
             leased_socket: None,
         }
     }
@@ -243,6 +254,7 @@ impl Daemon {
             loop {
                 match port.client.poll(self.started.elapsed()) {
                     Output::Transmit(transmit) => port.send(self.poll.registry(), &transmit),
+                    Output::Arp(packet) => port.send_arp(self.poll.registry(), &packet),
                     Output::Event(event) => port.apply(&self.netlink, self.started.elapsed(), event),
                     Output::Timeout(at) => {
                         next = next.into_iter().chain(at).min();
@@ -250,6 +262,7 @@ impl Daemon {
                     }
                 }
             }
+            port.listen(self.poll.registry());
         }
         next
     }
@@ -322,6 +335,48 @@ impl Port {
         }
     }
 
+    /// Sends an ARP packet, once it is sure that the answer will be heard.
+    fn send_arp(&mut self, registry: &mio::Registry, packet: &Packet) {
+        self.listen(registry);
+        let Some(socket) = &self.arp_socket else { return };
+        match socket.broadcast(&packet.build()) {
+            Ok(()) => log::debug!("{}: sent ARP, {} to {}", self.name, packet.sender, packet.target),
+            Err(error) => log::debug!("{}: failed to send ARP: {error}", self.name),
+        }
+    }
+
+    /// Hears of the addresses that the client looks after.
+    fn listen(&mut self, registry: &mio::Registry) {
+        let wanted: Vec<Ipv4Addr> = self.client.claims().collect();
+        if self.heard == wanted {
+            return;
+        }
+        if self.arp_socket.is_none() {
+            self.arp_socket = match ArpSocket::open(self.index, &self.name) {
+                Ok(socket) => self.register(registry, &socket).then_some(socket),
+                Err(error) => {
+                    log::warn!("{}", chain(&error));
+                    None
+                }
+            };
+        }
+        match self.arp_socket.as_ref().map(|socket| socket.listen_for(&wanted)) {
+            Some(Err(error)) => log::warn!("{}: failed to set an ARP filter: {error}", self.name),
+            Some(Ok(())) => self.heard = wanted,
+            None => {}
+        }
+    }
+
+    /// Waits for what comes in through `socket`; false if that is impossible.
+    fn register(&self, registry: &mio::Registry, socket: &impl AsFd) -> bool {
+        let token = Token(FIRST_LINK + usize::try_from(self.index).unwrap_or(0));
+        let outcome = registry.register(&mut SourceFd(&socket.as_fd().as_raw_fd()), token, Interest::READABLE);
+        if let Err(error) = &outcome {
+            log::warn!("{}: failed to wait for packets: {error}", self.name);
+        }
+        outcome.is_ok()
+    }
+
     fn open(&mut self, registry: &mio::Registry) {
         if self.socket.is_some() {
             return;
@@ -333,10 +388,8 @@ impl Port {
                 return;
             }
         };
-        let token = Token(FIRST_LINK + usize::try_from(self.index).unwrap_or(0));
-        match registry.register(&mut SourceFd(&socket.as_fd().as_raw_fd()), token, Interest::READABLE) {
-            Ok(()) => self.socket = Some(socket),
-            Err(error) => log::warn!("{}: failed to wait for packets: {error}", self.name),
+        if self.register(registry, &socket) {
+            self.socket = Some(socket);
         }
     }
 
@@ -354,7 +407,32 @@ impl Port {
         self.leased_socket.as_ref().map(|(_, socket)| socket)
     }
 
-    fn receive(&mut self, now: Moment, buffer: &mut [u8]) -> Input {
+    fn receive(&mut self, now: Moment, own: &[Mac], buffer: &mut [u8]) -> Input {
+        let more = [self.receive_arp(now, own, buffer), self.receive_messages(now, buffer)];
+        if more.contains(&Input::More) { Input::More } else { Input::Done }
+    }
+
+    fn receive_arp(&mut self, now: Moment, own: &[Mac], buffer: &mut [u8]) -> Input {
+        let Some(socket) = &self.arp_socket else { return Input::Done };
+        for _ in 0..PACKETS_AT_ONCE {
+            let len = match socket.receive(buffer) {
+                Ok(len) => len,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Input::Done,
+                Err(error) => {
+                    log::debug!("{}: failed to receive ARP: {error}", self.name);
+                    continue;
+                }
+            };
+            match Packet::parse(&buffer[..len]) {
+                Err(error) => log::debug!("{}: packet dropped: {error}", self.name),
+                Ok(packet) if own.contains(&packet.sender_mac) => {}
+                Ok(packet) => self.client.hear(now, &packet),
+            }
+        }
+        Input::More
+    }
+
+    fn receive_messages(&mut self, now: Moment, buffer: &mut [u8]) -> Input {
         let Some(socket) = &self.socket else { return Input::Done };
         for _ in 0..PACKETS_AT_ONCE {
             let (len, checksum) = match socket.receive(buffer) {
@@ -401,6 +479,12 @@ impl Port {
                 log::warn!("{}: {address} is no longer ours: {why}", self.name);
                 self.leased_socket = None;
                 self.release(netlink, None);
+            }
+            Event::Disputed { address, by } => {
+                log::warn!("{}: {by} uses {address}, too; it was told that it is ours", self.name);
+            }
+            Event::Declined { address, by } => {
+                log::warn!("{}: {by} has {address}, which was given to us; declined", self.name);
             }
             Event::Silence => log::warn!("{}: no DHCP server has answered yet; asking on", self.name),
         }

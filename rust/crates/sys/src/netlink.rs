@@ -71,6 +71,8 @@ pub struct Link {
     /// Its hardware address; `None` if it is not like Ethernet, or is part of
     /// something else such as a bond, or speaks no ARP.
     pub ethernet: Option<Mac>,
+    /// Its hardware address in any case.
+    pub mac: Option<Mac>,
     /// It is the loopback interface.
     pub is_loopback: bool,
     /// Somebody brought it up.
@@ -90,6 +92,7 @@ impl Link {
             index: message.header.index,
             name: String::new(),
             ethernet: None,
+            mac: None,
             is_loopback: flags.contains(LinkFlags::Loopback),
             is_up: flags.contains(LinkFlags::Up),
             has_carrier: flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
@@ -104,7 +107,8 @@ impl Link {
                 LinkAttribute::CarrierDownCount(count) => link.carrier_losses = *count,
                 LinkAttribute::Controller(_) => is_part = true,
                 LinkAttribute::Address(bytes) => {
-                    link.ethernet = bytes.as_slice().try_into().ok().map(Mac).filter(|mac| mac.is_station());
+                    link.mac = bytes.as_slice().try_into().ok().map(Mac).filter(|mac| mac.is_station());
+                    link.ethernet = link.mac;
                 }
                 _ => {}
             }

@@ -14,7 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use diskomator_core::arp::Packet;
 use diskomator_core::dhcp::wire::Kind;
+use diskomator_core::net::Mac;
 
 use lab::{
     Connection, GIVEN, addresses, answer, in_namespaces, json, monitor_addresses, packet, plain_dev_and_sys, put, run,
@@ -358,6 +360,49 @@ fn a_server_of_a_virtual_network_on_the_same_cable_is_none_of_ours() {
         wait_for_address("eth0", |address| address == GIVEN);
         assert!(server.count(Kind::Request) >= 1);
         assert!(!lab.log().contains("198.51.100"), "{}", lab.log());
+    });
+}
+
+#[test]
+#[ignore = "needs network namespaces and DHCP servers; run by make test"]
+fn an_address_that_another_host_has_is_declined_for_another_one() {
+    in_namespaces("an_address_that_another_host_has_is_declined_for_another_one", |lab| {
+        lab.cable("eth0", "srv0", "192.0.2.1/24");
+        // On the loopback interface the server does not see it, but the kernel answers for it.
+        lab.on_servers("ip", &["address", "add", "192.0.2.60/32", "dev", "lo"]);
+        let _server = lab.dnsmasq("srv0", POOL, 60, 100, &["--dhcp-host=52:54:00:00:00:01,192.0.2.60"]);
+        let _client = lab.diskomator(&["dhcp"]);
+        let monitor_log = lab.file("monitor", "");
+        let _monitor = monitor_addresses(&monitor_log);
+        wait_for("the decline", || lab.dnsmasq_log("srv0").contains("DHCPDECLINE(srv0) 192.0.2.60").then_some(()));
+        assert!(lab.log().contains("has 192.0.2.60/24, which was given to us; declined"), "{}", lab.log());
+        wait_for_address("eth0", |address| in_pool(address) && address.octets()[3] != 60);
+        let changes = fs::read_to_string(&monitor_log).unwrap();
+        assert!(!changes.contains("192.0.2.60"), "it was never used: {changes}");
+    });
+}
+
+#[test]
+#[ignore = "needs network namespaces and DHCP servers; run by make test"]
+fn an_address_is_defended_and_given_up_to_a_host_that_insists() {
+    in_namespaces("an_address_is_defended_and_given_up_to_a_host_that_insists", |lab| {
+        lab.cable("eth0", "srv0", "192.0.2.1/24");
+        let _server = lab.dnsmasq("srv0", POOL, 60, 100, &[]);
+        let _client = lab.diskomator(&["dhcp"]);
+        let held = wait_for_address("eth0", in_pool);
+        let socket = lab.packet_socket("srv0");
+        let claim = Packet::announcement(Mac([2, 0, 0, 0, 0, 1]), held.address).build();
+        // Bytes that are no ARP, or not whole, are passed over.
+        for noise in [&claim[..20], &[0xff; 60], &[]] {
+            let _ = socket.broadcast_as(0x0806, noise);
+        }
+        socket.broadcast_as(0x0806, &claim).unwrap();
+        wait_for("the defence", || lab.log().contains("it was told that it is ours").then_some(()));
+        assert_eq!(addresses("eth0").len(), 1);
+        socket.broadcast_as(0x0806, &claim).unwrap();
+        wait_for("the loss", || lab.log().contains("is no longer ours: 02:00:00:00:00:01 uses it, too").then_some(()));
+        wait_for("the decline", || lab.dnsmasq_log("srv0").contains("DHCPDECLINE").then_some(()));
+        wait_for_address("eth0", |address| in_pool(address) && address != held.address);
     });
 }
 
