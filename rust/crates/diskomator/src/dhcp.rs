@@ -12,14 +12,14 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use diskomator_core::arp::Packet;
-use diskomator_core::dhcp::client::{Client, Event, Identity, Moment, Output, Transmit, Way};
+use diskomator_core::dhcp::client::{Client, Event, Identity, Loss, Moment, Output, Transmit, Way};
 use diskomator_core::dhcp::frame;
 use diskomator_core::dhcp::lease::Lease;
 use diskomator_core::net::{Mac, Prefix4};
 use diskomator_sys::netlink::{Link, Monitor, Netlink, NetlinkError, Route, Watch};
 use diskomator_sys::packet::{ArpSocket, LeasedSocket, PacketSocket};
 use diskomator_sys::root::Root;
-use diskomator_sys::signals::Termination;
+use diskomator_sys::signals::{Farewell, Termination};
 
 use crate::applet::{Failure, chain, print, start_daemon};
 
@@ -28,7 +28,8 @@ Usage: diskomator dhcp [--interface NAME]...
 
 Brings every Ethernet link up, now and when it appears, and keeps an IPv4
 address on each by DHCP, until stopped. The addresses stay when it stops, and
-the next run goes on with them.
+the next run goes on with them. SIGUSR1 gives them back to their servers and
+ends it.
 
 Options:
   -i, --interface NAME  only this link; can be given more than once
@@ -38,7 +39,8 @@ Options:
 /// The sources of events. Links have the tokens from `FIRST_LINK` on.
 const TERMINATION: Token = Token(0);
 const MONITOR: Token = Token(1);
-const FIRST_LINK: usize = 2;
+const FAREWELL: Token = Token(2);
+const FIRST_LINK: usize = 3;
 
 /// Of two links to one network the older one is taken, as it has the lower
 /// index. 100 leaves room for what somebody sets by hand.
@@ -84,8 +86,10 @@ struct Daemon {
     /// The hardware addresses of all links. What comes from one of them is no
     /// other host's.
     own: Vec<Mac>,
-    /// Open for as long as `poll` listens to it.
-    _termination: Termination,
+    /// Addresses are given back; then this ends.
+    is_leaving: bool,
+    /// Open for as long as `poll` listens to them.
+    _signals: (Termination, Farewell),
 }
 
 /// One link.
@@ -114,9 +118,11 @@ struct Port {
 impl Daemon {
     fn new(root: Root, only: Vec<String>) -> Result<Self, Failure> {
         let mut termination = Termination::new().map_err(Failure::failed)?;
+        let mut farewell = Farewell::new().map_err(Failure::failed)?;
         let mut monitor = Monitor::new(Watch::Links).map_err(Failure::failed)?;
         let poll = Poll::new().map_err(Failure::failed)?;
         poll.registry().register(&mut termination, TERMINATION, Interest::READABLE).map_err(Failure::failed)?;
+        poll.registry().register(&mut farewell, FAREWELL, Interest::READABLE).map_err(Failure::failed)?;
         poll.registry().register(&mut monitor, MONITOR, Interest::READABLE).map_err(Failure::failed)?;
         Ok(Self {
             root,
@@ -128,7 +134,8 @@ impl Daemon {
             poll,
             ports: BTreeMap::new(),
             own: Vec::new(),
-            _termination: termination,
+            is_leaving: false,
+            _signals: (termination, farewell),
         })
     }
 
@@ -139,6 +146,10 @@ impl Daemon {
         self.look_at_links();
         loop {
             let next = self.act();
+            if self.is_leaving && self.ports.values().all(|port| port.client.is_gone()) {
+                log::info!("stopped; the addresses were given back");
+                return Ok(());
+            }
             let wait =
                 if unread.is_empty() { next.map(|next| next.saturating_sub(self.now())) } else { Some(Duration::ZERO) };
             match self.poll.poll(&mut events, wait) {
@@ -152,9 +163,12 @@ impl Daemon {
                         log::info!("stopped; the addresses stay");
                         return Ok(());
                     }
+                    FAREWELL => self.leave(),
                     MONITOR => {
                         self.monitor.drain().map_err(Failure::failed)?;
-                        self.look_at_links();
+                        if !self.is_leaving {
+                            self.look_at_links();
+                        }
                     }
                     Token(token) => readable.extend(token.checked_sub(FIRST_LINK).and_then(|i| u32::try_from(i).ok())),
                 }
@@ -169,6 +183,14 @@ impl Daemon {
                     }
                 }
             }
+        }
+    }
+
+    fn leave(&mut self) {
+        self.is_leaving = true;
+        let now = self.now();
+        for port in self.ports.values_mut() {
+            port.client.release(now);
         }
     }
 
@@ -476,7 +498,8 @@ impl Port {
                 }
             }
             Event::Lost { address, why } => {
-                log::warn!("{}: {address} is no longer ours: {why}", self.name);
+                let level = if why == Loss::Released { log::Level::Info } else { log::Level::Warn };
+                log::log!(level, "{}: {address} is no longer ours: {why}", self.name);
                 self.leased_socket = None;
                 self.release(netlink, None);
             }

@@ -58,6 +58,9 @@ const AVOIDED: u32 = 3;
 /// RFC 2131 section 3.1.5: "a minimum of ten seconds before restarting", after
 /// an address was declined.
 const DECLINED: Duration = Duration::from_secs(10);
+/// How long a released address stays, so that the kernel can still ask where
+/// the server is, and the word reaches it.
+const PARTING: Duration = Duration::from_millis(200);
 /// At most eight messages at once, and one for each five seconds: 20 in any
 /// minute, whatever a server does.
 const PACE: Pace = Pace::new(8, Duration::from_secs(5));
@@ -177,6 +180,8 @@ pub enum Loss {
     Expired,
     /// A server said no, and why (option 56, any bytes).
     Refused(Vec<u8>),
+    /// It was given back.
+    Released,
     /// Another host uses it and does not stop.
     Conflict(Mac),
 }
@@ -187,6 +192,7 @@ impl fmt::Display for Loss {
             Self::Expired => write!(f, "the lease has expired"),
             Self::Refused(text) if text.is_empty() => write!(f, "the server refused it"),
             Self::Refused(text) => write!(f, "the server refused it: \"{}\"", text.escape_ascii()),
+            Self::Released => write!(f, "it was given back"),
             Self::Conflict(mac) => write!(f, "{mac} uses it, too"),
         }
     }
@@ -262,6 +268,10 @@ impl Retry {
 /// No carrier.
 #[derive(Debug)]
 struct Down;
+
+/// The address was given back, and none is wanted any more.
+#[derive(Debug)]
+struct Gone;
 
 /// About to begin.
 #[derive(Debug)]
@@ -347,6 +357,7 @@ struct Rebinding {
 #[derive(Debug)]
 enum State {
     Down(Down),
+    Gone(Gone),
     Init(Init),
     Selecting(Selecting),
     Requesting(Requesting),
@@ -362,7 +373,7 @@ impl State {
     /// pace.
     fn deadline(&self) -> Option<Moment> {
         match self {
-            Self::Down(Down) | Self::Probing(_) => None,
+            Self::Down(Down) | Self::Gone(Gone) | Self::Probing(_) => None,
             Self::Init(state) => Some(state.start),
             Self::Selecting(state) => Some(state.retry.next),
             Self::Requesting(state) => Some(state.retry.next),
@@ -377,7 +388,7 @@ impl State {
     /// The question that is open.
     fn xid(&self) -> Option<u32> {
         match self {
-            Self::Down(Down) | Self::Init(_) | Self::Probing(_) | Self::Bound(_) => None,
+            Self::Down(Down) | Self::Gone(Gone) | Self::Init(_) | Self::Probing(_) | Self::Bound(_) => None,
             Self::Selecting(state) => Some(state.xid),
             Self::Requesting(state) => Some(state.xid),
             Self::Rebooting(state) => Some(state.xid),
@@ -447,7 +458,28 @@ impl Client {
     /// The carrier is gone. The address stays: a cable that is plugged in
     /// again a moment later should not have cut any connection.
     pub fn link_down(&mut self) {
-        self.state = State::Down(Down);
+        if !matches!(self.state, State::Gone(_)) {
+            self.state = State::Down(Down);
+        }
+    }
+
+    /// Gives the address back (RFC 2131 section 4.4.6), and asks for no other.
+    pub fn release(&mut self, now: Moment) {
+        let has_carrier = !matches!(self.state, State::Down(_) | State::Gone(_));
+        self.state = State::Gone(Gone);
+        let Some(held) = &mut self.held else { return };
+        held.until = Some(now + PARTING);
+        // An address of an earlier run that nobody has confirmed yet is
+        // nobody's to give back to; it ends by itself.
+        let (from, server) = (held.address.address(), held.server);
+        if let Some(to) = server.filter(|_| has_carrier) {
+            self.part(now, Way::Unicast { from, to }, Kind::Release, from, to, Options::default());
+        }
+    }
+
+    /// Whether nothing is left to do after [`Client::release`].
+    pub fn is_gone(&self) -> bool {
+        matches!(self.state, State::Gone(_)) && self.held.is_none() && self.outbox.is_empty()
     }
 
     /// Takes a UDP payload that came to port 68.
@@ -545,6 +577,7 @@ impl Client {
                     // Whatever is being asked is not about this address.
                     (
                         State::Down(Down)
+                        | State::Gone(Gone)
                         | State::Init(_)
                         | State::Selecting(_)
                         | State::Requesting(_)
@@ -601,7 +634,7 @@ impl Client {
     /// When the next ARP packet, or the end of the probes, is due.
     fn arp_due(&self) -> Option<Moment> {
         let due = match &self.state {
-            State::Down(Down) => None,
+            State::Down(Down) | State::Gone(Gone) => None,
             State::Probing(state) => Some(state.probes.deadline()),
             _ => self.held.as_ref().and_then(|held| held.claim.deadline()),
         };
@@ -630,7 +663,7 @@ impl Client {
     /// Does what the state's deadline was for.
     fn act(&mut self, now: Moment) -> Option<Transmit> {
         match &mut self.state {
-            State::Down(Down) | State::Probing(_) => None,
+            State::Down(Down) | State::Gone(Gone) | State::Probing(_) => None,
             State::Init(state) => {
                 let avoid = state.avoid;
                 self.state = State::Selecting(Selecting {
@@ -774,7 +807,8 @@ impl Client {
     }
 
     fn expire(&mut self, now: Moment, held: &Held) {
-        self.say(Event::Lost { address: held.address, why: Loss::Expired });
+        let why = if matches!(self.state, State::Gone(_)) { Loss::Released } else { Loss::Expired };
+        self.say(Event::Lost { address: held.address, why });
         if matches!(self.state, State::Rebooting(_) | State::Bound(_) | State::Renewing(_) | State::Rebinding(_)) {
             self.state = Self::init(now, None);
         }

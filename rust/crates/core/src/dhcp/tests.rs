@@ -668,6 +668,48 @@ fn an_adopted_address_is_defended_too_but_nobody_knows_whom_to_tell_of_its_loss(
     script.next(Kind::Discover);
 }
 
+#[test]
+fn a_lease_is_given_back_to_its_server_and_nothing_follows() {
+    let mut script = Script::bound();
+    script.announced();
+    let start = script.now;
+    script.client.release(start);
+    let (way, release) = script.next(Kind::Release);
+    assert_eq!((script.now, way), (start, Way::Unicast { from: ADDRESS, to: SERVER }));
+    // RFC 2131 table 5.
+    assert_eq!((release.ciaddr, release.options.server), (ADDRESS, Some(SERVER)));
+    assert_eq!((release.options.requested, release.secs), (None, 0));
+    assert!(release.options.parameters.is_empty());
+    assert!(!script.client.is_gone(), "the word may still be on its way");
+    assert_eq!(script.comes(), Event::Lost { address: prefix(), why: Loss::Released });
+    assert!(script.now <= start + ms(500) && script.client.is_gone());
+    script.client.link_down();
+    script.client.link_up(script.now);
+    script.client.release(script.now);
+    assert_eq!(script.output(), Output::Timeout(None));
+    assert!(script.client.is_gone());
+}
+
+#[test]
+fn without_a_lease_or_a_carrier_nothing_is_given_back() {
+    let mut script = Script::discovering();
+    script.client.release(script.now);
+    assert!(script.client.is_gone());
+    assert_eq!(script.output(), Output::Timeout(None));
+
+    let mut script = Script::bound();
+    script.client.link_down();
+    script.client.release(script.now);
+    assert_eq!(script.comes(), Event::Lost { address: prefix(), why: Loss::Released });
+
+    let mut script = Script::new();
+    script.client.adopt(prefix(), None);
+    script.client.link_up(script.now);
+    script.next(Kind::Request);
+    script.client.release(script.now);
+    assert_eq!(script.comes(), Event::Lost { address: prefix(), why: Loss::Released });
+}
+
 /// Replies that are nearly right, in any order, at any time, with a carrier
 /// that comes and goes: never a panic, never more than twenty packets in any
 /// minute, always a deadline unless there is nothing to wait for.

@@ -408,6 +408,27 @@ fn an_address_is_defended_and_given_up_to_a_host_that_insists() {
 
 #[test]
 #[ignore = "needs network namespaces and DHCP servers; run by make test"]
+fn at_shutdown_the_addresses_are_given_back_within_a_second() {
+    in_namespaces("at_shutdown_the_addresses_are_given_back_within_a_second", |lab| {
+        lab.cable("eth0", "srv0", "192.0.2.1/24");
+        // Nobody answers on this one.
+        lab.cable("eth1", "srv1", "198.51.100.1/24");
+        let _server = lab.dnsmasq("srv0", POOL, 60, 100, &[]);
+        let mut client = lab.diskomator(&["dhcp"]);
+        let held = wait_for_address("eth0", in_pool);
+        // As if the machine had not talked to the server for long.
+        run("ip", &["neighbour", "flush", "dev", "eth0"]);
+        let start = Instant::now();
+        assert_eq!(client.signal("USR1"), Some(0));
+        assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+        let word = format!("DHCPRELEASE(srv0) {} ", held.address);
+        wait_for("the word", || lab.dnsmasq_log("srv0").contains(&word).then_some(()));
+        assert_eq!(addresses("eth0"), []);
+    });
+}
+
+#[test]
+#[ignore = "needs network namespaces and DHCP servers; run by make test"]
 fn busyboxs_server_will_do_as_well() {
     in_namespaces("busyboxs_server_will_do_as_well", |lab| {
         lab.cable("eth0", "srv0", "192.0.2.1/24");
