@@ -13,6 +13,7 @@ pub mod dhcp;
 pub mod disk;
 pub mod export;
 pub mod identity;
+pub mod ipv4ll;
 pub mod net;
 pub mod nvmet;
 pub mod pace;

@@ -1,5 +1,5 @@
 //! `diskomator dhcp`: brings every Ethernet link up and keeps a DHCP lease on
-//! each. IPv6 is the kernel's own business; it is only switched on here.
+//! each, or a link-local address where there is no server. IPv6 is the kernel's own business; it is only switched on here.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
@@ -15,19 +15,22 @@ use diskomator_core::arp::Packet;
 use diskomator_core::dhcp::client::{Client, Event, Identity, Loss, Moment, Output, Transmit, Way};
 use diskomator_core::dhcp::frame;
 use diskomator_core::dhcp::lease::Lease;
-use diskomator_core::net::{Mac, Prefix4};
-use diskomator_sys::netlink::{Link, Monitor, Netlink, NetlinkError, Route, Watch};
+use diskomator_core::ipv4ll::{self, LinkLocal};
+use diskomator_core::net::Mac;
+use diskomator_sys::netlink::{Link, Monitor, Netlink, Origin, Watch};
 use diskomator_sys::packet::{ArpSocket, LeasedSocket, PacketSocket};
 use diskomator_sys::root::Root;
 use diskomator_sys::signals::{Farewell, Termination};
 
 use crate::applet::{Failure, chain, print, start_daemon};
+use crate::hold::{Holder, Wish, forget_links, set_up_ipv4};
 
 const HELP: &str = "\
 Usage: diskomator dhcp [--interface NAME]...
 
 Brings every Ethernet link up, now and when it appears, and keeps an IPv4
-address on each by DHCP, until stopped. The addresses stay when it stops, and
+address on each by DHCP, until stopped. Where no server answers for some seconds
+a link has a link-local address (169.254/16) until one does. The addresses stay when it stops, and
 the next run goes on with them. SIGUSR1 gives them back to their servers and
 ends it.
 
@@ -42,9 +45,6 @@ const MONITOR: Token = Token(1);
 const FAREWELL: Token = Token(2);
 const FIRST_LINK: usize = 3;
 
-/// Of two links to one network the older one is taken, as it has the lower
-/// index. 100 leaves room for what somebody sets by hand.
-const METRIC_BASE: u32 = 100;
 /// How long to leave a link alone that did not come up.
 const BRING_UP_AGAIN: Duration = Duration::from_secs(5);
 /// After so many packets at one go the other links have their turn.
@@ -108,6 +108,7 @@ struct Port {
     /// It has refused to come up, which was said once.
     is_stubborn: bool,
     client: Client,
+    link_local: LinkLocal,
     socket: Option<PacketSocket>,
     arp_socket: Option<ArpSocket>,
     /// The addresses that the ARP socket hears of.
@@ -191,6 +192,7 @@ impl Daemon {
         let now = self.now();
         for port in self.ports.values_mut() {
             port.client.release(now);
+            port.link_local.stop();
         }
     }
 
@@ -214,6 +216,8 @@ impl Daemon {
             }
             stays
         });
+        let present: Vec<u32> = links.iter().map(|link| link.index).collect();
+        forget_links(&self.netlink, &present);
         self.own = links.iter().filter_map(|link| link.mac).collect();
         for link in links {
             let Some(mac) = link.ethernet else { continue };
@@ -236,16 +240,27 @@ impl Daemon {
     fn appeared(&self, link: &Link, mac: Mac) -> Port {
         log::info!("{}: Ethernet link {mac}", link.name);
         enable_ipv6(&self.root, &link.name);
-        keep_secondaries(&self.root, &link.name);
+        set_up_ipv4(&self.root, &link.name);
         let seed = self.seeds.hash_one((link.index, self.started));
         let mut client = Client::new(Identity::of(mac), seed);
+        let mut link_local = LinkLocal::new(mac, seed);
         match self.netlink.addresses() {
             Ok(addresses) => {
-                let ours = addresses.iter().filter(|address| address.link == link.index && address.is_from_dhcp);
-                let longest = ours.max_by_key(|address| address.valid.unwrap_or(Duration::MAX));
-                if let Some((prefix, valid)) = longest.and_then(|address| Some((address.prefix4()?, address.valid))) {
+                let from = |origin| {
+                    let ours = addresses.iter().filter(move |address| {
+                        address.link == link.index && address.origin == Some(origin) && address.prefix4().is_some()
+                    });
+                    let longest = ours.max_by_key(|address| address.valid.unwrap_or(Duration::MAX))?;
+                    let prefix = longest.prefix4()?;
                     log::info!("{}: the address {prefix} is there already", link.name);
+                    Some((prefix, longest.valid))
+                };
+                if let Some((prefix, _)) = from(Origin::LinkLocal) {
+                    link_local.adopt(prefix);
+                }
+                if let Some((prefix, valid)) = from(Origin::Dhcp) {
                     client.adopt(prefix, valid.map(|valid| self.now() + valid));
+                    link_local.leased(self.now());
                 }
             }
             Err(error) => log::warn!("{}: {}", link.name, chain(&error)),
@@ -261,6 +276,7 @@ impl Daemon {
             bring_up: if link.is_up { None } else { Some(self.now()) },
             is_stubborn: false,
             client,
+            link_local,
             socket: None,
             arp_socket: None,
             heard: Vec::new(),
@@ -279,6 +295,17 @@ impl Daemon {
                     Output::Arp(packet) => port.send_arp(self.poll.registry(), &packet),
                     Output::Event(event) => port.apply(&self.netlink, self.started.elapsed(), event),
                     Output::Timeout(at) => {
+                        next = next.into_iter().chain(at).min();
+                        break;
+                    }
+                }
+            }
+            // After the leases, which decide.
+            loop {
+                match port.link_local.poll(self.started.elapsed()) {
+                    ipv4ll::Output::Arp(packet) => port.send_arp(self.poll.registry(), &packet),
+                    ipv4ll::Output::Event(event) => port.apply_link_local(&self.netlink, event),
+                    ipv4ll::Output::Timeout(at) => {
                         next = next.into_iter().chain(at).min();
                         break;
                     }
@@ -328,10 +355,12 @@ impl Port {
         if self.has_carrier && lost {
             log::info!("{}: no carrier", self.name);
             self.client.link_down();
+            self.link_local.link_down(now);
         }
         if link.has_carrier && (lost || !self.has_carrier) {
             log::info!("{}: carrier", self.name);
             self.client.link_up(now);
+            self.link_local.link_up(now);
         }
         self.has_carrier = link.has_carrier;
         self.carrier_losses = link.carrier_losses;
@@ -369,7 +398,7 @@ impl Port {
 
     /// Hears of the addresses that the client looks after.
     fn listen(&mut self, registry: &mio::Registry) {
-        let wanted: Vec<Ipv4Addr> = self.client.claims().collect();
+        let wanted: Vec<Ipv4Addr> = self.client.claims().chain(self.link_local.claims()).collect();
         if self.heard == wanted {
             return;
         }
@@ -448,7 +477,10 @@ impl Port {
             match Packet::parse(&buffer[..len]) {
                 Err(error) => log::debug!("{}: packet dropped: {error}", self.name),
                 Ok(packet) if own.contains(&packet.sender_mac) => {}
-                Ok(packet) => self.client.hear(now, &packet),
+                Ok(packet) => {
+                    self.client.hear(now, &packet);
+                    self.link_local.hear(now, &packet);
+                }
             }
         }
         Input::More
@@ -483,6 +515,7 @@ impl Port {
             Event::Bound { lease, until, renewed } => {
                 let left = until.map(|until| until.saturating_sub(now));
                 self.hold(netlink, &lease, left);
+                self.link_local.leased(now);
                 let term = match lease.terms {
                     Some(terms) => format!("for {} s", terms.expire.as_secs()),
                     None => "for ever".to_owned(),
@@ -501,7 +534,8 @@ impl Port {
                 let level = if why == Loss::Released { log::Level::Info } else { log::Level::Warn };
                 log::log!(level, "{}: {address} is no longer ours: {why}", self.name);
                 self.leased_socket = None;
-                self.release(netlink, None);
+                self.holder(netlink).hold(Origin::Dhcp, &[]);
+                self.link_local.unleased(now);
             }
             Event::Disputed { address, by } => {
                 log::warn!("{}: {by} uses {address}, too; it was told that it is ours", self.name);
@@ -513,61 +547,33 @@ impl Port {
         }
     }
 
-    /// Makes the kernel hold this lease and no other. Each step is tried
-    /// whatever became of those before.
-    fn hold(&mut self, netlink: &Netlink, lease: &Lease, left: Option<Duration>) {
-        let address = lease.address;
-        let metric = METRIC_BASE + self.index;
-        self.set_mtu(netlink, lease.mtu);
-        // First the new one, so that there is never none.
-        warn(&self.name, netlink.set_address(self.index, address, left, metric));
-        self.release(netlink, Some(address));
-
-        let routes: Vec<Route> = lease
-            .routes
-            .iter()
-            .map(|route| Route {
-                link: self.index,
-                destination: route.destination,
-                router: route.router,
-                on_link: route.on_link,
-                source: address.address(),
-                metric,
-            })
-            .collect();
-        for route in &routes {
-            warn(&self.name, netlink.set_route(*route));
-        }
-        let own = routes.iter().map(|route| (route.destination.network(), route.destination.len(), route.metric));
-        let own: Vec<_> = own.collect();
-        match netlink.dhcp_routes(self.index) {
-            Ok(found) => {
-                for route in found {
-                    if !own.contains(&(route.destination.network(), route.destination.len(), route.metric)) {
-                        warn_unless_gone(&self.name, netlink.remove_route(route));
-                    }
-                }
+    fn apply_link_local(&mut self, netlink: &Netlink, event: ipv4ll::Event) {
+        let wish = |address| Wish { address, left: None, routes: Vec::new() };
+        match event {
+            ipv4ll::Event::Held(address) => {
+                log::info!("{}: no DHCP server; the link-local address is {address}", self.name);
+                self.holder(netlink).hold(Origin::LinkLocal, &[wish(address)]);
             }
-            Err(error) => log::warn!("{}: {}", self.name, chain(&error)),
+            ipv4ll::Event::Lost { address, by } => {
+                match by {
+                    Some(mac) => log::warn!("{}: {mac} has {address}, too; another one will do", self.name),
+                    None => log::info!("{}: {address} is not needed any more", self.name),
+                }
+                self.holder(netlink).hold(Origin::LinkLocal, &[]);
+            }
         }
-
-        self.open_leased(address.address());
     }
 
-    /// Removes the link's addresses by DHCP but one. Their routes go with them.
-    fn release(&self, netlink: &Netlink, keep: Option<Prefix4>) {
-        let addresses = match netlink.addresses() {
-            Ok(addresses) => addresses,
-            Err(error) => {
-                log::warn!("{}: {}", self.name, chain(&error));
-                return;
-            }
-        };
-        for address in addresses.iter().filter(|address| address.link == self.index && address.is_from_dhcp) {
-            if let Some(prefix) = address.prefix4().filter(|prefix| Some(*prefix) != keep) {
-                warn_unless_gone(&self.name, netlink.remove_address(self.index, prefix));
-            }
-        }
+    fn holder<'a>(&'a self, netlink: &'a Netlink) -> Holder<'a> {
+        Holder { netlink, index: self.index, name: &self.name }
+    }
+
+    /// Makes the kernel hold this lease and no other.
+    fn hold(&mut self, netlink: &Netlink, lease: &Lease, left: Option<Duration>) {
+        let address = lease.address;
+        self.set_mtu(netlink, lease.mtu);
+        self.holder(netlink).hold(Origin::Dhcp, &[Wish { address, left, routes: lease.routes.clone() }]);
+        self.open_leased(address.address());
     }
 
     fn set_mtu(&mut self, netlink: &Netlink, offered: Option<u16>) {
@@ -577,7 +583,7 @@ impl Port {
         };
         if wanted != self.mtu {
             let own = *self.own_mtu.get_or_insert(self.mtu);
-            warn(&self.name, netlink.set_mtu(self.index, wanted));
+            self.holder(netlink).warn(netlink.set_mtu(self.index, wanted));
             self.mtu = wanted;
             if wanted == own {
                 self.own_mtu = None;
@@ -595,23 +601,4 @@ fn enable_ipv6(root: &Root, link: &str) {
             log::warn!("{link}: no IPv6: {}", chain(&error));
         }
     }
-}
-
-/// Two addresses of one subnet, an old lease's and a new one's: the kernel would
-/// remove the new one together with the old (`__inet_del_ifa` in its
-/// `net/ipv4/devinet.c`).
-fn keep_secondaries(root: &Root, link: &str) {
-    if let Err(error) = root.write(format!("proc/sys/net/ipv4/conf/{link}/promote_secondaries"), "1") {
-        log::warn!("{link}: {}", chain(&error));
-    }
-}
-
-fn warn(link: &str, outcome: Result<(), NetlinkError>) {
-    if let Err(error) = outcome {
-        log::warn!("{link}: {}", chain(&error));
-    }
-}
-
-fn warn_unless_gone(link: &str, outcome: Result<(), NetlinkError>) {
-    warn(link, outcome.or_else(|error| if error.is_gone() { Ok(()) } else { Err(error) }));
 }

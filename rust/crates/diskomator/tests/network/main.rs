@@ -251,7 +251,7 @@ fn every_link_has_a_life_of_its_own() {
         let mut client = lab.diskomator(&["dhcp"]);
         wait_for_address("eth0", in_pool);
         wait_for_address("eth2", |address| address.octets()[0] == 203);
-        assert_eq!(addresses("eth1"), []);
+        assert!(addresses("eth1").iter().all(|held| held.address.is_link_local()));
         wait_for("the word that one is silent", || {
             lab.log().contains("eth1: no DHCP server has answered yet").then_some(())
         });
@@ -424,6 +424,109 @@ fn at_shutdown_the_addresses_are_given_back_within_a_second() {
         let word = format!("DHCPRELEASE(srv0) {} ", held.address);
         wait_for("the word", || lab.dnsmasq_log("srv0").contains(&word).then_some(()));
         assert_eq!(addresses("eth0"), []);
+    });
+}
+
+#[test]
+#[ignore = "needs network namespaces and DHCP servers; run by make test"]
+fn without_a_server_there_is_a_link_local_address_and_a_lease_once_there_is_one() {
+    in_namespaces("without_a_server_there_is_a_link_local_address_and_a_lease_once_there_is_one", |lab| {
+        lab.cable("eth0", "srv0", "169.254.77.1/16");
+        lab.on_servers("ip", &["address", "add", "192.0.2.1/24", "dev", "srv0"]);
+        let start = Instant::now();
+        let mut client = lab.diskomator(&["dhcp"]);
+        let own = wait_for_address("eth0", |address| address.is_link_local());
+        println!("from start to link-local address: {} ms", start.elapsed().as_millis());
+        assert!(start.elapsed() < Duration::from_secs(10));
+        assert_eq!(own.prefix_len, 16);
+        assert_eq!(json(&["address", "show", "dev", "eth0"])[0]["addr_info"][0]["scope"], "link");
+        assert_eq!(json(&["route", "show", "default"]), serde_json::json!([]));
+        let mut connection = Connection::open(lab, own.address);
+        connection.check();
+
+        // Another run goes on with it.
+        client.kill();
+        lab.file("log", "");
+        client = lab.diskomator(&["dhcp"]);
+        let text = format!("the address {}/16 is there already", own.address);
+        wait_for("the adoption", || lab.log().contains(&text).then_some(()));
+        thread::sleep(Duration::from_secs(1));
+        assert_eq!(addresses("eth0"), [own]);
+
+        let _server = lab.dnsmasq("srv0", POOL, 60, 100, &["--dhcp-option=3,192.0.2.1"]);
+        let both = || {
+            let all: Vec<Ipv4Addr> = addresses("eth0").iter().map(|held| held.address).collect();
+            (all.len() == 2 && all.contains(&own.address) && all.iter().any(|a| in_pool(*a))).then_some(all)
+        };
+        let before = wait_for("a lease beside the address", both);
+        connection.check();
+
+        // A run that finds both knows which is which.
+        client.terminate();
+        lab.file("log", "");
+        client = lab.diskomator(&["dhcp"]);
+        wait_for("both", || (lab.log().matches("is there already").count() == 2).then_some(()));
+        wait_for("the lease", || lab.log().contains("again").then_some(()));
+        assert_eq!(both(), Some(before));
+        connection.check();
+        assert_eq!(client.signal("USR1"), Some(0));
+        assert_eq!(addresses("eth0"), []);
+        assert!(!rules().contains("from"), "{}", rules());
+    });
+}
+
+/// The rules of ours, as text.
+fn rules() -> String {
+    json(&["rule", "show", "priority", "1000"]).to_string().replace("\"src\"", "from")
+}
+
+#[test]
+#[ignore = "needs network namespaces and DHCP servers; run by make test"]
+fn two_links_to_one_network_each_answer_for_themselves() {
+    in_namespaces("two_links_to_one_network_each_answer_for_themselves", |lab| {
+        lab.cable("eth0", "srv0", "198.51.100.1/24");
+        lab.cable("eth1", "srv1", "198.51.100.2/24");
+        lab.on_servers("ip", &["link", "add", "br0", "type", "bridge"]);
+        for port in ["srv0", "srv1"] {
+            lab.on_servers("ip", &["address", "flush", "dev", port]);
+            lab.on_servers("ip", &["link", "set", port, "master", "br0"]);
+        }
+        lab.on_servers("ip", &["address", "add", "192.0.2.1/24", "dev", "br0"]);
+        lab.on_servers("ip", &["link", "set", "br0", "up"]);
+        let _server = lab.dnsmasq("br0", POOL, 60, 100, &["--dhcp-option=3,192.0.2.1"]);
+        let mut client = lab.diskomator(&["dhcp"]);
+        let held = ["eth0", "eth1"].map(|link| wait_for_address(link, in_pool).address);
+        assert_ne!(held[0], held[1]);
+        wait_for("two rules", || (rules().matches("from").count() == 2).then_some(()));
+
+        // Announcements, duplicate address detection and the like are over.
+        thread::sleep(Duration::from_secs(4));
+        let sent = |link: &str| {
+            json(&["-statistics", "link", "show", "dev", link])[0]["stats64"]["tx"]["packets"].as_u64().unwrap()
+        };
+        for (own, other, address) in [("eth0", "eth1", held[0]), ("eth1", "eth0", held[1])] {
+            let mut connection = Connection::open(lab, address);
+            let before = (sent(own), sent(other));
+            for _ in 0..100 {
+                connection.check();
+            }
+            let (by_own, by_other) = (sent(own) - before.0, sent(other) - before.1);
+            assert!(by_own >= 100 && by_other < 10, "{own}: {by_own} packets, and {by_other} by {other}");
+        }
+        // The bridge learned one hardware address for each, neither that of both.
+        let neighbours = lab.among_servers(|| json(&["neighbour", "show", "dev", "br0"]));
+        for (address, mac) in [(held[0], "52:54:00:00:00:01"), (held[1], "52:54:00:00:00:02")] {
+            let found =
+                neighbours.as_array().unwrap().iter().find(|entry| entry["dst"] == address.to_string()).unwrap();
+            assert_eq!(found["lladdr"], mac);
+        }
+        assert!(!lab.log().contains("uses"), "no link takes the other for a stranger: {}", lab.log());
+
+        run("ip", &["link", "del", "eth1"]);
+        wait_for("one rule", || (rules().matches("from").count() == 1).then_some(()));
+        assert_eq!(client.signal("USR1"), Some(0));
+        assert_eq!(rules().matches("from").count(), 0);
+        assert_eq!(json(&["route", "show", "table", "all", "proto", "dhcp"]), serde_json::json!([]));
     });
 }
 
