@@ -5,6 +5,7 @@
 //! arguments. That is what makes each decision testable on any machine.
 #![forbid(unsafe_code)]
 
+pub mod addressing;
 pub mod arp;
 pub mod boot;
 pub mod claim;

@@ -4,19 +4,20 @@
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
+use diskomator_core::addressing::{Address, Addressing};
 use diskomator_core::arp::Packet;
 use diskomator_core::dhcp::client::{Client, Event, Identity, Loss, Moment, Output, Transmit, Way};
 use diskomator_core::dhcp::frame;
-use diskomator_core::dhcp::lease::Lease;
+use diskomator_core::dhcp::lease::{self, Lease};
 use diskomator_core::ipv4ll::{self, LinkLocal};
-use diskomator_core::net::Mac;
+use diskomator_core::net::{Mac, Prefix4};
 use diskomator_sys::netlink::{Link, Monitor, Netlink, Origin, Watch};
 use diskomator_sys::packet::{ArpSocket, LeasedSocket, PacketSocket};
 use diskomator_sys::root::Root;
@@ -30,9 +31,10 @@ Usage: diskomator dhcp [--interface NAME]...
 
 Brings every Ethernet link up, now and when it appears, and keeps an IPv4
 address on each by DHCP, until stopped. Where no server answers for some seconds
-a link has a link-local address (169.254/16) until one does. The addresses stay when it stops, and
-the next run goes on with them. SIGUSR1 gives them back to their servers and
-ends it.
+a link has a link-local address (169.254/16) until one does. Links that have an
+address by the setting `ip` ask nobody (`diskomator config --help`). The
+addresses stay when it stops, and the next run goes on with them. SIGUSR1 gives
+them back to their servers and ends it.
 
 Options:
   -i, --interface NAME  only this link; can be given more than once
@@ -55,8 +57,8 @@ const PACKET_MAX: usize = 2048;
 pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
     let Some(only) = parse(args)? else { return print(HELP) };
     let root = Root::default();
-    start_daemon("dhcp", &root, false);
-    Daemon::new(root, only)?.run()
+    let config = start_daemon("dhcp", &root, false);
+    Daemon::new(root, only, config.ip)?.run()
 }
 
 /// The links to use, none meaning all; `None` if only help is wanted.
@@ -77,6 +79,9 @@ fn parse(mut args: lexopt::Parser) -> Result<Option<Vec<String>>, lexopt::Error>
 struct Daemon {
     root: Root,
     only: Vec<String>,
+    addressing: Addressing,
+    /// The link that has the addresses which name none.
+    chosen: Option<u32>,
     started: Instant,
     seeds: RandomState,
     netlink: Netlink,
@@ -99,6 +104,10 @@ struct Port {
     mac: Mac,
     has_carrier: bool,
     carrier_losses: u32,
+    /// It is up, and was told the addresses of the settings.
+    is_set: bool,
+    /// It asks for an address, or chooses one.
+    asks: bool,
     mtu: u32,
     /// The MTU before a lease changed it.
     own_mtu: Option<u32>,
@@ -117,7 +126,7 @@ struct Port {
 }
 
 impl Daemon {
-    fn new(root: Root, only: Vec<String>) -> Result<Self, Failure> {
+    fn new(root: Root, only: Vec<String>, addressing: Addressing) -> Result<Self, Failure> {
         let mut termination = Termination::new().map_err(Failure::failed)?;
         let mut farewell = Farewell::new().map_err(Failure::failed)?;
         let mut monitor = Monitor::new(Watch::Links).map_err(Failure::failed)?;
@@ -128,6 +137,8 @@ impl Daemon {
         Ok(Self {
             root,
             only,
+            addressing,
+            chosen: None,
             started: Instant::now(),
             seeds: RandomState::new(),
             netlink: Netlink::new().map_err(Failure::failed)?,
@@ -218,6 +229,7 @@ impl Daemon {
         });
         let present: Vec<u32> = links.iter().map(|link| link.index).collect();
         forget_links(&self.netlink, &present);
+        self.choose(&links);
         self.own = links.iter().filter_map(|link| link.mac).collect();
         for link in links {
             let Some(mac) = link.ethernet else { continue };
@@ -230,7 +242,45 @@ impl Daemon {
             }
             let now = self.now();
             if let Some(port) = self.ports.get_mut(&link.index) {
+                let is_chosen = self.chosen == Some(link.index);
+                port.set_asking(now, self.addressing.asks(&link.name, mac, is_chosen));
                 port.changed(now, &link);
+                if !link.is_up {
+                    port.is_set = false;
+                } else if !port.is_set {
+                    port.is_set = true;
+                    let addresses: Vec<_> = self.addressing.addresses(&link.name, mac, is_chosen).collect();
+                    port.set_addresses(&self.netlink, &addresses);
+                }
+            }
+        }
+    }
+
+    /// Chooses the link for the addresses that name none: the one that has them
+    /// from an earlier run, else the first with a carrier, for as long as it is
+    /// there.
+    fn choose(&mut self, links: &[Link]) {
+        if !self.addressing.needs_choice() {
+            return;
+        }
+        if self.chosen.is_some_and(|chosen| links.iter().any(|link| link.index == chosen)) {
+            return;
+        }
+        let is_ours =
+            |link: &&Link| link.ethernet.is_some() && (self.only.is_empty() || self.only.contains(&link.name));
+        let addresses = self.netlink.addresses().unwrap_or_default();
+        let has_them = |link: &&Link| {
+            let mut own = addresses.iter().filter(|address| address.link == link.index);
+            own.any(|address| address.origin == Some(Origin::Setting) && self.addressing.is_for_chosen(address.ip))
+        };
+        let earlier = links.iter().filter(is_ours).find(has_them);
+        let chosen = earlier.or_else(|| links.iter().filter(is_ours).find(|link| link.has_carrier));
+        self.chosen = chosen.map(|link| link.index);
+        if let Some(link) = chosen {
+            log::info!("{}: chosen for the addresses that name no link", link.name);
+            // It may have been set up without them.
+            if let Some(port) = self.ports.get_mut(&link.index) {
+                port.is_set = false;
             }
         }
     }
@@ -271,6 +321,8 @@ impl Daemon {
             mac,
             has_carrier: false,
             carrier_losses: link.carrier_losses,
+            is_set: false,
+            asks: true,
             mtu: link.mtu,
             own_mtu: None,
             bring_up: if link.is_up { None } else { Some(self.now()) },
@@ -345,6 +397,33 @@ impl Port {
         self.bring_up
     }
 
+    /// Whether to ask for an address. A link that has asked already and must not
+    /// any more gives back what it has.
+    fn set_asking(&mut self, now: Moment, asks: bool) {
+        if self.asks && !asks {
+            self.client.release(now);
+            self.link_local.stop();
+            self.asks = false;
+        }
+    }
+
+    /// Makes the kernel have the addresses of the settings.
+    fn set_addresses(&self, netlink: &Netlink, addresses: &[Address]) {
+        let holder = self.holder(netlink);
+        let wishes: Vec<Wish> = addresses.iter().filter_map(wish).collect();
+        holder.hold(Origin::Setting, &wishes);
+        for address in addresses {
+            log::info!("{}: the address is {}/{} by a setting", self.name, address.ip, address.prefix_len);
+            if let IpAddr::V6(ip) = address.ip {
+                let own = (ip, address.prefix_len);
+                holder.warn(netlink.set_address6(self.index, own, holder.metric(), Origin::Setting));
+            }
+            if let Some(IpAddr::V6(router)) = address.gateway {
+                holder.warn(netlink.set_default_route6(self.index, router, holder.metric()));
+            }
+        }
+    }
+
     fn changed(&mut self, now: Moment, link: &Link) {
         if self.name != link.name {
             log::info!("{}: now called {}", self.name, link.name);
@@ -359,8 +438,10 @@ impl Port {
         }
         if link.has_carrier && (lost || !self.has_carrier) {
             log::info!("{}: carrier", self.name);
-            self.client.link_up(now);
-            self.link_local.link_up(now);
+            if self.asks {
+                self.client.link_up(now);
+                self.link_local.link_up(now);
+            }
         }
         self.has_carrier = link.has_carrier;
         self.carrier_losses = link.carrier_losses;
@@ -590,6 +671,18 @@ impl Port {
             }
         }
     }
+}
+
+/// An IPv4 address of the settings, for the kernel.
+fn wish(address: &Address) -> Option<Wish> {
+    let prefix = address.prefix4()?;
+    let routes = match address.gateway {
+        Some(IpAddr::V4(router)) => {
+            vec![lease::Route { destination: Prefix4::ANY, router: Some(router), on_link: !prefix.contains(router) }]
+        }
+        _ => Vec::new(),
+    };
+    Some(Wish { address: prefix, left: None, routes })
 }
 
 /// The kernel does the rest: link-local addresses, and what routers announce.

@@ -532,6 +532,80 @@ fn two_links_to_one_network_each_answer_for_themselves() {
 
 #[test]
 #[ignore = "needs network namespaces and DHCP servers; run by make test"]
+fn a_link_with_an_address_by_a_setting_asks_nobody() {
+    in_namespaces("a_link_with_an_address_by_a_setting_asks_nobody", |lab| {
+        lab.cable("eth0", "srv0", "192.0.2.1/24");
+        lab.cable("eth1", "srv1", "198.51.100.1/24");
+        lab.cable("eth2", "srv2", "203.0.113.1/24");
+        lab.set_cmdline(
+            "diskomator.log=debug diskomator.ip=eth0:192.0.2.7/24,192.0.2.1 \
+             diskomator.ip=52:54:00:00:00:01:2001:db8::7/64,2001:db8::1 diskomator.ip=eth2:off\n",
+        );
+        let _zero = lab.dnsmasq("srv0", POOL, 60, 100, &[]);
+        let _one = lab.dnsmasq("srv1", "198.51.100.50,198.51.100.99", 60, 100, &[]);
+        let _two = lab.dnsmasq("srv2", "203.0.113.50,203.0.113.99", 60, 100, &[]);
+        let mut client = lab.diskomator(&["dhcp"]);
+        let own = wait_for_address("eth0", |address| address == Ipv4Addr::new(192, 0, 2, 7));
+        assert_eq!((own.prefix_len, own.valid), (24, u64::from(u32::MAX)), "for ever");
+        wait_for_address("eth1", |address| address.octets()[..3] == [198, 51, 100]);
+        let route = wait_for("a default route", || json(&["route", "show", "default"])[0].as_object().cloned());
+        assert_eq!((&route["gateway"], &route["prefsrc"]), (&"192.0.2.1".into(), &"192.0.2.7".into()));
+        let has6 = || json(&["-6", "address", "show", "dev", "eth0"]).to_string().contains("2001:db8::7");
+        wait_for("the IPv6 address", || has6().then_some(()));
+        let route = json(&["-6", "route", "show", "default"]);
+        assert_eq!(route[0]["gateway"], "2001:db8::1");
+        Connection::open(lab, own.address).check();
+
+        // Longer than a link-local address takes, with a run that is replaced.
+        client.kill();
+        client = lab.diskomator(&["dhcp"]);
+        thread::sleep(Duration::from_secs(8));
+        assert_eq!(addresses("eth0"), [own]);
+        assert_eq!(addresses("eth2"), []);
+        for server in ["srv0", "srv2"] {
+            assert!(!lab.dnsmasq_log(server).contains("DHCPDISCOVER"), "{server} was asked");
+        }
+        // Down and up again, which makes the kernel forget routes and IPv6 addresses.
+        run("ip", &["link", "set", "eth0", "down"]);
+        wait_for("the loss", || lab.log().contains("eth0: no carrier").then_some(()));
+        run("ip", &["link", "set", "eth0", "up"]);
+        wait_for("a default route", || json(&["route", "show", "default"])[0].as_object().cloned());
+        wait_for("the IPv6 address", || has6().then_some(()));
+        // There is nobody to give it back to.
+        assert_eq!(client.signal("USR1"), Some(0));
+        assert_eq!(addresses("eth0"), [own]);
+    });
+}
+
+#[test]
+#[ignore = "needs network namespaces and DHCP servers; run by make test"]
+fn an_address_for_no_link_in_particular_goes_to_the_first_with_a_cable_and_stays_there() {
+    in_namespaces("an_address_for_no_link_in_particular_goes_to_the_first_with_a_cable_and_stays_there", |lab| {
+        // Only the kernel's own form, as a boot loader may give it.
+        lab.set_cmdline("diskomator.log=debug ip=192.0.2.7::192.0.2.1:255.255.255.0:::none\n");
+        lab.cable("eth0", "srv0", "198.51.100.1/24");
+        lab.cable("eth1", "srv1", "192.0.2.1/24");
+        lab.on_servers("ip", &["link", "set", "srv0", "down"]);
+        let _zero = lab.dnsmasq("srv0", "198.51.100.50,198.51.100.99", 60, 100, &[]);
+        let mut client = lab.diskomator(&["dhcp"]);
+        let ours = |address| address == Ipv4Addr::new(192, 0, 2, 7);
+        wait_for_address("eth1", ours);
+        lab.on_servers("ip", &["link", "set", "srv0", "up"]);
+        wait_for_address("eth0", |address| address.octets()[..3] == [198, 51, 100]);
+        client.terminate();
+        lab.file("log", "");
+        client = lab.diskomator(&["dhcp"]);
+        wait_for("the choice", || lab.log().contains("eth1: chosen for the addresses").then_some(()));
+
+        // The other one takes it over, in place of its lease.
+        run("ip", &["link", "del", "eth1"]);
+        wait_for_address("eth0", ours);
+        assert!(client.is_running());
+    });
+}
+
+#[test]
+#[ignore = "needs network namespaces and DHCP servers; run by make test"]
 fn busyboxs_server_will_do_as_well() {
     in_namespaces("busyboxs_server_will_do_as_well", |lab| {
         lab.cable("eth0", "srv0", "192.0.2.1/24");
