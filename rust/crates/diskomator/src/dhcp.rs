@@ -1,5 +1,7 @@
 //! `diskomator dhcp`: brings every Ethernet link up and keeps a DHCP lease on
-//! each, or a link-local address where there is no server. IPv6 is the kernel's own business; it is only switched on here.
+//! each, or a link-local address where there is no server, or the addresses that
+//! settings give it. IPv6 is the kernel's own business otherwise; it is only
+//! switched on here.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
@@ -428,6 +430,7 @@ impl Port {
         if self.name != link.name {
             log::info!("{}: now called {}", self.name, link.name);
             self.name.clone_from(&link.name);
+            self.is_set = false;
         }
         self.mtu = link.mtu;
         let lost = !link.has_carrier || link.carrier_losses != self.carrier_losses;

@@ -141,14 +141,15 @@ impl Origin {
     /// Every one.
     pub const ALL: [Self; 3] = [Self::Dhcp, Self::LinkLocal, Self::Setting];
 
-    /// The mark: `RTPROT_DHCP` and `RTPROT_STATIC` of `linux/rtnetlink.h`, and a
-    /// number that is free there. Addresses have a protocol field, too
-    /// (`IFA_PROTO`, kernel 5.18), in which anything above 3 is free.
+    /// The mark: `RTPROT_DHCP` of `linux/rtnetlink.h`, and numbers that are free
+    /// there, as others leave routes with `RTPROT_STATIC`. Addresses have a
+    /// protocol field, too (`IFA_PROTO`, kernel 5.18), in which anything above 3
+    /// is free.
     const fn protocol(self) -> u8 {
         match self {
             Self::Dhcp => 16,
             Self::LinkLocal => 169,
-            Self::Setting => 4,
+            Self::Setting => 170,
         }
     }
 
