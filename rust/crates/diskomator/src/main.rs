@@ -6,6 +6,7 @@ mod console;
 mod dhcp;
 mod export;
 mod exporter;
+mod hold;
 mod hotplug;
 mod listing;
 mod net;
