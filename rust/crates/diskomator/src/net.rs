@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use diskomator_sys::netlink::{Address, Link, Netlink};
+use diskomator_sys::netlink::{self, Address, Link, Netlink};
 use diskomator_sys::root::Root;
 use serde::Serialize;
 
@@ -23,7 +23,7 @@ FROM is one of
   dhcp        a DHCP server
   router      made of a prefix that a router announces (IPv6)
   link-local  made by this machine itself, good on this link only
-  static      set by hand, for as long as this machine runs
+  static      `diskomator.ip` on the kernel command line, or somebody here
 An address with ? behind it can't be used: another machine may have it.
 
 As JSON: {\"links\": [{\"name\", \"mac\", \"up\", \"carrier\", \"speed\" (megabits a
@@ -46,14 +46,12 @@ enum Origin {
 
 impl Origin {
     fn of(address: &Address) -> Self {
-        if address.is_from_dhcp {
-            Self::Dhcp
-        } else if address.is_link_local {
-            Self::LinkLocal
-        } else if address.ip.is_ipv6() && address.valid.is_some() {
-            Self::Router
-        } else {
-            Self::Static
+        match address.origin {
+            Some(netlink::Origin::Dhcp) => Self::Dhcp,
+            Some(netlink::Origin::LinkLocal) => Self::LinkLocal,
+            None if address.is_link_local => Self::LinkLocal,
+            None if address.ip.is_ipv6() && address.valid.is_some() => Self::Router,
+            Some(netlink::Origin::Setting) | None => Self::Static,
         }
     }
 
