@@ -3,13 +3,14 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::addressing::{self, Addressing, AddressingError};
 use crate::selection::{Selection, SelectionError};
 
 /// What every setting's name starts with.
 const PREFIX: &str = "diskomator.";
 
 /// The name of every setting, without the prefix.
-const SETTINGS: [&str; 6] = ["debug", "export", "log", "partitions", "passthru", "readonly"];
+const SETTINGS: [&str; 7] = ["debug", "export", "ip", "log", "partitions", "passthru", "readonly"];
 
 /// The settings of one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +30,9 @@ pub struct Config {
     /// `diskomator.passthru=DISKS`: which NVMe disks hosts get with their
     /// controller, rather than as a namespace of ours.
     pub passthru: Selection,
+    /// `diskomator.ip=[DEV:]ADDR/PREFIX[,GATEWAY]`, as often as needed, and the
+    /// kernel's `ip=`: which links have which addresses, or none by themselves.
+    pub ip: Addressing,
 }
 
 impl Default for Config {
@@ -40,6 +44,7 @@ impl Default for Config {
             readonly: Selection::none(),
             partitions: Selection::none(),
             passthru: Selection::none(),
+            ip: Addressing::default(),
         }
     }
 }
@@ -110,6 +115,13 @@ pub enum Warning {
         /// What is wrong with it.
         source: SelectionError,
     },
+    /// It is about an address, and makes no sense.
+    BadAddress {
+        /// The whole word, as it was given.
+        word: String,
+        /// What is wrong with it.
+        source: AddressingError,
+    },
 }
 
 impl std::error::Error for Warning {}
@@ -130,6 +142,9 @@ impl fmt::Display for Warning {
                     Some(nearest) => write!(f, "; did you mean \"{PREFIX}{name}={nearest}\"?"),
                     None => Ok(()),
                 }
+            }
+            Self::BadAddress { word, source } => {
+                write!(f, "{word:?} on the kernel command line is ignored: {source}")
             }
             Self::BadSelection { name, value, effect, source } => {
                 write!(f, "{PREFIX}{name}={value:?} on the kernel command line {effect}: {source}")?;
@@ -162,6 +177,13 @@ impl Config {
     }
 
     fn set(&mut self, word: &str) -> Result<(), Warning> {
+        let bad_address = |source| Warning::BadAddress { word: word.to_owned(), source };
+        if let Some(value) = word.strip_prefix("ip=") {
+            if let Some(setting) = addressing::from_kernel(value).map_err(bad_address)? {
+                self.ip.add(setting);
+            }
+            return Ok(());
+        }
         let Some(setting) = word.strip_prefix(PREFIX) else {
             return if nearly_prefixed(word) { Err(unknown(word)) } else { Ok(()) };
         };
@@ -186,6 +208,7 @@ impl Config {
                 let value = switch(value);
                 set_selection(&mut self.passthru, "passthru", value, Selection::none(), "means no disk")?;
             }
+            "ip" => self.ip.add(value.unwrap_or_default().parse().map_err(bad_address)?),
             "log" => self.log = value.unwrap_or_default().parse()?,
             _ => return Err(unknown(word)),
         }
@@ -406,6 +429,29 @@ mod tests {
         ] {
             assert_eq!(Config::from_cmdline(line).0.readonly, readonly, "{line}");
         }
+    }
+
+    #[test]
+    fn addresses_add_up_and_typos_in_them_are_named() {
+        let line = "diskomator.ip=eth0:192.0.2.7/24,192.0.2.1 ip=dhcp diskomator.ip=eth1:off \
+                    ip=198.51.100.7:::255.255.255.0::eth2:none";
+        let (config, none) = Config::from_cmdline(line);
+        let settings: Vec<String> = config.ip.settings().map(ToString::to_string).collect();
+        assert_eq!(settings, ["eth0:192.0.2.7/24,192.0.2.1", "eth1:off", "eth2:198.51.100.7/24"]);
+        assert_eq!(none, vec![]);
+        assert_eq!(
+            warnings("diskomator.ip=eth0:192.0.2.7 diskomator.ip ip=192.0.2.7:::255.0.255.0 diskomator.pi=off"),
+            [
+                "\"diskomator.ip=eth0:192.0.2.7\" on the kernel command line is ignored: \
+                 192.0.2.7 needs the length of its network's prefix, as in 192.0.2.7/24",
+                "\"diskomator.ip\" on the kernel command line is ignored: \
+                 \"\" is neither ADDRESS/PREFIX nor off or dhcp",
+                "\"ip=192.0.2.7:::255.0.255.0\" on the kernel command line is ignored: \
+                 \"255.0.255.0\" is no prefix length, nor a network mask",
+                "unknown setting \"diskomator.pi=off\" on the kernel command line is ignored; \
+                 did you mean \"diskomator.ip\"?",
+            ]
+        );
     }
 
     #[test]

@@ -143,9 +143,11 @@ pub fn is_made_by_hand(nqn: &str, exports: &[Export], target: &Target) -> bool {
         _ => false,
     };
     let Some(export) = exports.iter().find(is_of_nqn) else { return false };
+    let Some(subsystem) = target.subsystems.get(nqn) else { return true };
     let path = device_path(&export.disk);
-    let mut namespaces = target.subsystems.get(nqn).into_iter().flat_map(|subsystem| subsystem.namespaces.values());
+    let mut namespaces = subsystem.namespaces.values();
     namespaces.all(|namespace| namespace.device_path.is_empty() || namespace.device_path == path)
+        && (subsystem.passthru.is_none() || subsystem.passthru == controller_path(&export.disk))
 }
 
 /// The path by which the target opens a disk. The name by `diskseq` means

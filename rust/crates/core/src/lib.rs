@@ -5,12 +5,16 @@
 //! arguments. That is what makes each decision testable on any machine.
 #![forbid(unsafe_code)]
 
+pub mod addressing;
+pub mod arp;
 pub mod boot;
+pub mod claim;
 pub mod config;
 pub mod dhcp;
 pub mod disk;
 pub mod export;
 pub mod identity;
+pub mod ipv4ll;
 pub mod mdns;
 pub mod net;
 pub mod nvmet;

@@ -97,6 +97,16 @@ pub fn is_unicast(address: Ipv4Addr) -> bool {
     first != 0 && first < 224 && !address.is_loopback() && !address.is_link_local()
 }
 
+/// The mask of an address from before there were masks (RFC 791). Nobody of
+/// this century leaves the mask out.
+pub fn class_mask(address: Ipv4Addr) -> Ipv4Addr {
+    match address.octets()[0] {
+        0..=127 => Ipv4Addr::new(255, 0, 0, 0),
+        128..=191 => Ipv4Addr::new(255, 255, 0, 0),
+        _ => Ipv4Addr::new(255, 255, 255, 0),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

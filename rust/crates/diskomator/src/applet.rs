@@ -11,7 +11,7 @@ use log::LevelFilter;
 use diskomator_core::config::{Config, LogLevel};
 use diskomator_sys::{logger, root::Root};
 
-use crate::{console, dhcp, export, hotplug, mdns, power, settings};
+use crate::{console, dhcp, export, hotplug, mdns, net, power, settings};
 
 /// One name of this program.
 struct Applet {
@@ -20,12 +20,13 @@ struct Applet {
     run: fn(lexopt::Parser) -> Result<(), Failure>,
 }
 
-const APPLETS: [Applet; 8] = [
+const APPLETS: [Applet; 9] = [
     Applet { name: "export", summary: "list, add and remove the exports of this machine's disks", run: export::run },
     Applet { name: "hotplug", summary: "export each disk as it appears, until stopped", run: hotplug::run },
     Applet { name: "dhcp", summary: "bring every Ethernet link up and give it an IPv4 address", run: dhcp::run },
     Applet { name: "mdns", summary: "tell the network the machine's name and what it serves", run: mdns::run },
     Applet { name: "console", summary: "show addresses and disks on the screen, until stopped", run: console::run },
+    Applet { name: "net", summary: "list the network links and their addresses", run: net::run },
     Applet { name: "config", summary: "show the settings of this boot", run: settings::run },
     Applet { name: "poweroff", summary: "switch the machine off, when its disks are at rest", run: power::poweroff },
     Applet { name: "reboot", summary: "restart the machine, when its disks are at rest", run: power::reboot },

@@ -1,33 +1,42 @@
 //! `diskomator dhcp`: brings every Ethernet link up and keeps a DHCP lease on
-//! each. IPv6 is the kernel's own business; it is only switched on here.
+//! each, or a link-local address where there is no server, or the addresses that
+//! settings give it. IPv6 is the kernel's own business otherwise; it is only
+//! switched on here.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
-use diskomator_core::dhcp::client::{Client, Event, Identity, Moment, Output, Transmit, Way};
+use diskomator_core::addressing::{Address, Addressing};
+use diskomator_core::arp::Packet;
+use diskomator_core::dhcp::client::{Client, Event, Identity, Loss, Moment, Output, Transmit, Way};
 use diskomator_core::dhcp::frame;
-use diskomator_core::dhcp::lease::Lease;
+use diskomator_core::dhcp::lease::{self, Lease};
+use diskomator_core::ipv4ll::{self, LinkLocal};
 use diskomator_core::net::{Mac, Prefix4};
-use diskomator_sys::netlink::{Link, Monitor, Netlink, NetlinkError, Route, Watch};
-use diskomator_sys::packet::{LeasedSocket, PacketSocket};
+use diskomator_sys::netlink::{Link, Monitor, Netlink, Origin, Watch};
+use diskomator_sys::packet::{ArpSocket, LeasedSocket, PacketSocket};
 use diskomator_sys::root::Root;
-use diskomator_sys::signals::Termination;
+use diskomator_sys::signals::{Farewell, Termination};
 
 use crate::applet::{Failure, chain, print, start_daemon};
+use crate::hold::{Holder, Wish, forget_links, set_up_ipv4};
 
 const HELP: &str = "\
 Usage: diskomator dhcp [--interface NAME]...
 
 Brings every Ethernet link up, now and when it appears, and keeps an IPv4
-address on each by DHCP, until stopped. The addresses stay when it stops, and
-the next run goes on with them.
+address on each by DHCP, until stopped. Where no server answers for some seconds
+a link has a link-local address (169.254/16) until one does. Links that have an
+address by the setting `ip` ask nobody (`diskomator config --help`). The
+addresses stay when it stops, and the next run goes on with them. SIGUSR1 gives
+them back to their servers and ends it.
 
 Options:
   -i, --interface NAME  only this link; can be given more than once
@@ -37,11 +46,9 @@ Options:
 /// The sources of events. Links have the tokens from `FIRST_LINK` on.
 const TERMINATION: Token = Token(0);
 const MONITOR: Token = Token(1);
-const FIRST_LINK: usize = 2;
+const FAREWELL: Token = Token(2);
+const FIRST_LINK: usize = 3;
 
-/// Of two links to one network the older one is taken, as it has the lower
-/// index. 100 leaves room for what somebody sets by hand.
-const METRIC_BASE: u32 = 100;
 /// How long to leave a link alone that did not come up.
 const BRING_UP_AGAIN: Duration = Duration::from_secs(5);
 /// After so many packets at one go the other links have their turn.
@@ -52,8 +59,8 @@ const PACKET_MAX: usize = 2048;
 pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
     let Some(only) = parse(args)? else { return print(HELP) };
     let root = Root::default();
-    start_daemon("dhcp", &root, false);
-    Daemon::new(root, only)?.run()
+    let config = start_daemon("dhcp", &root, false);
+    Daemon::new(root, only, config.ip)?.run()
 }
 
 /// The links to use, none meaning all; `None` if only help is wanted.
@@ -74,14 +81,22 @@ fn parse(mut args: lexopt::Parser) -> Result<Option<Vec<String>>, lexopt::Error>
 struct Daemon {
     root: Root,
     only: Vec<String>,
+    addressing: Addressing,
+    /// The link that has the addresses which name none.
+    chosen: Option<u32>,
     started: Instant,
     seeds: RandomState,
     netlink: Netlink,
     monitor: Monitor,
     poll: Poll,
     ports: BTreeMap<u32, Port>,
-    /// Open for as long as `poll` listens to it.
-    _termination: Termination,
+    /// The hardware addresses of all links. What comes from one of them is no
+    /// other host's.
+    own: Vec<Mac>,
+    /// Addresses are given back; then this ends.
+    is_leaving: bool,
+    /// Open for as long as `poll` listens to them.
+    _signals: (Termination, Farewell),
 }
 
 /// One link.
@@ -91,6 +106,10 @@ struct Port {
     mac: Mac,
     has_carrier: bool,
     carrier_losses: u32,
+    /// It is up, and was told the addresses of the settings.
+    is_set: bool,
+    /// It asks for an address, or chooses one.
+    asks: bool,
     mtu: u32,
     /// The MTU before a lease changed it.
     own_mtu: Option<u32>,
@@ -100,27 +119,37 @@ struct Port {
     /// It has refused to come up, which was said once.
     is_stubborn: bool,
     client: Client,
+    link_local: LinkLocal,
     socket: Option<PacketSocket>,
+    arp_socket: Option<ArpSocket>,
+    /// The addresses that the ARP socket hears of.
+    heard: Vec<Ipv4Addr>,
     leased_socket: Option<(Ipv4Addr, LeasedSocket)>,
 }
 
 impl Daemon {
-    fn new(root: Root, only: Vec<String>) -> Result<Self, Failure> {
+    fn new(root: Root, only: Vec<String>, addressing: Addressing) -> Result<Self, Failure> {
         let mut termination = Termination::new().map_err(Failure::failed)?;
+        let mut farewell = Farewell::new().map_err(Failure::failed)?;
         let mut monitor = Monitor::new(Watch::Links).map_err(Failure::failed)?;
         let poll = Poll::new().map_err(Failure::failed)?;
         poll.registry().register(&mut termination, TERMINATION, Interest::READABLE).map_err(Failure::failed)?;
+        poll.registry().register(&mut farewell, FAREWELL, Interest::READABLE).map_err(Failure::failed)?;
         poll.registry().register(&mut monitor, MONITOR, Interest::READABLE).map_err(Failure::failed)?;
         Ok(Self {
             root,
             only,
+            addressing,
+            chosen: None,
             started: Instant::now(),
             seeds: RandomState::new(),
             netlink: Netlink::new().map_err(Failure::failed)?,
             monitor,
             poll,
             ports: BTreeMap::new(),
-            _termination: termination,
+            own: Vec::new(),
+            is_leaving: false,
+            _signals: (termination, farewell),
         })
     }
 
@@ -131,6 +160,10 @@ impl Daemon {
         self.look_at_links();
         loop {
             let next = self.act();
+            if self.is_leaving && self.ports.values().all(|port| port.client.is_gone()) {
+                log::info!("stopped; the addresses were given back");
+                return Ok(());
+            }
             let wait =
                 if unread.is_empty() { next.map(|next| next.saturating_sub(self.now())) } else { Some(Duration::ZERO) };
             match self.poll.poll(&mut events, wait) {
@@ -144,9 +177,12 @@ impl Daemon {
                         log::info!("stopped; the addresses stay");
                         return Ok(());
                     }
+                    FAREWELL => self.leave(),
                     MONITOR => {
                         self.monitor.drain().map_err(Failure::failed)?;
-                        self.look_at_links();
+                        if !self.is_leaving {
+                            self.look_at_links();
+                        }
                     }
                     Token(token) => readable.extend(token.checked_sub(FIRST_LINK).and_then(|i| u32::try_from(i).ok())),
                 }
@@ -156,11 +192,20 @@ impl Daemon {
             let now = self.now();
             for index in readable {
                 if let Some(port) = self.ports.get_mut(&index) {
-                    if port.receive(now, &mut buffer) == Input::More {
+                    if port.receive(now, &self.own, &mut buffer) == Input::More {
                         unread.push(index);
                     }
                 }
             }
+        }
+    }
+
+    fn leave(&mut self) {
+        self.is_leaving = true;
+        let now = self.now();
+        for port in self.ports.values_mut() {
+            port.client.release(now);
+            port.link_local.stop();
         }
     }
 
@@ -184,6 +229,10 @@ impl Daemon {
             }
             stays
         });
+        let present: Vec<u32> = links.iter().map(|link| link.index).collect();
+        forget_links(&self.netlink, &present);
+        self.choose(&links);
+        self.own = links.iter().filter_map(|link| link.mac).collect();
         for link in links {
             let Some(mac) = link.ethernet else { continue };
             if !self.only.is_empty() && !self.only.contains(&link.name) {
@@ -195,7 +244,45 @@ impl Daemon {
             }
             let now = self.now();
             if let Some(port) = self.ports.get_mut(&link.index) {
+                let is_chosen = self.chosen == Some(link.index);
+                port.set_asking(now, self.addressing.asks(&link.name, mac, is_chosen));
                 port.changed(now, &link);
+                if !link.is_up {
+                    port.is_set = false;
+                } else if !port.is_set {
+                    port.is_set = true;
+                    let addresses: Vec<_> = self.addressing.addresses(&link.name, mac, is_chosen).collect();
+                    port.set_addresses(&self.netlink, &addresses);
+                }
+            }
+        }
+    }
+
+    /// Chooses the link for the addresses that name none: the one that has them
+    /// from an earlier run, else the first with a carrier, for as long as it is
+    /// there.
+    fn choose(&mut self, links: &[Link]) {
+        if !self.addressing.needs_choice() {
+            return;
+        }
+        if self.chosen.is_some_and(|chosen| links.iter().any(|link| link.index == chosen)) {
+            return;
+        }
+        let is_ours =
+            |link: &&Link| link.ethernet.is_some() && (self.only.is_empty() || self.only.contains(&link.name));
+        let addresses = self.netlink.addresses().unwrap_or_default();
+        let has_them = |link: &&Link| {
+            let mut own = addresses.iter().filter(|address| address.link == link.index);
+            own.any(|address| address.origin == Some(Origin::Setting) && self.addressing.is_for_chosen(address.ip))
+        };
+        let earlier = links.iter().filter(is_ours).find(has_them);
+        let chosen = earlier.or_else(|| links.iter().filter(is_ours).find(|link| link.has_carrier));
+        self.chosen = chosen.map(|link| link.index);
+        if let Some(link) = chosen {
+            log::info!("{}: chosen for the addresses that name no link", link.name);
+            // It may have been set up without them.
+            if let Some(port) = self.ports.get_mut(&link.index) {
+                port.is_set = false;
             }
         }
     }
@@ -205,16 +292,27 @@ impl Daemon {
     fn appeared(&self, link: &Link, mac: Mac) -> Port {
         log::info!("{}: Ethernet link {mac}", link.name);
         enable_ipv6(&self.root, &link.name);
-        keep_secondaries(&self.root, &link.name);
+        set_up_ipv4(&self.root, &link.name);
         let seed = self.seeds.hash_one((link.index, self.started));
         let mut client = Client::new(Identity::of(mac), seed);
+        let mut link_local = LinkLocal::new(mac, seed);
         match self.netlink.addresses() {
             Ok(addresses) => {
-                let ours = addresses.iter().filter(|address| address.link == link.index && address.is_from_dhcp);
-                let longest = ours.max_by_key(|address| address.valid.unwrap_or(Duration::MAX));
-                if let Some((prefix, valid)) = longest.and_then(|address| Some((address.prefix4()?, address.valid))) {
+                let from = |origin| {
+                    let ours = addresses.iter().filter(move |address| {
+                        address.link == link.index && address.origin == Some(origin) && address.prefix4().is_some()
+                    });
+                    let longest = ours.max_by_key(|address| address.valid.unwrap_or(Duration::MAX))?;
+                    let prefix = longest.prefix4()?;
                     log::info!("{}: the address {prefix} is there already", link.name);
+                    Some((prefix, longest.valid))
+                };
+                if let Some((prefix, _)) = from(Origin::LinkLocal) {
+                    link_local.adopt(prefix);
+                }
+                if let Some((prefix, valid)) = from(Origin::Dhcp) {
                     client.adopt(prefix, valid.map(|valid| self.now() + valid));
+                    link_local.leased(self.now());
                 }
             }
             Err(error) => log::warn!("{}: {}", link.name, chain(&error)),
@@ -225,12 +323,17 @@ impl Daemon {
             mac,
             has_carrier: false,
             carrier_losses: link.carrier_losses,
+            is_set: false,
+            asks: true,
             mtu: link.mtu,
             own_mtu: None,
             bring_up: if link.is_up { None } else { Some(self.now()) },
             is_stubborn: false,
             client,
+            link_local,
             socket: None,
+            arp_socket: None,
+            heard: Vec::new(),
             leased_socket: None,
         }
     }
@@ -243,6 +346,7 @@ impl Daemon {
             loop {
                 match port.client.poll(self.started.elapsed()) {
                     Output::Transmit(transmit) => port.send(self.poll.registry(), &transmit),
+                    Output::Arp(packet) => port.send_arp(self.poll.registry(), &packet),
                     Output::Event(event) => port.apply(&self.netlink, self.started.elapsed(), event),
                     Output::Timeout(at) => {
                         next = next.into_iter().chain(at).min();
@@ -250,6 +354,18 @@ impl Daemon {
                     }
                 }
             }
+            // After the leases, which decide.
+            loop {
+                match port.link_local.poll(self.started.elapsed()) {
+                    ipv4ll::Output::Arp(packet) => port.send_arp(self.poll.registry(), &packet),
+                    ipv4ll::Output::Event(event) => port.apply_link_local(&self.netlink, event),
+                    ipv4ll::Output::Timeout(at) => {
+                        next = next.into_iter().chain(at).min();
+                        break;
+                    }
+                }
+            }
+            port.listen(self.poll.registry());
         }
         next
     }
@@ -283,20 +399,52 @@ impl Port {
         self.bring_up
     }
 
+    /// Whether to ask for an address. A link that has asked already and must not
+    /// any more gives back what it has.
+    fn set_asking(&mut self, now: Moment, asks: bool) {
+        if self.asks && !asks {
+            self.client.release(now);
+            self.link_local.stop();
+            self.asks = false;
+        }
+    }
+
+    /// Makes the kernel have the addresses of the settings.
+    fn set_addresses(&self, netlink: &Netlink, addresses: &[Address]) {
+        let holder = self.holder(netlink);
+        let wishes: Vec<Wish> = addresses.iter().filter_map(wish).collect();
+        holder.hold(Origin::Setting, &wishes);
+        for address in addresses {
+            log::info!("{}: the address is {}/{} by a setting", self.name, address.ip, address.prefix_len);
+            if let IpAddr::V6(ip) = address.ip {
+                let own = (ip, address.prefix_len);
+                holder.warn(netlink.set_address6(self.index, own, holder.metric(), Origin::Setting));
+            }
+            if let Some(IpAddr::V6(router)) = address.gateway {
+                holder.warn(netlink.set_default_route6(self.index, router, holder.metric()));
+            }
+        }
+    }
+
     fn changed(&mut self, now: Moment, link: &Link) {
         if self.name != link.name {
             log::info!("{}: now called {}", self.name, link.name);
             self.name.clone_from(&link.name);
+            self.is_set = false;
         }
         self.mtu = link.mtu;
         let lost = !link.has_carrier || link.carrier_losses != self.carrier_losses;
         if self.has_carrier && lost {
             log::info!("{}: no carrier", self.name);
             self.client.link_down();
+            self.link_local.link_down(now);
         }
         if link.has_carrier && (lost || !self.has_carrier) {
             log::info!("{}: carrier", self.name);
-            self.client.link_up(now);
+            if self.asks {
+                self.client.link_up(now);
+                self.link_local.link_up(now);
+            }
         }
         self.has_carrier = link.has_carrier;
         self.carrier_losses = link.carrier_losses;
@@ -322,6 +470,48 @@ impl Port {
         }
     }
 
+    /// Sends an ARP packet, once it is sure that the answer will be heard.
+    fn send_arp(&mut self, registry: &mio::Registry, packet: &Packet) {
+        self.listen(registry);
+        let Some(socket) = &self.arp_socket else { return };
+        match socket.broadcast(&packet.build()) {
+            Ok(()) => log::debug!("{}: sent ARP, {} to {}", self.name, packet.sender, packet.target),
+            Err(error) => log::debug!("{}: failed to send ARP: {error}", self.name),
+        }
+    }
+
+    /// Hears of the addresses that the client looks after.
+    fn listen(&mut self, registry: &mio::Registry) {
+        let wanted: Vec<Ipv4Addr> = self.client.claims().chain(self.link_local.claims()).collect();
+        if self.heard == wanted {
+            return;
+        }
+        if self.arp_socket.is_none() {
+            self.arp_socket = match ArpSocket::open(self.index, &self.name) {
+                Ok(socket) => self.register(registry, &socket).then_some(socket),
+                Err(error) => {
+                    log::warn!("{}", chain(&error));
+                    None
+                }
+            };
+        }
+        match self.arp_socket.as_ref().map(|socket| socket.listen_for(&wanted)) {
+            Some(Err(error)) => log::warn!("{}: failed to set an ARP filter: {error}", self.name),
+            Some(Ok(())) => self.heard = wanted,
+            None => {}
+        }
+    }
+
+    /// Waits for what comes in through `socket`; false if that is impossible.
+    fn register(&self, registry: &mio::Registry, socket: &impl AsFd) -> bool {
+        let token = Token(FIRST_LINK + usize::try_from(self.index).unwrap_or(0));
+        let outcome = registry.register(&mut SourceFd(&socket.as_fd().as_raw_fd()), token, Interest::READABLE);
+        if let Err(error) = &outcome {
+            log::warn!("{}: failed to wait for packets: {error}", self.name);
+        }
+        outcome.is_ok()
+    }
+
     fn open(&mut self, registry: &mio::Registry) {
         if self.socket.is_some() {
             return;
@@ -333,10 +523,8 @@ impl Port {
                 return;
             }
         };
-        let token = Token(FIRST_LINK + usize::try_from(self.index).unwrap_or(0));
-        match registry.register(&mut SourceFd(&socket.as_fd().as_raw_fd()), token, Interest::READABLE) {
-            Ok(()) => self.socket = Some(socket),
-            Err(error) => log::warn!("{}: failed to wait for packets: {error}", self.name),
+        if self.register(registry, &socket) {
+            self.socket = Some(socket);
         }
     }
 
@@ -354,7 +542,35 @@ impl Port {
         self.leased_socket.as_ref().map(|(_, socket)| socket)
     }
 
-    fn receive(&mut self, now: Moment, buffer: &mut [u8]) -> Input {
+    fn receive(&mut self, now: Moment, own: &[Mac], buffer: &mut [u8]) -> Input {
+        let more = [self.receive_arp(now, own, buffer), self.receive_messages(now, buffer)];
+        if more.contains(&Input::More) { Input::More } else { Input::Done }
+    }
+
+    fn receive_arp(&mut self, now: Moment, own: &[Mac], buffer: &mut [u8]) -> Input {
+        let Some(socket) = &self.arp_socket else { return Input::Done };
+        for _ in 0..PACKETS_AT_ONCE {
+            let len = match socket.receive(buffer) {
+                Ok(len) => len,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Input::Done,
+                Err(error) => {
+                    log::debug!("{}: failed to receive ARP: {error}", self.name);
+                    continue;
+                }
+            };
+            match Packet::parse(&buffer[..len]) {
+                Err(error) => log::debug!("{}: packet dropped: {error}", self.name),
+                Ok(packet) if own.contains(&packet.sender_mac) => {}
+                Ok(packet) => {
+                    self.client.hear(now, &packet);
+                    self.link_local.hear(now, &packet);
+                }
+            }
+        }
+        Input::More
+    }
+
+    fn receive_messages(&mut self, now: Moment, buffer: &mut [u8]) -> Input {
         let Some(socket) = &self.socket else { return Input::Done };
         for _ in 0..PACKETS_AT_ONCE {
             let (len, checksum) = match socket.receive(buffer) {
@@ -383,6 +599,7 @@ impl Port {
             Event::Bound { lease, until, renewed } => {
                 let left = until.map(|until| until.saturating_sub(now));
                 self.hold(netlink, &lease, left);
+                self.link_local.leased(now);
                 let term = match lease.terms {
                     Some(terms) => format!("for {} s", terms.expire.as_secs()),
                     None => "for ever".to_owned(),
@@ -398,69 +615,49 @@ impl Port {
                 }
             }
             Event::Lost { address, why } => {
-                log::warn!("{}: {address} is no longer ours: {why}", self.name);
+                let level = if why == Loss::Released { log::Level::Info } else { log::Level::Warn };
+                log::log!(level, "{}: {address} is no longer ours: {why}", self.name);
                 self.leased_socket = None;
-                self.release(netlink, None);
+                self.holder(netlink).hold(Origin::Dhcp, &[]);
+                self.link_local.unleased(now);
+            }
+            Event::Disputed { address, by } => {
+                log::warn!("{}: {by} uses {address}, too; it was told that it is ours", self.name);
+            }
+            Event::Declined { address, by } => {
+                log::warn!("{}: {by} has {address}, which was given to us; declined", self.name);
             }
             Event::Silence => log::warn!("{}: no DHCP server has answered yet; asking on", self.name),
         }
     }
 
-    /// Makes the kernel hold this lease and no other. Each step is tried
-    /// whatever became of those before.
-    fn hold(&mut self, netlink: &Netlink, lease: &Lease, left: Option<Duration>) {
-        let address = lease.address;
-        let metric = METRIC_BASE + self.index;
-        self.set_mtu(netlink, lease.mtu);
-        // First the new one, so that there is never none.
-        warn(&self.name, netlink.set_address(self.index, address, left, metric));
-        self.release(netlink, Some(address));
-
-        let routes: Vec<Route> = lease
-            .routes
-            .iter()
-            .map(|route| Route {
-                link: self.index,
-                destination: route.destination,
-                router: route.router,
-                on_link: route.on_link,
-                source: address.address(),
-                metric,
-            })
-            .collect();
-        for route in &routes {
-            warn(&self.name, netlink.set_route(*route));
-        }
-        let own = routes.iter().map(|route| (route.destination.network(), route.destination.len(), route.metric));
-        let own: Vec<_> = own.collect();
-        match netlink.dhcp_routes(self.index) {
-            Ok(found) => {
-                for route in found {
-                    if !own.contains(&(route.destination.network(), route.destination.len(), route.metric)) {
-                        warn_unless_gone(&self.name, netlink.remove_route(route));
-                    }
-                }
+    fn apply_link_local(&mut self, netlink: &Netlink, event: ipv4ll::Event) {
+        let wish = |address| Wish { address, left: None, routes: Vec::new() };
+        match event {
+            ipv4ll::Event::Held(address) => {
+                log::info!("{}: no DHCP server; the link-local address is {address}", self.name);
+                self.holder(netlink).hold(Origin::LinkLocal, &[wish(address)]);
             }
-            Err(error) => log::warn!("{}: {}", self.name, chain(&error)),
+            ipv4ll::Event::Lost { address, by } => {
+                match by {
+                    Some(mac) => log::warn!("{}: {mac} has {address}, too; another one will do", self.name),
+                    None => log::info!("{}: {address} is not needed any more", self.name),
+                }
+                self.holder(netlink).hold(Origin::LinkLocal, &[]);
+            }
         }
-
-        self.open_leased(address.address());
     }
 
-    /// Removes the link's addresses by DHCP but one. Their routes go with them.
-    fn release(&self, netlink: &Netlink, keep: Option<Prefix4>) {
-        let addresses = match netlink.addresses() {
-            Ok(addresses) => addresses,
-            Err(error) => {
-                log::warn!("{}: {}", self.name, chain(&error));
-                return;
-            }
-        };
-        for address in addresses.iter().filter(|address| address.link == self.index && address.is_from_dhcp) {
-            if let Some(prefix) = address.prefix4().filter(|prefix| Some(*prefix) != keep) {
-                warn_unless_gone(&self.name, netlink.remove_address(self.index, prefix));
-            }
-        }
+    fn holder<'a>(&'a self, netlink: &'a Netlink) -> Holder<'a> {
+        Holder { netlink, index: self.index, name: &self.name }
+    }
+
+    /// Makes the kernel hold this lease and no other.
+    fn hold(&mut self, netlink: &Netlink, lease: &Lease, left: Option<Duration>) {
+        let address = lease.address;
+        self.set_mtu(netlink, lease.mtu);
+        self.holder(netlink).hold(Origin::Dhcp, &[Wish { address, left, routes: lease.routes.clone() }]);
+        self.open_leased(address.address());
     }
 
     fn set_mtu(&mut self, netlink: &Netlink, offered: Option<u16>) {
@@ -470,13 +667,25 @@ impl Port {
         };
         if wanted != self.mtu {
             let own = *self.own_mtu.get_or_insert(self.mtu);
-            warn(&self.name, netlink.set_mtu(self.index, wanted));
+            self.holder(netlink).warn(netlink.set_mtu(self.index, wanted));
             self.mtu = wanted;
             if wanted == own {
                 self.own_mtu = None;
             }
         }
     }
+}
+
+/// An IPv4 address of the settings, for the kernel.
+fn wish(address: &Address) -> Option<Wish> {
+    let prefix = address.prefix4()?;
+    let routes = match address.gateway {
+        Some(IpAddr::V4(router)) => {
+            vec![lease::Route { destination: Prefix4::ANY, router: Some(router), on_link: !prefix.contains(router) }]
+        }
+        _ => Vec::new(),
+    };
+    Some(Wish { address: prefix, left: None, routes })
 }
 
 /// The kernel does the rest: link-local addresses, and what routers announce.
@@ -488,23 +697,4 @@ fn enable_ipv6(root: &Root, link: &str) {
             log::warn!("{link}: no IPv6: {}", chain(&error));
         }
     }
-}
-
-/// Two addresses of one subnet, an old lease's and a new one's: the kernel would
-/// remove the new one together with the old (`__inet_del_ifa` in its
-/// `net/ipv4/devinet.c`).
-fn keep_secondaries(root: &Root, link: &str) {
-    if let Err(error) = root.write(format!("proc/sys/net/ipv4/conf/{link}/promote_secondaries"), "1") {
-        log::warn!("{link}: {}", chain(&error));
-    }
-}
-
-fn warn(link: &str, outcome: Result<(), NetlinkError>) {
-    if let Err(error) = outcome {
-        log::warn!("{link}: {}", chain(&error));
-    }
-}
-
-fn warn_unless_gone(link: &str, outcome: Result<(), NetlinkError>) {
-    warn(link, outcome.or_else(|error| if error.is_gone() { Ok(()) } else { Err(error) }));
 }

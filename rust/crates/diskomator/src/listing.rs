@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::applet::{Failure, chain, print};
 use crate::exporter::{Exporter, Observation, State, state};
+use crate::table::table;
 
 /// How long a disk that is at work must have finished nothing to be called hung,
 /// and how often it is looked at meanwhile. A disk that works is found out at
@@ -76,7 +77,7 @@ pub(crate) fn list(exporter: &mut Exporter, json: bool) -> Result<(), Failure> {
         text.push('\n');
         print(&text)
     } else {
-        print(&table(&listing))
+        print(&text(&listing))
     }
 }
 
@@ -138,7 +139,7 @@ fn row<'a>(exporter: &Exporter, export: &'a Export, is_hung: bool) -> Option<Row
     })
 }
 
-fn table(listing: &Listing<'_>) -> String {
+fn text(listing: &Listing<'_>) -> String {
     const HEADER: [&str; 10] =
         ["DISK", "SIZE", "BUS", "MODEL", "SERIAL", "STATE", "HOSTS", "READ", "WRITTEN", "NQN OR REASON"];
     if listing.disks.is_empty() {
@@ -160,19 +161,7 @@ fn table(listing: &Listing<'_>) -> String {
             disk.reason.as_deref().or(disk.nqn).unwrap_or("-").to_owned(),
         ]);
     }
-    let mut widths = [0; HEADER.len()];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.len().max(*width);
-        }
-    }
-    let mut text = String::new();
-    for row in &rows {
-        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        text.push_str(cells.join("  ").trim_end());
-        text.push('\n');
-    }
-    text
+    table(&rows)
 }
 
 #[cfg(test)]
@@ -206,7 +195,7 @@ mod tests {
             row("sda", "refused", Some("mounted on this machine"), None),
         ];
         assert_eq!(
-            table(&Listing { machine: "m".to_owned(), disks }),
+            text(&Listing { machine: "m".to_owned(), disks }),
             "\
 DISK     SIZE    BUS   MODEL                  SERIAL  STATE     HOSTS  READ     WRITTEN  NQN OR REASON
 nvme0n1  64 MiB  nvme  QEMU NVMe Ctrl         -       exported  1      1.5 GiB  -        nqn.x

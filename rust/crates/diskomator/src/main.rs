@@ -6,11 +6,14 @@ mod console;
 mod dhcp;
 mod export;
 mod exporter;
+mod hold;
 mod hotplug;
 mod listing;
 mod mdns;
+mod net;
 mod power;
 mod settings;
+mod table;
 
 use std::process::ExitCode;
 

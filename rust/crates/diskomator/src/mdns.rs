@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token};
 
-use diskomator_core::dhcp::client::{Identity, Moment};
+use diskomator_core::dhcp::client::Identity;
 use diskomator_core::mdns::responder::{Event, Family, Output, Responder};
 use diskomator_core::mdns::wire::MESSAGE_MAX;
+use diskomator_core::pace::Moment;
 use diskomator_sys::multicast::MulticastSocket;
 use diskomator_sys::netlink::{Link, Monitor, Netlink, NetlinkError, Watch};
 use diskomator_sys::root::Root;

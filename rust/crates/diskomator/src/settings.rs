@@ -16,6 +16,9 @@ Settings are words of the kernel command line: diskomator.NAME=VALUE.
 Settings:
   debug       yes or no: a root shell on the serial console
   export      DISKS: which disks are exported by themselves
+  ip          [DEV:]ADDRESS/PREFIX[,GATEWAY]: an address that a link has, and no
+              DHCP on it; [DEV:]off: no DHCP; [DEV:]dhcp: DHCP. Can be given
+              more than once
   log         error, warn, info, debug or trace: what the daemons log
   partitions  DISKS: of which disks the partitions are exported, and not the
               disks themselves
@@ -35,6 +38,11 @@ matches decides; a list that starts with ! means all other disks. `readonly`,
 `partitions` and `passthru` alone mean all disks. What is said to be read-only
 is not passed through.
 
+DEV is the kernel's name of an Ethernet link or its MAC address. An address
+without DEV is for the first one with a cable in it, `off` for all. IPv6
+addresses do not keep a link from asking for one of IPv4 by DHCP. The kernel's
+own form, ip=ADDRESS::GATEWAY:NETMASK::DEV, gives an address, too.
+
 Options:
   -h, --help  show this text
 ";
@@ -52,28 +60,35 @@ pub(crate) fn run(mut args: lexopt::Parser) -> Result<(), Failure> {
     let cmdline = Root::default().read("proc/cmdline").map_err(Failure::failed)?;
     let settings = settings(&Config::from_cmdline(&cmdline).0);
     let text = match wanted {
-        None => settings.map(|(name, value)| format!("{name}={value}\n")).concat(),
-        Some(wanted) => match settings.iter().find(|(name, _)| *name == wanted) {
-            Some((_, value)) => format!("{value}\n"),
-            None => {
+        None => settings.iter().map(|(name, value)| format!("{name}={value}\n")).collect::<Vec<_>>().concat(),
+        Some(wanted) => {
+            let values = settings.iter().filter(|(name, _)| *name == wanted);
+            let lines: Vec<String> = values.map(|(_, value)| format!("{value}\n")).collect();
+            if lines.is_empty() {
                 let error = format!("there is no setting {wanted:?}; `diskomator config` lists them");
                 return Err(Failure::Usage(error.into()));
             }
-        },
+            lines.concat()
+        }
     };
     print(&text)
 }
 
-fn settings(config: &Config) -> [(&'static str, String); 6] {
+/// Each setting, and one that was given more than once as often.
+fn settings(config: &Config) -> Vec<(&'static str, String)> {
+    let mut ip: Vec<_> = config.ip.settings().map(|setting| ("ip", setting.to_string())).collect();
+    if ip.is_empty() {
+        ip.push(("ip", "dhcp".to_owned()));
+    }
     let log = LogLevel::ALL.iter().find(|(_, level)| *level == config.log);
-    [
-        ("debug", if config.debug { "yes" } else { "no" }.to_owned()),
-        ("export", config.export.to_string()),
+    let before = [("debug", if config.debug { "yes" } else { "no" }.to_owned()), ("export", config.export.to_string())];
+    let after = [
         ("log", log.map_or("", |(name, _)| *name).to_owned()),
         ("partitions", config.partitions.to_string()),
         ("passthru", config.passthru.to_string()),
         ("readonly", config.readonly.to_string()),
-    ]
+    ];
+    before.into_iter().chain(ip).chain(after).collect()
 }
 
 #[cfg(test)]
@@ -82,7 +97,9 @@ mod tests {
 
     #[test]
     fn settings_are_printed_as_they_can_be_set() {
-        for line in ["", "diskomator.debug=on diskomator.export=!usb,sda diskomator.log=trace diskomator.readonly"] {
+        let ip = "diskomator.ip=off diskomator.ip=eth0:dhcp diskomator.ip=eth1:2001:db8::7/64 ip=192.0.2.7";
+        for line in ["", ip, "diskomator.debug=on diskomator.export=!usb,sda diskomator.log=trace diskomator.readonly"]
+        {
             let (config, _) = Config::from_cmdline(line);
             let again: Vec<String> =
                 settings(&config).iter().map(|(name, value)| format!("diskomator.{name}={value}")).collect();

@@ -313,6 +313,11 @@ impl Appliance {
         self.qemu.started()
     }
 
+    /// How much of this machine's processor time it has used.
+    pub fn processor_time(&self) -> Result<Duration> {
+        self.qemu.processor_time()
+    }
+
     /// The hardware addresses of its network cards.
     pub fn macs(&self) -> Vec<String> {
         (0..self.nics).map(mac).collect()

@@ -285,9 +285,51 @@ impl Background<'_> {
 }
 
 impl Load<'_> {
-    /// Ends it; an error when a request failed or data was not what was written.
-    pub fn finish(self) -> Result<()> {
+    /// Ends it; an error when a request failed or data was not what was written. How long the slowest request took.
+    pub fn finish(self) -> Result<Duration> {
         self.command.machine.run(&format!("touch {}", self.stop))?;
-        self.command.wait(PATIENCE).map(|_| ())
+        self.command.wait(PATIENCE).map(|report| slowest(&report))
+    }
+}
+
+/// The longest latency in what fio reports, in lines such as `     lat (usec): min=96, max=1204, avg=…`.
+fn slowest(report: &str) -> Duration {
+    let of_line = |line: &str| {
+        let (unit, figures) = line.trim_start().strip_prefix("lat (")?.split_once("):")?;
+        let nanoseconds = match unit {
+            "nsec" => 1.0,
+            "usec" => 1e3,
+            "msec" => 1e6,
+            _ => return None,
+        };
+        let (_, most) = figures.split_once("max=")?;
+        let digits: String = most.trim_start().chars().take_while(|c| !matches!(c, ',' | ' ')).collect();
+        // fio shortens thousands.
+        let (number, factor) = match digits.strip_suffix('k') {
+            Some(thousands) => (thousands.to_owned(), 1e3),
+            None => (digits, 1.0),
+        };
+        Some(Duration::from_secs_f64(number.parse::<f64>().ok()? * factor * nanoseconds / 1e9))
+    };
+    report.lines().filter_map(of_line).max().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slowest_request_is_found_in_fio_s_report() {
+        let report = "  read: IOPS=1
+    slat (usec): min=7, max=900000, avg=9
+    clat (usec): min=90, max=800000, avg=99
+     lat (usec): min=96, max=1204, avg=108.2, stdev=3
+     lat (usec): min=96, max=34.5k, avg=108.2, stdev=3
+     lat (nsec): min=960, max=999999, avg=108.2, stdev=3
+    lat percentiles (usec):
+    lat (msec)   : 2=0.01%, 4=0.02%
+";
+        assert_eq!(slowest(report), Duration::from_micros(34_500));
+        assert_eq!(slowest(""), Duration::ZERO);
     }
 }

@@ -84,13 +84,25 @@ impl Lab {
             // The address of an earlier machine with the same card is not yet this one's.
             self.initiator.forget_addresses()?;
         }
+        self.power_on(builder)
+    }
+
+    /// Powers the machine on that was there before; the DHCP server knows it. Its address.
+    pub fn boot_again(&self, builder: ApplianceBuilder) -> Result<(Appliance, String)> {
+        self.with_address(self.power_on(builder)?)
+    }
+
+    fn power_on(&self, builder: ApplianceBuilder) -> Result<Appliance> {
         self.boots.set(self.boots.get() + 1);
         builder.start(&format!("appliance{}", self.boots.get()), &self.evidence, &self.initiator.link())
     }
 
     /// Powers a machine on and waits for its address.
     pub fn boot_with_address(&self, builder: ApplianceBuilder) -> Result<(Appliance, String)> {
-        let appliance = self.boot(builder)?;
+        self.with_address(self.boot(builder)?)
+    }
+
+    fn with_address(&self, appliance: Appliance) -> Result<(Appliance, String)> {
         let mac = appliance.macs().into_iter().next().unwrap_or_default();
         let address = self
             .initiator

@@ -13,6 +13,7 @@ mod lab;
 pub mod measure;
 mod nvme;
 mod paths;
+pub mod program;
 mod qemu;
 mod qmp;
 mod secure_boot;

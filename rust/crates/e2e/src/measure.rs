@@ -40,17 +40,25 @@ pub struct Throughput {
     pub single_write: u64,
 }
 
-impl Throughput {
-    /// What the figures are called where there is little room.
-    pub const NAMES: [&'static str; 5] = ["read", "write", "rand read", "rand write", "one write"];
-
-    /// The figures in that order.
-    pub fn figures(&self) -> [f64; 5] {
-        // What a disk does in a second is far below 2^52.
-        #[allow(clippy::cast_precision_loss)]
-        [self.read, self.write, self.random_read, self.random_write, self.single_write].map(|figure| figure as f64)
-    }
+/// One kind of work that fio does with direct I/O.
+pub struct Workload {
+    /// What it is called where there is little room.
+    pub name: &'static str,
+    mode: &'static str,
+    block: &'static str,
+    depth: u32,
+    side: &'static str,
+    figure: &'static str,
 }
+
+/// The kinds of work that are measured, in the order of [`Throughput`].
+pub const WORKLOADS: [Workload; 5] = [
+    Workload { name: "read", mode: "read", block: "1M", depth: 8, side: "read", figure: "bw_bytes" },
+    Workload { name: "write", mode: "write", block: "1M", depth: 8, side: "write", figure: "bw_bytes" },
+    Workload { name: "rand read", mode: "randread", block: "4k", depth: 32, side: "read", figure: "iops" },
+    Workload { name: "rand write", mode: "randwrite", block: "4k", depth: 32, side: "write", figure: "iops" },
+    Workload { name: "one write", mode: "write", block: "64k", depth: 1, side: "write", figure: "iops" },
+];
 
 /// Looks at the image's files.
 pub fn sizes() -> Result<Sizes> {
@@ -90,27 +98,32 @@ pub fn memory_used(appliance: &Appliance, installed: u32) -> Result<u32> {
     Ok(installed.saturating_sub(available / 1024))
 }
 
-/// Runs fio on a disk of the other machine. What is on the disk is lost.
+/// Runs fio on a disk of the other machine: bytes or requests a second. What is on the disk is lost.
+pub fn run(initiator: &Initiator, device: &str, seconds: u32, workload: &Workload) -> Result<u64> {
+    let Workload { mode, block, depth, side, figure, .. } = workload;
+    let command = format!(
+        "fio --name=bench --filename={device} --rw={mode} --bs={block} --iodepth={depth} --ioengine=libaio \
+         --direct=1 --time_based --runtime={seconds} --ramp_time=1 --output-format=json"
+    );
+    let text = initiator.run(&command)?;
+    let report: Value =
+        serde_json::from_str(&text).map_err(|source| Error::Json { what: "fio", text: text.clone(), source })?;
+    let value = report.pointer(&format!("/jobs/0/{side}/{figure}")).and_then(Value::as_f64).unwrap_or_default();
+    // Fractions of a byte or a request are noise.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    Ok(value.round() as u64)
+}
+
+/// All kinds of work.
 pub fn throughput(initiator: &Initiator, device: &str, seconds: u32) -> Result<Throughput> {
-    let run = |mode: &str, block: &str, depth: u32, side: &str, figure: &str| -> Result<u64> {
-        let command = format!(
-            "fio --name=bench --filename={device} --rw={mode} --bs={block} --iodepth={depth} --ioengine=libaio \
-             --direct=1 --time_based --runtime={seconds} --ramp_time=1 --output-format=json"
-        );
-        let text = initiator.run(&command)?;
-        let report: Value =
-            serde_json::from_str(&text).map_err(|source| Error::Json { what: "fio", text: text.clone(), source })?;
-        let value = report.pointer(&format!("/jobs/0/{side}/{figure}")).and_then(Value::as_f64).unwrap_or_default();
-        // Fractions of a byte or a request are noise.
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        Ok(value.round() as u64)
-    };
+    let [read, write, random_read, random_write, single_write] = &WORKLOADS;
+    let run = |workload| run(initiator, device, seconds, workload);
     Ok(Throughput {
-        read: run("read", "1M", 8, "read", "bw_bytes")?,
-        write: run("write", "1M", 8, "write", "bw_bytes")?,
-        random_read: run("randread", "4k", 32, "read", "iops")?,
-        random_write: run("randwrite", "4k", 32, "write", "iops")?,
-        single_write: run("write", "64k", 1, "write", "iops")?,
+        read: run(read)?,
+        write: run(write)?,
+        random_read: run(random_read)?,
+        random_write: run(random_write)?,
+        single_write: run(single_write)?,
     })
 }
 

@@ -59,6 +59,9 @@ impl Arguments {
     }
 }
 
+/// The kernel's unit of processor time in `/proc` (`USER_HZ`), on every architecture that QEMU runs on here.
+const TICK: Duration = Duration::from_millis(10);
+
 /// A running virtual machine.
 pub(crate) struct Qemu {
     name: String,
@@ -132,6 +135,16 @@ impl Qemu {
         };
         qemu.open_qmp()?;
         Ok(qemu)
+    }
+
+    /// How much processor time it has used.
+    pub(crate) fn processor_time(&self) -> Result<Duration> {
+        let path = PathBuf::from(format!("/proc/{}/stat", locked(&self.child).id()));
+        let stat = fs::read_to_string(&path).map_err(|source| Error::File { verb: "read", path, source })?;
+        // proc_pid_stat(5): `utime` and `stime` are the fourteenth and fifteenth field, and the second ends with a
+        // parenthesis.
+        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+        Ok(TICK * fields.filter_map(|field| field.parse::<u32>().ok()).sum::<u32>())
     }
 
     /// QMP answers once every device exists, so the machine's sockets are there when this returns.

@@ -126,7 +126,8 @@ fn a_disk_put_back_is_there_again_without_a_command() -> Result<(), Failure> {
             other.run(&format!("dd if={} of=/dev/null bs=1M count=4 iflag=direct status=none", back.device))?;
         }
         assert!(moved_load.finish().is_err(), "reads and writes of a disk that is not there succeeded");
-        steady_load.finish()?;
+        let slowest = steady_load.finish()?;
+        println!("the slowest request to the other disk took {:.2} s", slowest.as_secs_f64());
         let list = machine.shell("diskomator export list")?;
         assert_eq!(list.lines().filter(|line| line.contains(" exported ")).count(), 3, "{list}");
         other.disconnect_all()?;

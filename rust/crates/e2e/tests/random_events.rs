@@ -85,7 +85,10 @@ fn what_happens_by_chance_ends_as_it_should() -> std::result::Result<(), Failure
 
         for event in 1..=events {
             match rng.below(12) {
-                0 => machine.shell("killall -9 diskomator-hotplug; true").map(drop)?,
+                0 => {
+                    let applet = ["hotplug", "dhcp", "console"][usize::try_from(rng.below(3)).unwrap_or(0)];
+                    machine.shell(&format!("killall -9 diskomator-{applet}; true")).map(drop)?;
+                }
                 2 => {
                     // Less than a host waits before it gives a connection up.
                     machine.connect_cable(false)?;

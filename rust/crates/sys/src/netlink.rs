@@ -6,7 +6,7 @@
 //! so that a lost message costs nothing.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -14,21 +14,25 @@ use futures_util::TryStreamExt;
 use futures_util::future::FutureExt;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token, event};
+use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{
     AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, AddressScope, CacheInfo,
 };
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope};
+use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
-use rtnetlink::{LinkUnspec, MulticastGroup, RouteMessageBuilder};
+use rtnetlink::{IpVersion, LinkUnspec, MulticastGroup, RouteMessageBuilder};
 use tokio::runtime::Runtime;
 
 use diskomator_core::net::{Mac, Prefix4};
 
-/// `RTPROT_DHCP` of `linux/rtnetlink.h`. Addresses have a protocol field too
-/// (`IFA_PROTO`, kernel 5.18) in which anything above 3 is free; the same
-/// number marks those that came by DHCP.
-const PROTOCOL_DHCP: u8 = 16;
+/// `RT_TABLE_MAIN` of `linux/rtnetlink.h`.
+const MAIN_TABLE: u32 = 254;
+/// Before the main table's, whose priority is 32766.
+const RULE_PRIORITY: u32 = 1000;
+/// Tables of our own begin here, in steps that leave room for every link.
+const FIRST_TABLE: u32 = 1 << 24;
 /// `INFINITY_LIFE_TIME` of the kernel's `net/addrconf.h`.
 const FOR_EVER: u32 = u32::MAX;
 
@@ -56,7 +60,7 @@ impl NetlinkError {
 
     /// What was to be removed is not there, nor is perhaps its link.
     pub fn is_gone(&self) -> bool {
-        let gone = [nix::Error::EADDRNOTAVAIL, nix::Error::ESRCH, nix::Error::ENODEV];
+        let gone = [nix::Error::EADDRNOTAVAIL, nix::Error::ESRCH, nix::Error::ENODEV, nix::Error::ENOENT];
         self.source.raw_os_error().is_some_and(|code| gone.iter().any(|errno| *errno as i32 == code))
     }
 }
@@ -71,6 +75,8 @@ pub struct Link {
     /// Its hardware address; `None` if it is not like Ethernet, or is part of
     /// something else such as a bond, or speaks no ARP.
     pub ethernet: Option<Mac>,
+    /// Its hardware address in any case.
+    pub mac: Option<Mac>,
     /// It is the loopback interface.
     pub is_loopback: bool,
     /// Somebody brought it up.
@@ -90,6 +96,7 @@ impl Link {
             index: message.header.index,
             name: String::new(),
             ethernet: None,
+            mac: None,
             is_loopback: flags.contains(LinkFlags::Loopback),
             is_up: flags.contains(LinkFlags::Up),
             has_carrier: flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
@@ -104,7 +111,8 @@ impl Link {
                 LinkAttribute::CarrierDownCount(count) => link.carrier_losses = *count,
                 LinkAttribute::Controller(_) => is_part = true,
                 LinkAttribute::Address(bytes) => {
-                    link.ethernet = bytes.as_slice().try_into().ok().map(Mac).filter(|mac| mac.is_station());
+                    link.mac = bytes.as_slice().try_into().ok().map(Mac).filter(|mac| mac.is_station());
+                    link.ethernet = link.mac;
                 }
                 _ => {}
             }
@@ -114,6 +122,45 @@ impl Link {
             link.ethernet = None;
         }
         link
+    }
+}
+
+/// Where an address, and what belongs to it, comes from. The mark that tells is
+/// in the kernel, so that a restarted program knows its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// A DHCP server gave it.
+    Dhcp,
+    /// It was chosen for want of a server (RFC 3927).
+    LinkLocal,
+    /// A setting of this boot says so.
+    Setting,
+}
+
+impl Origin {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::Dhcp, Self::LinkLocal, Self::Setting];
+
+    /// The mark: `RTPROT_DHCP` of `linux/rtnetlink.h`, and numbers that are free
+    /// there, as others leave routes with `RTPROT_STATIC`. Addresses have a
+    /// protocol field, too (`IFA_PROTO`, kernel 5.18), in which anything above 3
+    /// is free.
+    const fn protocol(self) -> u8 {
+        match self {
+            Self::Dhcp => 16,
+            Self::LinkLocal => 169,
+            Self::Setting => 170,
+        }
+    }
+
+    fn from_protocol(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|origin| origin.protocol() == number)
+    }
+
+    /// The number of the routing table for what is sent from such an address
+    /// of a link. It is made of the link's index, which is never used again.
+    pub const fn table(self, link: u32) -> u32 {
+        FIRST_TABLE * (self as u32 + 1) + link
     }
 }
 
@@ -132,9 +179,9 @@ pub struct Address {
     pub is_usable: bool,
     /// Its remaining time; `None` is for ever.
     pub valid: Option<Duration>,
-    /// It came by DHCP: by its mark or, on kernels without marks, because it
-    /// is of IPv4 and ends.
-    pub is_from_dhcp: bool,
+    /// Where it comes from, if it is one of ours: by its mark. On kernels
+    /// without marks, one of IPv4 that ends came by DHCP.
+    pub origin: Option<Origin>,
 }
 
 impl Address {
@@ -154,7 +201,10 @@ impl Address {
         }
         // On a point-to-point link the other attribute is the other end's.
         let ip = local.or(address)?;
-        let by_hand = matches!(protocol, Some(number) if number != 0 && number != PROTOCOL_DHCP);
+        let origin = match protocol {
+            Some(number) if number != 0 => Origin::from_protocol(number),
+            _ => (ip.is_ipv4() && valid != FOR_EVER).then_some(Origin::Dhcp),
+        };
         Some(Self {
             link: header.index,
             ip,
@@ -162,7 +212,7 @@ impl Address {
             is_link_local: header.scope == AddressScope::Link,
             is_usable: !flags.intersects(AddressFlags::Tentative | AddressFlags::Dadfailed),
             valid: Some(valid).filter(|valid| *valid != FOR_EVER).map(|valid| Duration::from_secs(valid.into())),
-            is_from_dhcp: ip.is_ipv4() && !by_hand && (protocol == Some(PROTOCOL_DHCP) || valid != FOR_EVER),
+            origin,
         })
     }
 
@@ -175,7 +225,7 @@ impl Address {
     }
 }
 
-/// An IPv4 route by DHCP.
+/// An IPv4 route of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Route {
     /// The link's index.
@@ -190,12 +240,23 @@ pub struct Route {
     pub source: Ipv4Addr,
     /// The least wins.
     pub metric: u32,
+    /// What it comes with.
+    pub origin: Origin,
+    /// The table that it is in: [`Origin::table`], or `None` for the main one.
+    pub table: Option<u32>,
 }
 
 impl Route {
+    /// Whether the kernel sees one in place of the other.
+    pub fn replaces(&self, other: &Self) -> bool {
+        let key = |route: &Self| (route.table, route.destination.network(), route.destination.len(), route.metric);
+        key(self) == key(other)
+    }
+
     fn to_message(self) -> RouteMessage {
         let mut builder = RouteMessageBuilder::<Ipv4Addr>::new()
-            .protocol(RouteProtocol::Dhcp)
+            .protocol(RouteProtocol::from(self.origin.protocol()))
+            .table_id(self.table.unwrap_or(MAIN_TABLE))
             .destination_prefix(self.destination.network(), self.destination.len())
             .output_interface(self.link)
             .pref_source(self.source)
@@ -210,12 +271,11 @@ impl Route {
         builder.build()
     }
 
-    /// `None` if the route is not by DHCP, or is of a kind that is not ours.
+    /// `None` if the route has no mark of ours, or is of a kind that is not ours.
     fn from_message(message: &RouteMessage) -> Option<Self> {
         let header = &message.header;
-        if header.protocol != RouteProtocol::Dhcp {
-            return None;
-        }
+        let origin = Origin::from_protocol(u8::from(header.protocol))?;
+        let mut table = u32::from(header.table);
         let (mut link, mut destination, mut router, mut source, mut metric) =
             (None, Ipv4Addr::UNSPECIFIED, None, Ipv4Addr::UNSPECIFIED, 0);
         for attribute in &message.attributes {
@@ -225,11 +285,52 @@ impl Route {
                 RouteAttribute::Gateway(RouteAddress::Inet(ip)) => router = Some(*ip),
                 RouteAttribute::PrefSource(RouteAddress::Inet(ip)) => source = *ip,
                 RouteAttribute::Priority(number) => metric = *number,
+                RouteAttribute::Table(number) => table = *number,
                 _ => {}
             }
         }
         let destination = Prefix4::new(destination, header.destination_prefix_length)?;
-        Some(Self { link: link?, destination, router, on_link: false, source, metric })
+        let table = Some(table).filter(|table| *table != MAIN_TABLE);
+        Some(Self { link: link?, destination, router, on_link: false, source, metric, origin, table })
+    }
+}
+
+/// A rule: what is sent from an address goes by a table of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rule {
+    /// The address.
+    pub source: Ipv4Addr,
+    /// The table, an [`Origin::table`].
+    pub table: u32,
+}
+
+impl Rule {
+    fn to_message(self) -> RuleMessage {
+        let mut message = RuleMessage::default();
+        message.header.family = AddressFamily::Inet;
+        message.header.action = RuleAction::ToTable;
+        message.header.src_len = 32;
+        message.attributes = vec![
+            RuleAttribute::Source(self.source.into()),
+            RuleAttribute::Priority(RULE_PRIORITY),
+            RuleAttribute::Table(self.table),
+        ];
+        message
+    }
+
+    /// `None` if the rule is of a kind that is not ours.
+    fn from_message(message: &RuleMessage) -> Option<Self> {
+        let (mut source, mut priority, mut table) = (None, 0, 0);
+        for attribute in &message.attributes {
+            match attribute {
+                RuleAttribute::Source(IpAddr::V4(ip)) => source = Some(*ip),
+                RuleAttribute::Priority(number) => priority = *number,
+                RuleAttribute::Table(number) => table = *number,
+                _ => {}
+            }
+        }
+        let is_ours = priority == RULE_PRIORITY && table >= FIRST_TABLE;
+        source.filter(|_| is_ours).map(|source| Self { source, table })
     }
 }
 
@@ -266,14 +367,15 @@ impl Netlink {
         Ok(messages.iter().filter_map(Address::from_message).collect())
     }
 
-    /// The IPv4 routes by DHCP through one link.
-    pub fn dhcp_routes(&self, link: u32) -> Result<Vec<Route>, NetlinkError> {
+    /// The IPv4 routes through one link that came with addresses of one origin.
+    pub fn routes(&self, link: u32, origin: Origin) -> Result<Vec<Route>, NetlinkError> {
         let request = self.handle.route().get(RouteMessageBuilder::<Ipv4Addr>::new().build()).execute();
         let messages = self
             .runtime
             .block_on(request.try_collect::<Vec<_>>())
             .map_err(|error| NetlinkError::new("list the routes", error))?;
-        Ok(messages.iter().filter_map(Route::from_message).filter(|route| route.link == link).collect())
+        let ours = messages.iter().filter_map(Route::from_message);
+        Ok(ours.filter(|route| route.link == link && route.origin == origin).collect())
     }
 
     /// Brings a link up.
@@ -288,32 +390,58 @@ impl Netlink {
         self.runtime.block_on(request).map_err(|error| NetlinkError::new(format!("set the MTU to {mtu}"), error))
     }
 
-    /// Adds an address by DHCP, or sets the time of one that is there; `valid`
-    /// is `None` for ever. The route to its network gets `metric`, so that two
-    /// links on one network do not take each other's.
+    /// Adds an IPv4 address, or sets the time of one that is there; `valid` is
+    /// `None` for ever. The route to its network gets `metric`, so that two links
+    /// on one network do not take each other's.
     pub fn set_address(
         &self,
         link: u32,
         address: Prefix4,
         valid: Option<Duration>,
         metric: u32,
+        origin: Origin,
+    ) -> Result<(), NetlinkError> {
+        self.set_any_address(link, (IpAddr::V4(address.address()), address.len()), valid, metric, origin)
+    }
+
+    /// Adds an IPv6 address for ever, as [`Netlink::set_address`] does.
+    pub fn set_address6(
+        &self,
+        link: u32,
+        address: (Ipv6Addr, u8),
+        metric: u32,
+        origin: Origin,
+    ) -> Result<(), NetlinkError> {
+        self.set_any_address(link, (IpAddr::V6(address.0), address.1), None, metric, origin)
+    }
+
+    fn set_any_address(
+        &self,
+        link: u32,
+        (ip, len): (IpAddr, u8),
+        valid: Option<Duration>,
+        metric: u32,
+        origin: Origin,
     ) -> Result<(), NetlinkError> {
         let seconds = valid.map_or(FOR_EVER, |valid| {
             // For ever is not what a lease of 136 years asks for.
             u32::try_from(valid.as_secs()).unwrap_or(FOR_EVER).clamp(1, FOR_EVER - 1)
         });
-        let mut request = self.handle.address().add(link, IpAddr::V4(address.address()), address.len()).replace();
+        let mut request = self.handle.address().add(link, ip, len).replace();
+        if origin == Origin::LinkLocal {
+            request.message_mut().header.scope = AddressScope::Link;
+        }
         let mut times = CacheInfo::default();
         times.ifa_preferred = seconds;
         times.ifa_valid = seconds;
         request.message_mut().attributes.extend([
             AddressAttribute::CacheInfo(times),
             AddressAttribute::RoutePriority(metric),
-            AddressAttribute::Protocol(AddressProtocol::from(PROTOCOL_DHCP)),
+            AddressAttribute::Protocol(AddressProtocol::from(origin.protocol())),
         ]);
         self.runtime
             .block_on(request.execute())
-            .map_err(|error| NetlinkError::new(format!("set the address {address}"), error))
+            .map_err(|error| NetlinkError::new(format!("set the address {ip}/{len}"), error))
     }
 
     /// Removes an address.
@@ -333,6 +461,48 @@ impl Netlink {
         self.runtime
             .block_on(request)
             .map_err(|error| NetlinkError::new(format!("set the route to {}", route.destination), error))
+    }
+
+    /// Adds an IPv6 default route, in place of one with the same metric.
+    pub fn set_default_route6(&self, link: u32, router: Ipv6Addr, metric: u32) -> Result<(), NetlinkError> {
+        let message = RouteMessageBuilder::<Ipv6Addr>::new()
+            .protocol(RouteProtocol::from(Origin::Setting.protocol()))
+            .output_interface(link)
+            .gateway(router)
+            .onlink()
+            .priority(metric)
+            .build();
+        self.runtime
+            .block_on(self.handle.route().add(message).replace().execute())
+            .map_err(|error| NetlinkError::new(format!("set the default route through {router}"), error))
+    }
+
+    /// Every rule of ours.
+    pub fn rules(&self) -> Result<Vec<Rule>, NetlinkError> {
+        let request = self.handle.rule().get(IpVersion::V4).execute().try_collect::<Vec<_>>();
+        let messages = self.runtime.block_on(request).map_err(|error| NetlinkError::new("list the rules", error))?;
+        Ok(messages.iter().filter_map(Rule::from_message).collect())
+    }
+
+    /// Adds a rule, which may be there already.
+    pub fn set_rule(&self, rule: Rule) -> Result<(), NetlinkError> {
+        let mut request = self.handle.rule().add();
+        *request.message_mut() = rule.to_message();
+        let outcome = self
+            .runtime
+            .block_on(request.execute())
+            .map_err(|error| NetlinkError::new(format!("set the rule for {}", rule.source), error));
+        match outcome {
+            Err(error) if error.source.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    /// Removes a rule.
+    pub fn remove_rule(&self, rule: Rule) -> Result<(), NetlinkError> {
+        self.runtime
+            .block_on(self.handle.rule().del(rule.to_message()).execute())
+            .map_err(|error| NetlinkError::new(format!("remove the rule for {}", rule.source), error))
     }
 
     /// Removes a route.

@@ -1,5 +1,5 @@
-//! Sockets for DHCP: one that sends and receives without an address, and one
-//! that sends from a leased address.
+//! Sockets for DHCP: one that sends and receives without an address, one that
+//! sends from a leased address, and one for ARP.
 
 use std::io::{self, IoSliceMut};
 use std::mem::size_of;
@@ -14,6 +14,8 @@ use diskomator_core::dhcp::frame::{CLIENT_PORT, Checksum, SERVER_PORT};
 
 /// IPv4 in `linux/if_ether.h`.
 const ETH_P_IP: u16 = 0x0800;
+/// ARP in the same.
+const ETH_P_ARP: u16 = 0x0806;
 /// `struct tpacket_auxdata` in `linux/if_packet.h`.
 const AUXDATA_LEN: usize = 20;
 /// The same; the sender left the checksum to hardware.
@@ -28,7 +30,7 @@ const PACKET_TYPE: u32 = 0u32.wrapping_sub(0x1000) + 4;
 
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]
-#[error("failed to {what} for DHCP on {link}")]
+#[error("failed to {what} on {link}")]
 pub struct SocketError {
     what: &'static str,
     link: String,
@@ -51,17 +53,10 @@ pub struct PacketSocket {
 impl PacketSocket {
     /// A socket on the link `index`, whose name is for messages only.
     pub fn open(index: u32, link: &str) -> Result<Self, SocketError> {
-        let failed = |what| SocketError::new(what, link);
-        let index = i32::try_from(index).map_err(|_| failed("use the link's index")(nix::Error::EINVAL))?;
-        // Without a protocol nothing arrives before the filter is in place.
-        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-        let fd = socket::socket(AddressFamily::Packet, SockType::Datagram, flags, None)
-            .map_err(failed("open a packet socket"))?;
-        attach_filter(&fd, &mut to_client_port()).map_err(failed("attach a packet filter"))?;
+        let (fd, index) = open_packet(index, link, ETH_P_IP, &mut to_client_port())?;
         let on: libc::c_int = 1;
-        set_option(&fd, libc::SOL_PACKET, PACKET_AUXDATA, &on).map_err(failed("ask for checksum states"))?;
-        let link = link_address(index, ETH_P_IP).map_err(failed("make an address"))?;
-        socket::bind(fd.as_raw_fd(), &link).map_err(failed("bind a packet socket"))?;
+        set_option(&fd, libc::SOL_PACKET, PACKET_AUXDATA, &on)
+            .map_err(SocketError::new("ask for checksum states", link))?;
         Ok(Self { fd, index })
     }
 
@@ -102,6 +97,68 @@ impl AsFd for PacketSocket {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// A packet socket on one link that sees ARP for IPv4, requests and replies,
+/// and only those about addresses that it was told of.
+#[derive(Debug)]
+pub struct ArpSocket {
+    fd: OwnedFd,
+    index: i32,
+}
+
+impl ArpSocket {
+    /// A socket on the link `index`, whose name is for messages only. It hears
+    /// of no address yet.
+    pub fn open(index: u32, link: &str) -> Result<Self, SocketError> {
+        let (fd, index) = open_packet(index, link, ETH_P_ARP, &mut [drop_all()])?;
+        Ok(Self { fd, index })
+    }
+
+    /// Hears from now on, of all ARP, only what says who has one of
+    /// `addresses`, or asks for one by a probe: a network with a thousand
+    /// stations wakes nobody up.
+    pub fn listen_for(&self, addresses: &[Ipv4Addr]) -> io::Result<()> {
+        Ok(attach_filter(&self.fd, &mut about(addresses))?)
+    }
+
+    /// Sends an ARP packet to every station on the link.
+    pub fn broadcast(&self, packet: &[u8]) -> io::Result<()> {
+        let everybody = link_address(self.index, ETH_P_ARP)?;
+        socket::sendto(self.fd.as_raw_fd(), packet, &everybody, MsgFlags::MSG_DONTWAIT)?;
+        Ok(())
+    }
+
+    /// Receives an ARP packet, of which the length is returned. `WouldBlock`
+    /// when there is none; a packet longer than `buffer` is cut.
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(socket::recv(self.fd.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT)?)
+    }
+}
+
+impl AsFd for ArpSocket {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// A packet socket on a link, for one protocol and behind a filter.
+fn open_packet(
+    index: u32,
+    link: &str,
+    ethertype: u16,
+    filter: &mut [libc::sock_filter],
+) -> Result<(OwnedFd, i32), SocketError> {
+    let failed = |what| SocketError::new(what, link);
+    let index = i32::try_from(index).map_err(|_| failed("use the link's index")(nix::Error::EINVAL))?;
+    // Without a protocol nothing arrives before the filter is in place.
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let fd = socket::socket(AddressFamily::Packet, SockType::Datagram, flags, None)
+        .map_err(failed("open a packet socket"))?;
+    attach_filter(&fd, filter).map_err(failed("attach a packet filter"))?;
+    let link = link_address(index, ethertype).map_err(failed("make an address"))?;
+    socket::bind(fd.as_raw_fd(), &link).map_err(failed("bind a packet socket"))?;
+    Ok((fd, index))
 }
 
 /// A UDP socket at a leased address. It only sends: answers reach the packet
@@ -171,6 +228,38 @@ fn to_client_port() -> [libc::sock_filter; 11] {
         statement(BPF_RET | BPF_K, u32::MAX),
         drop_all(),
     ]
+}
+
+/// Passes ARP for IPv4 over Ethernet whose sender has one of `addresses`, or
+/// that has no sender and one of them as its target.
+fn about(addresses: &[Ipv4Addr]) -> Vec<libc::sock_filter> {
+    use libc::{BPF_ABS, BPF_H, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
+    /// Where a packet has these fields (RFC 826).
+    const PROTOCOL: u32 = 2;
+    const SENDER: u32 = 14;
+    const TARGET: u32 = 24;
+    let pass = statement(BPF_RET | BPF_K, u32::MAX);
+    let mut program = vec![
+        statement(BPF_LD | BPF_W | BPF_ABS, PACKET_TYPE),
+        branch(BPF_JMP | BPF_JEQ | BPF_K, u32::from(libc::PACKET_OTHERHOST), 2, 0),
+        statement(BPF_LD | BPF_H | BPF_ABS, PROTOCOL),
+        branch(BPF_JMP | BPF_JEQ | BPF_K, u32::from(ETH_P_IP), 1, 0),
+        drop_all(),
+        statement(BPF_LD | BPF_W | BPF_ABS, SENDER),
+    ];
+    let is_one = |program: &mut Vec<_>| {
+        for address in addresses {
+            program.push(branch(BPF_JMP | BPF_JEQ | BPF_K, address.to_bits(), 0, 1));
+            program.push(pass);
+        }
+    };
+    is_one(&mut program);
+    program.push(branch(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 0));
+    program.push(drop_all());
+    program.push(statement(BPF_LD | BPF_W | BPF_ABS, TARGET));
+    is_one(&mut program);
+    program.push(drop_all());
+    program
 }
 
 /// Passes nothing.

@@ -22,18 +22,34 @@ impl Termination {
     /// Takes the signals from now on: they no longer end the process by
     /// themselves. Call it before any thread is started.
     pub fn new() -> Result<Self, SignalError> {
-        let mut set = SigSet::empty();
-        set.add(Signal::SIGTERM);
-        set.add(Signal::SIGINT);
-        let open = || {
-            set.thread_block()?;
-            SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
-        };
-        open().map(Self).map_err(|errno| SignalError { source: errno.into() })
+        take(&[Signal::SIGTERM, Signal::SIGINT]).map(Self)
     }
 }
 
 crate::source::by_descriptor!(Termination);
+
+/// Readable once SIGUSR1 has come, with which a daemon is asked to end and
+/// leave nothing behind.
+#[derive(Debug)]
+pub struct Farewell(SignalFd);
+
+impl Farewell {
+    /// Takes the signal from now on, as [`Termination::new`] does.
+    pub fn new() -> Result<Self, SignalError> {
+        take(&[Signal::SIGUSR1]).map(Self)
+    }
+}
+
+crate::source::by_descriptor!(Farewell);
+
+fn take(signals: &[Signal]) -> Result<SignalFd, SignalError> {
+    let set: SigSet = signals.iter().copied().collect();
+    let open = || {
+        set.thread_block()?;
+        SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+    };
+    open().map_err(|errno| SignalError { source: errno.into() })
+}
 
 /// What `BusyBox`'s init does at a signal (`init/init.c`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

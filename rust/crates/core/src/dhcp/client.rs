@@ -1,16 +1,17 @@
 //! The DHCP client of one link (RFC 2131 section 4.4), without any I/O.
 //!
 //! Its owner tells it of carrier ([`Client::link_up`], [`Client::link_down`])
-//! and of messages ([`Client::handle`]), and calls [`Client::poll`] after each
-//! of those, and when the time that it named has come, until it names one.
+//! and of messages ([`Client::handle`]) and ARP packets ([`Client::hear`]), and
+//! calls [`Client::poll`] after each of those, and when the time that it named
+//! has come, until it names one.
 //!
 //! ```text
-//!            link_up                    OFFER                ACK
-//!   Down ───────────────> Init ─> Selecting ─> Requesting ─────────> Bound
-//!    │ an address is held          ^   ^            │ NAK, silence    │ T1
-//!    └──────────> Rebooting ───────┘   └────────────┘                 v
-//!                     │ ACK       NAK, expiry            T2        Renewing
-//!                     └──> Bound     <──── Rebinding <────────────────┘
+//!            link_up                    OFFER                ACK         free
+//!   Down ───────────────> Init ─> Selecting ─> Requesting ─────> Probing ───> Bound
+//!    │ an address is held          ^   ^            │ NAK, silence  │ conflict │ T1
+//!    └──────────> Rebooting ───────┘   └────────────┴───────────────┘          v
+//!                     │ ACK       NAK, expiry, conflict           T2        Renewing
+//!                     └──> Bound     <───────────── Rebinding <────────────────┘
 //! ```
 //!
 //! The address that the kernel holds is kept apart from the states: it stays
@@ -22,14 +23,15 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use crate::arp::Packet;
+use crate::claim::{self, Holding, Probe, Probing as Probes, Verdict};
 use crate::net::{Mac, Prefix4};
+pub use crate::pace::Moment;
+use crate::pace::{Pace, spread};
 
 use super::lease::{Lease, Refusal};
 use super::wire::{Kind, Message, Op, Options, WireError, code};
 use crate::rng::Rng;
-
-/// A time since some fixed moment, such as the machine's start.
-pub type Moment = Duration;
 
 /// RFC 2131 section 4.4.1 says to wait one to ten seconds so that a building
 /// whose power returns does not ask all at once. A machine takes longer than
@@ -53,10 +55,15 @@ const REBOOTS: u32 = 2;
 const SILENCE: u32 = 3;
 /// How many DISCOVERs long a server that let us down is passed over.
 const AVOIDED: u32 = 3;
-/// At most this many packets at once,
-const BURST: u32 = 8;
-/// and one for each of these: 20 in any minute, whatever a server does.
-const PACE: Duration = Duration::from_secs(5);
+/// RFC 2131 section 3.1.5: "a minimum of ten seconds before restarting", after
+/// an address was declined.
+const DECLINED: Duration = Duration::from_secs(10);
+/// How long a released address stays, so that the kernel can still ask where
+/// the server is, and the word reaches it.
+const PARTING: Duration = Duration::from_millis(200);
+/// At most eight messages at once, and one for each five seconds: 20 in any
+/// minute, whatever a server does.
+const PACE: Pace = Pace::new(8, Duration::from_secs(5));
 
 /// Who the client is, the same on every boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +97,8 @@ impl Identity {
 pub enum Output {
     /// Send this, and poll again.
     Transmit(Transmit),
+    /// Send this to everybody on the link, and poll again.
+    Arp(Packet),
     /// Something happened; poll again.
     Event(Event),
     /// Nothing until then, unless something comes in before. `None` is for
@@ -144,6 +153,21 @@ pub enum Event {
         /// Why.
         why: Loss,
     },
+    /// Another host uses the address, too; it was told to stop.
+    Disputed {
+        /// Which.
+        address: Prefix4,
+        /// Whose.
+        by: Mac,
+    },
+    /// The address that a server gave is another host's. There will be another
+    /// one, later.
+    Declined {
+        /// Which.
+        address: Prefix4,
+        /// Whose.
+        by: Mac,
+    },
     /// Some seconds have passed and no server has made a good offer. Said once
     /// until there is a lease.
     Silence,
@@ -156,6 +180,10 @@ pub enum Loss {
     Expired,
     /// A server said no, and why (option 56, any bytes).
     Refused(Vec<u8>),
+    /// It was given back.
+    Released,
+    /// Another host uses it and does not stop.
+    Conflict(Mac),
 }
 
 impl fmt::Display for Loss {
@@ -164,6 +192,8 @@ impl fmt::Display for Loss {
             Self::Expired => write!(f, "the lease has expired"),
             Self::Refused(text) if text.is_empty() => write!(f, "the server refused it"),
             Self::Refused(text) => write!(f, "the server refused it: \"{}\"", text.escape_ascii()),
+            Self::Released => write!(f, "it was given back"),
+            Self::Conflict(mac) => write!(f, "{mac} uses it, too"),
         }
     }
 }
@@ -204,10 +234,13 @@ pub enum Dropped {
 }
 
 /// The address that the kernel holds.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Held {
     address: Prefix4,
     until: Option<Moment>,
+    /// Who gave it, if that was in this run.
+    server: Option<Ipv4Addr>,
+    claim: Holding,
 }
 
 /// How often a question went out and when it goes out next.
@@ -236,6 +269,10 @@ impl Retry {
 #[derive(Debug)]
 struct Down;
 
+/// The address was given back, and none is wanted any more.
+#[derive(Debug)]
+struct Gone;
+
 /// About to begin.
 #[derive(Debug)]
 struct Init {
@@ -261,6 +298,14 @@ struct Requesting {
     retry: Retry,
     address: Ipv4Addr,
     server: Ipv4Addr,
+}
+
+/// Asking the other hosts whether the leased address is free.
+#[derive(Debug)]
+struct Probing {
+    probes: Probes,
+    lease: Lease,
+    times: Option<Times>,
 }
 
 /// Asking whether the held address is still right: INIT-REBOOT and REBOOTING.
@@ -312,9 +357,11 @@ struct Rebinding {
 #[derive(Debug)]
 enum State {
     Down(Down),
+    Gone(Gone),
     Init(Init),
     Selecting(Selecting),
     Requesting(Requesting),
+    Probing(Probing),
     Rebooting(Rebooting),
     Bound(Bound),
     Renewing(Renewing),
@@ -322,10 +369,11 @@ enum State {
 }
 
 impl State {
-    /// When it wants to do something of its own accord.
+    /// When it wants to do something of its own accord. Probes have their own
+    /// pace.
     fn deadline(&self) -> Option<Moment> {
         match self {
-            Self::Down(Down) => None,
+            Self::Down(Down) | Self::Gone(Gone) | Self::Probing(_) => None,
             Self::Init(state) => Some(state.start),
             Self::Selecting(state) => Some(state.retry.next),
             Self::Requesting(state) => Some(state.retry.next),
@@ -340,7 +388,7 @@ impl State {
     /// The question that is open.
     fn xid(&self) -> Option<u32> {
         match self {
-            Self::Down(Down) | Self::Init(_) | Self::Bound(_) => None,
+            Self::Down(Down) | Self::Gone(Gone) | Self::Init(_) | Self::Probing(_) | Self::Bound(_) => None,
             Self::Selecting(state) => Some(state.xid),
             Self::Requesting(state) => Some(state.xid),
             Self::Rebooting(state) => Some(state.xid),
@@ -350,33 +398,17 @@ impl State {
     }
 }
 
-/// Lets a burst of packets through, then one at a time, whatever the states
-/// think: no server can make us flood a network.
-#[derive(Debug)]
-struct Pace {
-    /// When the burst will be there in full again.
-    full: Moment,
-}
-
-impl Pace {
-    fn earliest(&self) -> Moment {
-        (self.full + PACE).saturating_sub(PACE * BURST)
-    }
-
-    fn count(&mut self, now: Moment) {
-        self.full = self.full.max(now) + PACE;
-    }
-}
-
 /// The client of one link.
 #[derive(Debug)]
 pub struct Client {
     identity: Identity,
     rng: Rng,
     pace: Pace,
+    arp_pace: Pace,
     state: State,
     held: Option<Held>,
-    events: VecDeque<Event>,
+    /// What is to be sent and said before anything else.
+    outbox: VecDeque<Output>,
     /// How often in a row a server made an offer and did not keep it.
     failures: u32,
     silence_reported: bool,
@@ -389,10 +421,11 @@ impl Client {
         Self {
             identity,
             rng: Rng::new(seed),
-            pace: Pace { full: Moment::ZERO },
+            pace: PACE,
+            arp_pace: claim::PACE,
             state: State::Down(Down),
             held: None,
-            events: VecDeque::new(),
+            outbox: VecDeque::new(),
             failures: 0,
             silence_reported: false,
         }
@@ -401,7 +434,8 @@ impl Client {
     /// Takes over an address that the kernel has from an earlier client, until
     /// its end (`None`: for ever). Call this before [`Client::link_up`].
     pub fn adopt(&mut self, address: Prefix4, until: Option<Moment>) {
-        self.held = Some(Held { address, until });
+        let claim = Holding::new(self.identity.mac, address.address());
+        self.held = Some(Held { address, until, server: None, claim });
     }
 
     /// There is a carrier: asks for the address that is held, or for any.
@@ -409,7 +443,7 @@ impl Client {
         if matches!(self.state, State::Down(_)) {
             self.failures = 0;
             self.silence_reported = false;
-            self.state = match self.held {
+            self.state = match &self.held {
                 Some(held) => State::Rebooting(Rebooting {
                     xid: self.rng.next_u32(),
                     asked: now,
@@ -424,7 +458,28 @@ impl Client {
     /// The carrier is gone. The address stays: a cable that is plugged in
     /// again a moment later should not have cut any connection.
     pub fn link_down(&mut self) {
-        self.state = State::Down(Down);
+        if !matches!(self.state, State::Gone(_)) {
+            self.state = State::Down(Down);
+        }
+    }
+
+    /// Gives the address back (RFC 2131 section 4.4.6), and asks for no other.
+    pub fn release(&mut self, now: Moment) {
+        let has_carrier = !matches!(self.state, State::Down(_) | State::Gone(_));
+        self.state = State::Gone(Gone);
+        let Some(held) = &mut self.held else { return };
+        held.until = Some(now + PARTING);
+        // An address of an earlier run that nobody has confirmed yet is
+        // nobody's to give back to; it ends by itself.
+        let (from, server) = (held.address.address(), held.server);
+        if let Some(to) = server.filter(|_| has_carrier) {
+            self.part(now, Way::Unicast { from, to }, Kind::Release, from, to, Options::default());
+        }
+    }
+
+    /// Whether nothing is left to do after [`Client::release`].
+    pub fn is_gone(&self) -> bool {
+        matches!(self.state, State::Gone(_)) && self.held.is_none() && self.outbox.is_empty()
     }
 
     /// Takes a UDP payload that came to port 68.
@@ -468,7 +523,7 @@ impl Client {
                 if lease.server != server {
                     return Err(Dropped::WrongServer(Some(lease.server)));
                 }
-                self.bind(now, asked, lease)
+                self.acquire(now, asked, lease)
             }
             (
                 State::Rebooting(Rebooting { address, asked, .. })
@@ -478,7 +533,7 @@ impl Client {
             ) => {
                 let (address, asked) = (*address, *asked);
                 let lease = acknowledged(&message, address)?;
-                self.bind(now, asked, lease)
+                self.acquire(now, asked, lease)
             }
             (State::Requesting(state), Kind::Nak) => {
                 let server = state.server;
@@ -500,26 +555,107 @@ impl Client {
         }
     }
 
+    /// Takes an ARP packet that came in. Those of this machine's other links
+    /// are no conflicts, which only the caller can tell.
+    pub fn hear(&mut self, now: Moment, packet: &Packet) {
+        if let State::Probing(state) = &self.state {
+            if state.probes.conflicts(packet) {
+                let (address, server) = (state.lease.address, state.lease.server);
+                self.say(Event::Declined { address, by: packet.sender_mac });
+                self.decline(now, address.address(), server);
+            }
+        }
+        let Some(held) = &mut self.held else { return };
+        let (address, server) = (held.address, held.server);
+        match held.claim.hear(now, packet) {
+            Verdict::Ours => {}
+            Verdict::Disputed => self.say(Event::Disputed { address, by: packet.sender_mac }),
+            Verdict::Lost => {
+                self.held = None;
+                self.say(Event::Lost { address, why: Loss::Conflict(packet.sender_mac) });
+                match (&self.state, server) {
+                    // Whatever is being asked is not about this address.
+                    (
+                        State::Down(Down)
+                        | State::Gone(Gone)
+                        | State::Init(_)
+                        | State::Selecting(_)
+                        | State::Requesting(_)
+                        | State::Probing(_),
+                        _,
+                    ) => {}
+                    (_, Some(server)) => self.decline(now, address.address(), server),
+                    (_, None) => self.pause(now, DECLINED),
+                }
+            }
+        }
+    }
+
+    /// The addresses that [`Client::hear`] wants to hear of.
+    pub fn claims(&self) -> impl Iterator<Item = Ipv4Addr> + use<> {
+        let probed = match &self.state {
+            State::Probing(state) => Some(state.probes.address()),
+            _ => None,
+        };
+        probed.into_iter().chain(self.held.as_ref().map(|held| held.address.address()))
+    }
+
     /// What to do now.
     pub fn poll(&mut self, now: Moment) -> Output {
         loop {
-            if let Some(event) = self.events.pop_front() {
-                return Output::Event(event);
+            if let Some(output) = self.outbox.pop_front() {
+                return output;
             }
-            if let Some(held) = self.held.filter(|held| held.until.is_some_and(|until| until <= now)) {
-                self.expire(now, held);
+            if let Some(held) = self.held.take_if(|held| held.until.is_some_and(|until| until <= now)) {
+                self.expire(now, &held);
                 continue;
             }
-            let end = self.held.and_then(|held| held.until);
-            let Some(due) = self.state.deadline().map(|deadline| deadline.max(self.pace.earliest())) else {
-                return Output::Timeout(end);
-            };
-            if now < due {
-                return Output::Timeout(Some(end.map_or(due, |end| end.min(due))));
+            let arp_due = self.arp_due();
+            if arp_due.is_some_and(|due| due <= now) {
+                if let Some(packet) = self.act_on_arp(now) {
+                    self.arp_pace.count(now);
+                    return Output::Arp(packet);
+                }
+                continue;
             }
-            if let Some(transmit) = self.act(now) {
-                self.pace.count(now);
-                return Output::Transmit(transmit);
+            let due = self.state.deadline().map(|deadline| deadline.max(self.pace.earliest()));
+            if due.is_some_and(|due| due <= now) {
+                if let Some(transmit) = self.act(now) {
+                    self.pace.count(now);
+                    return Output::Transmit(transmit);
+                }
+                continue;
+            }
+            let end = self.held.as_ref().and_then(|held| held.until);
+            return Output::Timeout([end, arp_due, due].into_iter().flatten().min());
+        }
+    }
+
+    /// When the next ARP packet, or the end of the probes, is due.
+    fn arp_due(&self) -> Option<Moment> {
+        let due = match &self.state {
+            State::Down(Down) | State::Gone(Gone) => None,
+            State::Probing(state) => Some(state.probes.deadline()),
+            _ => self.held.as_ref().and_then(|held| held.claim.deadline()),
+        };
+        due.map(|due| due.max(self.arp_pace.earliest()))
+    }
+
+    fn act_on_arp(&mut self, now: Moment) -> Option<Packet> {
+        let State::Probing(state) = &mut self.state else {
+            return self.held.as_mut().and_then(|held| held.claim.poll(now));
+        };
+        match state.probes.poll(now, &mut self.rng) {
+            Probe::Wait => None,
+            Probe::Send(packet) => Some(packet),
+            Probe::Free => {
+                let (lease, times) = (state.lease.clone(), state.times);
+                if times.is_some_and(|times| times.expire <= now) {
+                    self.start_over(now, None);
+                } else {
+                    self.bind(now, lease, times);
+                }
+                None
             }
         }
     }
@@ -527,7 +663,7 @@ impl Client {
     /// Does what the state's deadline was for.
     fn act(&mut self, now: Moment) -> Option<Transmit> {
         match &mut self.state {
-            State::Down(Down) => None,
+            State::Down(Down) | State::Gone(Gone) | State::Probing(_) => None,
             State::Init(state) => {
                 let avoid = state.avoid;
                 self.state = State::Selecting(Selecting {
@@ -541,11 +677,11 @@ impl Client {
             State::Selecting(state) => {
                 if state.retry.sent == SILENCE && !self.silence_reported {
                     self.silence_reported = true;
-                    self.events.push_back(Event::Silence);
+                    self.outbox.push_back(Output::Event(Event::Silence));
                 }
                 state.retry.count(now, &mut self.rng);
                 let (xid, began) = (state.xid, state.began);
-                let wish = self.held.map(|held| held.address.address());
+                let wish = self.held.as_ref().map(|held| held.address.address());
                 let options = Options { requested: wish, ..Options::default() };
                 Some(self.broadcast(Kind::Discover, xid, now.saturating_sub(began), options))
             }
@@ -641,22 +777,47 @@ impl Client {
         self.state = Self::init(start, avoid);
     }
 
+    /// Begins again, in `pause` or later.
+    fn pause(&mut self, now: Moment, pause: Duration) {
+        self.start_over(now, None);
+        if let State::Init(state) = &mut self.state {
+            state.start = state.start.max(now + pause);
+        }
+    }
+
+    /// Tells the server that the address is another host's, and begins again
+    /// (RFC 2131 section 3.1.5). Each DECLINE follows an ACK that was asked
+    /// for, so it need not wait.
+    fn decline(&mut self, now: Moment, address: Ipv4Addr, server: Ipv4Addr) {
+        let options = Options { requested: Some(address), ..Options::default() };
+        let from = Ipv4Addr::UNSPECIFIED;
+        self.part(now, Way::Broadcast { from }, Kind::Decline, from, server, options);
+        self.pause(now, DECLINED);
+    }
+
+    fn say(&mut self, event: Event) {
+        self.outbox.push_back(Output::Event(event));
+    }
+
     fn refused(&mut self, now: Moment, options: Options) {
         if let Some(held) = self.held.take() {
-            self.events.push_back(Event::Lost { address: held.address, why: Loss::Refused(options.text) });
+            self.say(Event::Lost { address: held.address, why: Loss::Refused(options.text) });
         }
         self.start_over(now, None);
     }
 
-    fn expire(&mut self, now: Moment, held: Held) {
-        self.held = None;
-        self.events.push_back(Event::Lost { address: held.address, why: Loss::Expired });
+    fn expire(&mut self, now: Moment, held: &Held) {
+        let why = if matches!(self.state, State::Gone(_)) { Loss::Released } else { Loss::Expired };
+        self.say(Event::Lost { address: held.address, why });
         if matches!(self.state, State::Rebooting(_) | State::Bound(_) | State::Renewing(_) | State::Rebinding(_)) {
             self.state = Self::init(now, None);
         }
     }
 
-    fn bind(&mut self, now: Moment, asked: Moment, lease: Lease) -> Result<(), Dropped> {
+    /// Takes a lease that was asked for at `asked`: at once if the address is
+    /// held, else if nobody else has it (RFC 2131 section 4.4.1: "SHOULD
+    /// perform a check").
+    fn acquire(&mut self, now: Moment, asked: Moment, lease: Lease) -> Result<(), Dropped> {
         let times = lease.terms.map(|terms| Times {
             renew: asked + terms.renew.saturating_sub(spread(terms.renew / 64, &mut self.rng)),
             rebind: asked + terms.rebind,
@@ -665,14 +826,34 @@ impl Client {
         if times.is_some_and(|times| times.expire <= now) {
             return Err(Dropped::Refused(Refusal::NoTime));
         }
+        let address = lease.address.address();
+        if self.held.as_ref().is_some_and(|held| held.address.address() == address) {
+            self.bind(now, lease, times);
+        } else {
+            let probes = Probes::new(self.identity.mac, address, now, &mut self.rng);
+            self.state = State::Probing(Probing { probes, lease, times });
+        }
+        Ok(())
+    }
+
+    fn bind(&mut self, now: Moment, lease: Lease, times: Option<Times>) {
+        let (address, server) = (lease.address, lease.server);
         let until = times.map(|times| times.expire);
-        let renewed = self.held.is_some_and(|held| held.address == lease.address);
-        self.held = Some(Held { address: lease.address, until });
-        self.state = State::Bound(Bound { server: lease.server, address: lease.address.address(), times });
+        let earlier = self.held.take();
+        let renewed = earlier.as_ref().is_some_and(|held| held.address == address);
+        let kept = earlier.filter(|held| held.address.address() == address.address()).map(|held| held.claim);
+        // When a cable was plugged in again the switches have to learn where
+        // the address is, too.
+        let announce = kept.is_none() || !matches!(self.state, State::Renewing(_) | State::Rebinding(_));
+        let mut claim = kept.unwrap_or_else(|| Holding::new(self.identity.mac, address.address()));
+        if announce {
+            claim.announce(now);
+        }
+        self.held = Some(Held { address, until, server: Some(server), claim });
+        self.state = State::Bound(Bound { server, address: address.address(), times });
         self.failures = 0;
         self.silence_reported = false;
-        self.events.push_back(Event::Bound { lease, until, renewed });
-        Ok(())
+        self.say(Event::Bound { lease, until, renewed });
     }
 
     /// A question from a host without a confirmed address (RFC 2131 table 5).
@@ -685,6 +866,23 @@ impl Client {
     /// in option 50 nor with option 54 (RFC 2131 table 5: MUST NOT).
     fn extend(&self, way: Way, xid: u32, address: Ipv4Addr, since: Duration) -> Transmit {
         self.transmit(way, Kind::Request, xid, address, since, Options::default())
+    }
+
+    /// A word with which an address is given back: no question, so nothing is
+    /// asked for (RFC 2131 table 5: "All others MUST NOT").
+    fn part(&mut self, now: Moment, way: Way, kind: Kind, ciaddr: Ipv4Addr, server: Ipv4Addr, options: Options) {
+        let message = Message {
+            op: Op::Request,
+            kind,
+            xid: self.rng.next_u32(),
+            secs: 0,
+            ciaddr,
+            yiaddr: Ipv4Addr::UNSPECIFIED,
+            chaddr: self.identity.mac,
+            options: Options { server: Some(server), client_id: self.identity.client_id.clone(), ..options },
+        };
+        self.pace.count(now);
+        self.outbox.push_back(Output::Transmit(Transmit { way, payload: message.build() }));
     }
 
     fn transmit(
@@ -748,8 +946,4 @@ fn in_use_retry(now: Moment, end: Moment, times: Times) -> Moment {
     let next = now + (end.saturating_sub(now) / 2).max(floor);
     // At the end there is something to do anyway.
     if next + floor > end { end } else { next }
-}
-
-fn spread(up_to: Duration, rng: &mut Rng) -> Duration {
-    Duration::from_nanos(rng.below(u64::try_from(up_to.as_nanos()).unwrap_or(u64::MAX)))
 }

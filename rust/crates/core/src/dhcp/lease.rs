@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use crate::net::{Prefix4, is_unicast};
+use crate::net::{Prefix4, class_mask, is_unicast};
 
 use super::wire::{ClasslessRoute, Message};
 
@@ -164,16 +164,6 @@ fn terms(seconds: u32, t1: Option<u32>, t2: Option<u32>, oddities: &mut Vec<Oddi
     } else {
         oddities.push(Oddity::BadTimes);
         usual
-    }
-}
-
-/// The mask of an address from before there were masks (RFC 791). No server of
-/// this century leaves the mask out.
-fn class_mask(address: Ipv4Addr) -> Ipv4Addr {
-    match address.octets()[0] {
-        0..=127 => Ipv4Addr::new(255, 0, 0, 0),
-        128..=191 => Ipv4Addr::new(255, 255, 0, 0),
-        _ => Ipv4Addr::new(255, 255, 255, 0),
     }
 }
 

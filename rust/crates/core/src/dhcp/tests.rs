@@ -4,6 +4,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use crate::arp::{self, Packet};
 use crate::net::{Mac, Prefix4};
 
 use super::client::{Client, Dropped, Event, Identity, Loss, Moment, Output, Transmit, Way};
@@ -15,6 +16,7 @@ const MAC: Mac = Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const OTHER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
+const STRANGER: Mac = Mac([2, 0, 0, 0, 0, 1]);
 const EVERYBODY: Way = Way::Broadcast { from: Ipv4Addr::UNSPECIFIED };
 
 fn s(seconds: u64) -> Moment {
@@ -29,16 +31,17 @@ fn prefix() -> Prefix4 {
     Prefix4::new(ADDRESS, 24).unwrap()
 }
 
-/// A client, a clock, and what the client last asked.
+/// A client, a clock, what the client last asked, and its ARP packets.
 struct Script {
     client: Client,
     now: Moment,
     asked: Option<Message>,
+    arp: Vec<(Moment, Packet)>,
 }
 
 impl Script {
     fn new() -> Self {
-        Self { client: Client::new(Identity::of(MAC), 1), now: s(1000), asked: None }
+        Self { client: Client::new(Identity::of(MAC), 1), now: s(1000), asked: None, arp: Vec::new() }
     }
 
     /// With a carrier, and the first DISCOVER sent.
@@ -51,16 +54,48 @@ impl Script {
 
     /// With a lease of an hour.
     fn bound() -> Self {
+        let mut script = Self::probing();
+        assert!(matches!(script.comes(), Event::Bound { renewed: false, .. }));
+        script
+    }
+
+    /// With an acknowledged lease of an hour, and no probe sent.
+    fn probing() -> Self {
         let mut script = Self::discovering();
         script.answer(Kind::Offer).unwrap();
         script.next(Kind::Request);
         script.answer(Kind::Ack).unwrap();
-        assert!(matches!(script.event(), Event::Bound { renewed: false, .. }));
         script
     }
 
     fn output(&mut self) -> Output {
-        self.client.poll(self.now)
+        loop {
+            match self.client.poll(self.now) {
+                Output::Arp(packet) => self.arp.push((self.now, packet)),
+                other => return other,
+            }
+        }
+    }
+
+    /// Goes on to the next event, with nothing but ARP before it.
+    fn comes(&mut self) -> Event {
+        match self.wait() {
+            Output::Event(event) => event,
+            other => panic!("no event comes, but {other:?}"),
+        }
+    }
+
+    /// Lets the announcements pass.
+    fn announced(&mut self) {
+        self.deadline();
+        self.now += s(2);
+        self.deadline();
+    }
+
+    /// Another host says that it has `address`.
+    fn stranger_has(&mut self, address: Ipv4Addr) {
+        let packet = Packet { op: arp::Op::Reply, ..Packet::announcement(STRANGER, address) };
+        self.client.hear(self.now, &packet);
     }
 
     fn event(&mut self) -> Event {
@@ -174,10 +209,14 @@ fn from_discover_to_a_lease() {
     assert_eq!(request.ciaddr, Ipv4Addr::UNSPECIFIED);
 
     script.answer(Kind::Ack).unwrap();
-    let Event::Bound { lease, until, renewed } = script.event() else { panic!("not bound") };
+    assert!(script.deadline().is_some_and(|at| at >= now), "it looks first whether the address is free");
+    let Event::Bound { lease, until, renewed } = script.comes() else { panic!("not bound") };
     assert_eq!(lease.address, prefix());
     assert_eq!(until, Some(now + s(3600)));
     assert!(!renewed);
+    assert!(script.now < now + ms(500), "the look is short");
+    assert_eq!(script.deadline(), Some(script.now + s(2)), "the second announcement");
+    script.now += s(2);
     // T1 is half an hour, less a fuzz of up to a sixty-fourth.
     assert!(script.deadline().unwrap() > now + s(1800 - 29));
     assert!(script.deadline().unwrap() <= now + s(1800));
@@ -236,8 +275,7 @@ fn answers_to_others_are_dropped() {
     let asked = script.asked.clone().unwrap();
     assert_eq!(script.client.handle(script.now, &asked.build()), Err(Dropped::NotReply));
     assert_eq!(script.answer_with(Kind::Offer, |m| m.xid ^= 1), Err(Dropped::WrongXid(asked.xid ^ 1)),);
-    let stranger = Mac([2, 0, 0, 0, 0, 1]);
-    assert_eq!(script.answer_with(Kind::Offer, |m| m.chaddr = stranger), Err(Dropped::NotOurs(stranger)));
+    assert_eq!(script.answer_with(Kind::Offer, |m| m.chaddr = STRANGER), Err(Dropped::NotOurs(STRANGER)));
     assert_eq!(script.answer_with(Kind::Offer, |m| m.options.client_id[3] ^= 1), Err(Dropped::WrongClientId));
     assert_eq!(script.answer(Kind::Ack), Err(Dropped::Unexpected(Kind::Ack)), "nothing was requested");
     script.answer_with(Kind::Offer, |m| m.options.client_id.clear()).unwrap();
@@ -284,7 +322,7 @@ fn a_server_that_is_the_only_one_gets_another_chance() {
     script.answer(Kind::Offer).unwrap();
     script.next(Kind::Request);
     script.answer(Kind::Ack).unwrap();
-    assert!(matches!(script.event(), Event::Bound { .. }));
+    assert!(matches!(script.comes(), Event::Bound { .. }));
 }
 
 #[test]
@@ -306,8 +344,9 @@ fn the_lease_is_renewed_at_t1_from_its_server() {
 
 #[test]
 fn no_answer_until_t2_makes_it_ask_everybody_and_then_expire() {
-    let mut script = Script::bound();
+    let mut script = Script::probing();
     let start = script.now;
+    script.comes();
     let mut unicast = 0;
     let mut rebinding = 0;
     let mut last = None;
@@ -327,7 +366,7 @@ fn no_answer_until_t2_makes_it_ask_everybody_and_then_expire() {
                 assert_eq!(event, Event::Lost { address: prefix(), why: Loss::Expired });
                 break;
             }
-            Output::Timeout(at) => panic!("{at:?}"),
+            other => panic!("{other:?}"),
         }
         assert!(last.is_none_or(|last| script.now >= last + s(59)), "once a minute at most");
         last = Some(script.now);
@@ -407,7 +446,7 @@ fn on_another_network_with_a_shy_server_a_new_lease_takes_over() {
     script.answer_with(Kind::Offer, |m| m.yiaddr = elsewhere).unwrap();
     script.next(Kind::Request);
     script.answer_with(Kind::Ack, |m| m.yiaddr = elsewhere).unwrap();
-    let Event::Bound { lease, renewed: false, .. } = script.event() else { panic!("not bound anew") };
+    let Event::Bound { lease, renewed: false, .. } = script.comes() else { panic!("not bound anew") };
     assert_eq!(lease.address.address(), elsewhere);
 }
 
@@ -460,7 +499,8 @@ fn a_lease_for_ever_has_no_deadline() {
     script.answer(Kind::Offer).unwrap();
     script.next(Kind::Request);
     script.answer_with(Kind::Ack, |m| m.options.lease_time = Some(u32::MAX)).unwrap();
-    assert!(matches!(script.event(), Event::Bound { until: None, .. }));
+    assert!(matches!(script.comes(), Event::Bound { until: None, .. }));
+    script.announced();
     assert_eq!(script.deadline(), None);
     script.client.link_down();
     script.client.link_up(script.now);
@@ -475,7 +515,8 @@ fn the_servers_own_times_are_taken_if_they_are_in_order() {
         script.next(Kind::Request);
         let asked = script.now;
         script.answer_with(Kind::Ack, |m| (m.options.t1, m.options.t2) = (Some(t1), Some(t2))).unwrap();
-        script.event();
+        script.comes();
+        script.announced();
         let at = script.deadline().unwrap().abs_diff(asked);
         assert!(at <= s(renew) && at + s(renew) / 32 >= s(renew), "{t1} {t2}: {at:?}");
     }
@@ -498,6 +539,177 @@ fn a_server_that_only_ever_refuses_is_not_flooded() {
     assert!(packets < 60, "{packets} in ten minutes");
 }
 
+#[test]
+fn three_probes_go_out_before_a_leased_address_is_used_and_two_announcements_after() {
+    let mut script = Script::bound();
+    let bound = script.now;
+    script.announced();
+    let probes = script.arp.iter().filter(|(at, packet)| *at < bound && *packet == Packet::probe(MAC, ADDRESS));
+    assert_eq!(probes.count(), 3);
+    let after: Vec<Packet> = script.arp.iter().filter(|(at, _)| *at >= bound).map(|(_, packet)| *packet).collect();
+    assert_eq!(after, [Packet::announcement(MAC, ADDRESS); 2]);
+    assert_eq!(script.arp.len(), 5);
+}
+
+#[test]
+fn an_address_that_another_host_has_is_declined_and_another_one_asked_for_ten_seconds_later() {
+    for probes in 0..=3 {
+        let mut script = Script::probing();
+        while let Some(next) = script.deadline().filter(|_| script.arp.len() < probes) {
+            script.now = next;
+        }
+        script.stranger_has(OTHER);
+        assert!(matches!(script.output(), Output::Timeout(_)), "that is another address");
+        script.stranger_has(ADDRESS);
+        assert_eq!(script.event(), Event::Declined { address: prefix(), by: STRANGER });
+        let declined = script.now;
+        let (way, decline) = script.next(Kind::Decline);
+        assert_eq!((script.now, way), (declined, EVERYBODY));
+        // RFC 2131 table 5.
+        assert_eq!((decline.options.requested, decline.options.server), (Some(ADDRESS), Some(SERVER)));
+        assert_eq!((decline.ciaddr, decline.secs), (Ipv4Addr::UNSPECIFIED, 0));
+        assert!(decline.options.parameters.is_empty() && decline.options.hostname.is_empty());
+        script.stranger_has(ADDRESS);
+        script.quiet(declined + s(10));
+        let (_, discover) = script.next(Kind::Discover);
+        assert!(script.now < declined + s(11));
+        assert_eq!(discover.options.requested, None, "it is forgotten");
+        script.answer_with(Kind::Offer, |m| m.yiaddr = OTHER).unwrap();
+        script.next(Kind::Request);
+        script.answer_with(Kind::Ack, |m| m.yiaddr = OTHER).unwrap();
+        assert!(matches!(script.comes(), Event::Bound { .. }));
+    }
+}
+
+#[test]
+fn an_acknowledgement_twice_or_a_refusal_after_it_disturbs_no_probe() {
+    let mut script = Script::probing();
+    for kind in [Kind::Ack, Kind::Nak, Kind::Offer] {
+        assert_eq!(script.answer(kind), Err(Dropped::Unexpected(kind)));
+    }
+    assert!(matches!(script.comes(), Event::Bound { .. }));
+    assert_eq!(script.arp.iter().filter(|(_, packet)| *packet == Packet::probe(MAC, ADDRESS)).count(), 3);
+}
+
+#[test]
+fn a_cable_pulled_while_probing_begins_again() {
+    let mut script = Script::probing();
+    script.now = script.deadline().unwrap();
+    script.client.link_down();
+    assert_eq!(script.deadline(), None);
+    script.client.link_up(script.now);
+    script.next(Kind::Discover);
+}
+
+#[test]
+fn an_address_that_is_held_is_not_probed_again() {
+    for plugged in [false, true] {
+        let mut script = Script::bound();
+        script.announced();
+        script.arp.clear();
+        if plugged {
+            script.client.link_down();
+            script.client.link_up(script.now);
+        }
+        script.next(Kind::Request);
+        script.answer(Kind::Ack).unwrap();
+        let Event::Bound { renewed: true, .. } = script.event() else { panic!("not at once") };
+        script.announced();
+        let expected = if plugged { vec![Packet::announcement(MAC, ADDRESS); 2] } else { vec![] };
+        assert_eq!(script.arp.iter().map(|(_, packet)| *packet).collect::<Vec<_>>(), expected);
+    }
+}
+
+#[test]
+fn a_lease_that_ends_while_it_is_probed_is_none() {
+    let mut script = Script::discovering();
+    script.answer(Kind::Offer).unwrap();
+    script.next(Kind::Request);
+    script.answer_with(Kind::Ack, |m| m.options.lease_time = Some(1)).unwrap();
+    script.now += s(2);
+    script.next(Kind::Discover);
+}
+
+#[test]
+fn a_held_address_is_defended_once_and_given_up_the_second_time() {
+    let mut script = Script::bound();
+    script.announced();
+    script.arp.clear();
+    script.stranger_has(ADDRESS);
+    assert_eq!(script.event(), Event::Disputed { address: prefix(), by: STRANGER });
+    assert!(matches!(script.output(), Output::Timeout(_)));
+    assert_eq!(script.arp, [(script.now, Packet::announcement(MAC, ADDRESS))]);
+
+    // More than ten seconds later it is the first one again.
+    script.now += s(11);
+    script.stranger_has(ADDRESS);
+    assert!(matches!(script.event(), Event::Disputed { .. }));
+    script.now += s(1);
+    script.stranger_has(ADDRESS);
+    assert_eq!(script.event(), Event::Lost { address: prefix(), why: Loss::Conflict(STRANGER) });
+    let lost = script.now;
+    assert_eq!(script.next(Kind::Decline).1.options.requested, Some(ADDRESS));
+    script.quiet(lost + s(10));
+    script.next(Kind::Discover);
+}
+
+#[test]
+fn an_adopted_address_is_defended_too_but_nobody_knows_whom_to_tell_of_its_loss() {
+    let mut script = Script::new();
+    script.client.adopt(prefix(), Some(script.now + s(100)));
+    script.client.link_up(script.now);
+    script.next(Kind::Request);
+    script.stranger_has(ADDRESS);
+    assert!(matches!(script.event(), Event::Disputed { .. }));
+    script.stranger_has(ADDRESS);
+    assert!(matches!(script.event(), Event::Lost { why: Loss::Conflict(_), .. }));
+    let lost = script.now;
+    script.quiet(lost + s(10));
+    script.next(Kind::Discover);
+}
+
+#[test]
+fn a_lease_is_given_back_to_its_server_and_nothing_follows() {
+    let mut script = Script::bound();
+    script.announced();
+    let start = script.now;
+    script.client.release(start);
+    let (way, release) = script.next(Kind::Release);
+    assert_eq!((script.now, way), (start, Way::Unicast { from: ADDRESS, to: SERVER }));
+    // RFC 2131 table 5.
+    assert_eq!((release.ciaddr, release.options.server), (ADDRESS, Some(SERVER)));
+    assert_eq!((release.options.requested, release.secs), (None, 0));
+    assert!(release.options.parameters.is_empty());
+    assert!(!script.client.is_gone(), "the word may still be on its way");
+    assert_eq!(script.comes(), Event::Lost { address: prefix(), why: Loss::Released });
+    assert!(script.now <= start + ms(500) && script.client.is_gone());
+    script.client.link_down();
+    script.client.link_up(script.now);
+    script.client.release(script.now);
+    assert_eq!(script.output(), Output::Timeout(None));
+    assert!(script.client.is_gone());
+}
+
+#[test]
+fn without_a_lease_or_a_carrier_nothing_is_given_back() {
+    let mut script = Script::discovering();
+    script.client.release(script.now);
+    assert!(script.client.is_gone());
+    assert_eq!(script.output(), Output::Timeout(None));
+
+    let mut script = Script::bound();
+    script.client.link_down();
+    script.client.release(script.now);
+    assert_eq!(script.comes(), Event::Lost { address: prefix(), why: Loss::Released });
+
+    let mut script = Script::new();
+    script.client.adopt(prefix(), None);
+    script.client.link_up(script.now);
+    script.next(Kind::Request);
+    script.client.release(script.now);
+    assert_eq!(script.comes(), Event::Lost { address: prefix(), why: Loss::Released });
+}
+
 /// Replies that are nearly right, in any order, at any time, with a carrier
 /// that comes and goes: never a panic, never more than twenty packets in any
 /// minute, always a deadline unless there is nothing to wait for.
@@ -507,6 +719,7 @@ fn whatever_comes_in_there_is_no_storm_and_always_a_next_step() {
         let mut rng = Rng::new(seed);
         let mut script = Script::new();
         let mut sent: Vec<Moment> = Vec::new();
+        let mut heard = 0;
         let mut carrier = false;
         let mut endless = false;
         for _ in 0..400 {
@@ -539,6 +752,7 @@ fn whatever_comes_in_there_is_no_storm_and_always_a_next_step() {
                     }
                     let _ = script.client.handle(script.now, &bytes);
                 }
+                7 => script.stranger_has(ADDRESS),
                 _ => {}
             }
             let mut rounds = 0;
@@ -548,16 +762,22 @@ fn whatever_comes_in_there_is_no_storm_and_always_a_next_step() {
                 match script.output() {
                     Output::Timeout(at) => break at,
                     Output::Event(Event::Bound { until, .. }) => endless = until.is_none(),
-                    Output::Event(_) => {}
+                    Output::Event(_) | Output::Arp(_) => {}
                     Output::Transmit(transmit) => {
                         assert!(carrier, "seed {seed}: a packet without a carrier");
                         script.asked = Some(Message::parse(&transmit.payload).unwrap());
                         sent.push(script.now);
                         let minute = script.now.saturating_sub(s(60));
-                        assert!(sent.iter().filter(|at| **at > minute).count() <= 20, "seed {seed}: a storm");
+                        // One more, as a DECLINE does not wait.
+                        assert!(sent.iter().filter(|at| **at > minute).count() <= 21, "seed {seed}: a storm");
                     }
                 }
             };
+            assert!(carrier || heard == script.arp.len(), "seed {seed}: ARP without a carrier");
+            heard = script.arp.len();
+            let minute = script.now.saturating_sub(s(60));
+            let asked = script.arp.iter().rev().take_while(|(at, _)| *at > minute).count();
+            assert!(asked <= 50, "seed {seed}: a storm of {asked} ARP packets");
             assert!(deadline.is_some() || !carrier || endless, "seed {seed}: stuck");
             assert!(deadline.is_none_or(|at| at > script.now), "seed {seed}: a deadline in the past");
             script.now = match rng.below(3) {

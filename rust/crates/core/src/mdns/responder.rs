@@ -19,8 +19,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::dhcp::client::Moment;
-use crate::pace::Pace;
+use crate::pace::{Moment, Pace, spread};
 use crate::rng::Rng;
 
 use super::wire::{INTERNET, Message, PORT, Question, Record, WireError, kind};
@@ -567,8 +566,4 @@ fn schedule(entry: &mut Entry, at: Moment, gap: Duration, asker: Option<IpAddr>)
         None => Due { at, asker },
         Some(due) => Due { at: due.at.min(at), asker: due.asker.filter(|before| asker == Some(*before)) },
     });
-}
-
-fn spread(up_to: Duration, rng: &mut Rng) -> Duration {
-    Duration::from_nanos(rng.below(u64::try_from(up_to.as_nanos()).unwrap_or(u64::MAX)))
 }

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use crate::dhcp::client::Moment;
+use crate::pace::Moment;
 use crate::rng::Rng;
 
 use super::responder::{Dropped, Event, Family, Output, Responder, Transmit};

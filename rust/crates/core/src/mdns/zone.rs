@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use crate::dhcp::client::Moment;
+use crate::pace::Moment;
 
 use super::wire::{INTERNET, Name, Question, Record, kind};
 

@@ -527,6 +527,21 @@ mod tests {
     }
 
     #[test]
+    fn before_all_is_withdrawn_nobody_new_is_let_in() {
+        let mut fake = Fake::default();
+        sync(&mut fake, &desired(&[(A, "/dev/a"), (B, "/dev/b")]));
+        fake.apply(&Op::MakeDir(subsystem(FOREIGN))).unwrap();
+        fake.apply(&write(&subsystem(FOREIGN), "attr_allow_any_host", "1")).unwrap();
+        for op in plan_no_hosts(&fake.target()) {
+            fake.apply(&op).unwrap();
+        }
+        let target = fake.target();
+        let open: Vec<_> = target.subsystems.iter().filter(|(_, found)| found.allow_any_host).collect();
+        assert_eq!(open.iter().map(|(nqn, _)| nqn.as_str()).collect::<Vec<_>>(), [FOREIGN]);
+        assert!(target.subsystems[A].namespaces[&NSID].enabled, "who is connected can still finish");
+    }
+
+    #[test]
     fn a_subsystem_whose_enable_failed_is_taken_up_again_or_cleaned() {
         let mut fake = Fake::default();
         fake.refuse("/dev/a", Errno::NoMedium);

@@ -81,7 +81,12 @@ impl Background {
 
     /// Asks it to end, and returns its exit code.
     pub(crate) fn terminate(&mut self) -> Option<i32> {
-        run("kill", &["-TERM", &self.id().to_string()]);
+        self.signal("TERM")
+    }
+
+    /// Sends a signal that ends it, and returns its exit code.
+    pub(crate) fn signal(&mut self, name: &str) -> Option<i32> {
+        run("kill", &["-s", name, &self.id().to_string()]);
         self.0.wait().unwrap().code()
     }
 

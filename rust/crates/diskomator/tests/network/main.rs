@@ -16,7 +16,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use diskomator_core::arp::Packet;
 use diskomator_core::dhcp::wire::Kind;
+use diskomator_core::net::Mac;
 
 use lab::{
     Connection, GIVEN, addresses, answer, in_namespaces, json, monitor_addresses, packet, plain_dev_and_sys, put, run,
@@ -33,6 +35,11 @@ fn discovers(lab: &lab::Lab) -> usize {
 
 fn in_pool(address: Ipv4Addr) -> bool {
     (50..=99).contains(&address.octets()[3]) && address.octets()[..3] == [192, 0, 2]
+}
+
+/// A link's address from the pool, whatever others it has.
+fn leased(link: &str) -> Option<Ipv4Addr> {
+    addresses(link).iter().map(|held| held.address).find(|address| in_pool(*address))
 }
 
 #[test]
@@ -251,7 +258,7 @@ fn every_link_has_a_life_of_its_own() {
         let mut client = lab.diskomator(&["dhcp"]);
         wait_for_address("eth0", in_pool);
         wait_for_address("eth2", |address| address.octets()[0] == 203);
-        assert_eq!(addresses("eth1"), []);
+        assert!(addresses("eth1").iter().all(|held| held.address.is_link_local()));
         wait_for("the word that one is silent", || {
             lab.log().contains("eth1: no DHCP server has answered yet").then_some(())
         });
@@ -360,6 +367,247 @@ fn a_server_of_a_virtual_network_on_the_same_cable_is_none_of_ours() {
         wait_for_address("eth0", |address| address == GIVEN);
         assert!(server.count(Kind::Request) >= 1);
         assert!(!lab.log().contains("198.51.100"), "{}", lab.log());
+    });
+}
+
+#[test]
+#[ignore = "needs network namespaces and DHCP servers; run by make test"]
+fn an_address_that_another_host_has_is_declined_for_another_one() {
+    in_namespaces("an_address_that_another_host_has_is_declined_for_another_one", |lab| {
+        lab.cable("eth0", "srv0", "192.0.2.1/24");
+        // On the loopback interface the server does not see it, but the kernel answers for it.
+        lab.on_servers("ip", &["address", "add", "192.0.2.60/32", "dev", "lo"]);
+        let _server = lab.dnsmasq("srv0", POOL, 60, 100, &["--dhcp-host=52:54:00:00:00:01,192.0.2.60"]);
+        let _client = lab.diskomator(&["dhcp"]);
+        let monitor_log = lab.file("monitor", "");
+        let _monitor = monitor_addresses(&monitor_log);
+        wait_for("the decline", || lab.dnsmasq_log("srv0").contains("DHCPDECLINE(srv0) 192.0.2.60").then_some(()));
+        assert!(lab.log().contains("has 192.0.2.60/24, which was given to us; declined"), "{}", lab.log());
+        wait_for("another address", || leased("eth0").filter(|address| address.octets()[3] != 60));
+        let changes = fs::read_to_string(&monitor_log).unwrap();
+        assert!(!changes.contains("192.0.2.60"), "it was never used: {changes}");
+    });
+}
+
+#[test]
+#[ignore = "needs network namespaces and DHCP servers; run by make test"]
+fn an_address_is_defended_and_given_up_to_a_host_that_insists() {
+    in_namespaces("an_address_is_defended_and_given_up_to_a_host_that_insists", |lab| {
+        lab.cable("eth0", "srv0", "192.0.2.1/24");
+        let _server = lab.dnsmasq("srv0", POOL, 60, 100, &[]);
+        let _client = lab.diskomator(&["dhcp"]);
+        let held = wait_for_address("eth0", in_pool);
+        let socket = lab.packet_socket("srv0");
+        let claim = Packet::announcement(Mac([2, 0, 0, 0, 0, 1]), held.address).build();
+        // Bytes that are no ARP, or not whole, are passed over.
+        for noise in [&claim[..20], &[0xff; 60], &[]] {
+            let _ = socket.broadcast_as(0x0806, noise);
+        }
+        socket.broadcast_as(0x0806, &claim).unwrap();
+        wait_for("the defence", || lab.log().contains("it was told that it is ours").then_some(()));
+        assert_eq!(addresses("eth0").len(), 1);
+        socket.broadcast_as(0x0806, &claim).unwrap();
+        wait_for("the loss", || lab.log().contains("is no longer ours: 02:00:00:00:00:01 uses it, too").then_some(()));
+        wait_for("the decline", || lab.dnsmasq_log("srv0").contains("DHCPDECLINE").then_some(()));
+        wait_for("another address", || leased("eth0").filter(|address| *address != held.address));
+    });
+}
+
+#[test]
+#[ignore = "needs network namespaces and DHCP servers; run by make test"]
+fn at_shutdown_the_addresses_are_given_back_within_a_second() {
+    in_namespaces("at_shutdown_the_addresses_are_given_back_within_a_second", |lab| {
+        lab.cable("eth0", "srv0", "192.0.2.1/24");
+        // Nobody answers on this one.
+        lab.cable("eth1", "srv1", "198.51.100.1/24");
+        let _server = lab.dnsmasq("srv0", POOL, 60, 100, &[]);
+        let mut client = lab.diskomator(&["dhcp"]);
+        let held = wait_for_address("eth0", in_pool);
+        // As if the machine had not talked to the server for long.
+        run("ip", &["neighbour", "flush", "dev", "eth0"]);
+        let start = Instant::now();
+        assert_eq!(client.signal("USR1"), Some(0));
+        assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+        let word = format!("DHCPRELEASE(srv0) {} ", held.address);
+        wait_for("the word", || lab.dnsmasq_log("srv0").contains(&word).then_some(()));
+        assert_eq!(addresses("eth0"), []);
+    });
+}
+
+#[test]
+#[ignore = "needs network namespaces and DHCP servers; run by make test"]
+fn without_a_server_there_is_a_link_local_address_and_a_lease_once_there_is_one() {
+    in_namespaces("without_a_server_there_is_a_link_local_address_and_a_lease_once_there_is_one", |lab| {
+        lab.cable("eth0", "srv0", "169.254.77.1/16");
+        lab.on_servers("ip", &["address", "add", "192.0.2.1/24", "dev", "srv0"]);
+        let start = Instant::now();
+        let mut client = lab.diskomator(&["dhcp"]);
+        let own = wait_for_address("eth0", |address| address.is_link_local());
+        println!("from start to link-local address: {} ms", start.elapsed().as_millis());
+        assert!(start.elapsed() < Duration::from_secs(10));
+        assert_eq!(own.prefix_len, 16);
+        assert_eq!(json(&["address", "show", "dev", "eth0"])[0]["addr_info"][0]["scope"], "link");
+        assert_eq!(json(&["route", "show", "default"]), serde_json::json!([]));
+        let mut connection = Connection::open(lab, own.address);
+        connection.check();
+
+        // Another run goes on with it.
+        client.kill();
+        lab.file("log", "");
+        client = lab.diskomator(&["dhcp"]);
+        let text = format!("the address {}/16 is there already", own.address);
+        wait_for("the adoption", || lab.log().contains(&text).then_some(()));
+        thread::sleep(Duration::from_secs(1));
+        assert_eq!(addresses("eth0"), [own]);
+
+        let _server = lab.dnsmasq("srv0", POOL, 60, 100, &["--dhcp-option=3,192.0.2.1"]);
+        let both = || {
+            let all: Vec<Ipv4Addr> = addresses("eth0").iter().map(|held| held.address).collect();
+            (all.len() == 2 && all.contains(&own.address) && leased("eth0").is_some()).then_some(all)
+        };
+        let before = wait_for("a lease beside the address", both);
+        connection.check();
+
+        // A run that finds both knows which is which.
+        client.terminate();
+        lab.file("log", "");
+        client = lab.diskomator(&["dhcp"]);
+        wait_for("both", || (lab.log().matches("is there already").count() == 2).then_some(()));
+        wait_for("the lease", || lab.log().contains("again").then_some(()));
+        assert_eq!(both(), Some(before));
+        connection.check();
+        assert_eq!(client.signal("USR1"), Some(0));
+        assert_eq!(addresses("eth0"), []);
+        assert!(!rules().contains("from"), "{}", rules());
+    });
+}
+
+/// The rules of ours, as text.
+fn rules() -> String {
+    json(&["rule", "show", "priority", "1000"]).to_string().replace("\"src\"", "from")
+}
+
+#[test]
+#[ignore = "needs network namespaces and DHCP servers; run by make test"]
+fn two_links_to_one_network_each_answer_for_themselves() {
+    in_namespaces("two_links_to_one_network_each_answer_for_themselves", |lab| {
+        lab.cable("eth0", "srv0", "198.51.100.1/24");
+        lab.cable("eth1", "srv1", "198.51.100.2/24");
+        lab.on_servers("ip", &["link", "add", "br0", "type", "bridge"]);
+        for port in ["srv0", "srv1"] {
+            lab.on_servers("ip", &["address", "flush", "dev", port]);
+            lab.on_servers("ip", &["link", "set", port, "master", "br0"]);
+        }
+        lab.on_servers("ip", &["address", "add", "192.0.2.1/24", "dev", "br0"]);
+        lab.on_servers("ip", &["link", "set", "br0", "up"]);
+        let _server = lab.dnsmasq("br0", POOL, 60, 100, &["--dhcp-option=3,192.0.2.1"]);
+        let mut client = lab.diskomator(&["dhcp"]);
+        let held = ["eth0", "eth1"].map(|link| wait_for_address(link, in_pool).address);
+        assert_ne!(held[0], held[1]);
+        wait_for("two rules", || (rules().matches("from").count() == 2).then_some(()));
+
+        // Announcements, duplicate address detection and the like are over.
+        thread::sleep(Duration::from_secs(4));
+        let sent = |link: &str| {
+            json(&["-statistics", "link", "show", "dev", link])[0]["stats64"]["tx"]["packets"].as_u64().unwrap()
+        };
+        for (own, other, address) in [("eth0", "eth1", held[0]), ("eth1", "eth0", held[1])] {
+            let mut connection = Connection::open(lab, address);
+            let before = (sent(own), sent(other));
+            for _ in 0..100 {
+                connection.check();
+            }
+            let (by_own, by_other) = (sent(own) - before.0, sent(other) - before.1);
+            assert!(by_own >= 100 && by_other < 10, "{own}: {by_own} packets, and {by_other} by {other}");
+        }
+        // The bridge learned one hardware address for each, neither that of both.
+        let neighbours = lab.among_servers(|| json(&["neighbour", "show", "dev", "br0"]));
+        for (address, mac) in [(held[0], "52:54:00:00:00:01"), (held[1], "52:54:00:00:00:02")] {
+            let found =
+                neighbours.as_array().unwrap().iter().find(|entry| entry["dst"] == address.to_string()).unwrap();
+            assert_eq!(found["lladdr"], mac);
+        }
+        assert!(!lab.log().contains("uses"), "no link takes the other for a stranger: {}", lab.log());
+
+        run("ip", &["link", "del", "eth1"]);
+        wait_for("one rule", || (rules().matches("from").count() == 1).then_some(()));
+        assert_eq!(client.signal("USR1"), Some(0));
+        assert_eq!(rules().matches("from").count(), 0);
+        assert_eq!(json(&["route", "show", "table", "all", "proto", "dhcp"]), serde_json::json!([]));
+    });
+}
+
+#[test]
+#[ignore = "needs network namespaces and DHCP servers; run by make test"]
+fn a_link_with_an_address_by_a_setting_asks_nobody() {
+    in_namespaces("a_link_with_an_address_by_a_setting_asks_nobody", |lab| {
+        lab.cable("eth0", "srv0", "192.0.2.1/24");
+        lab.cable("eth1", "srv1", "198.51.100.1/24");
+        lab.cable("eth2", "srv2", "203.0.113.1/24");
+        lab.set_cmdline(
+            "diskomator.log=debug diskomator.ip=eth0:192.0.2.7/24,192.0.2.1 \
+             diskomator.ip=52:54:00:00:00:01:2001:db8::7/64,2001:db8::1 diskomator.ip=eth2:off\n",
+        );
+        let _zero = lab.dnsmasq("srv0", POOL, 60, 100, &[]);
+        let _one = lab.dnsmasq("srv1", "198.51.100.50,198.51.100.99", 60, 100, &[]);
+        let _two = lab.dnsmasq("srv2", "203.0.113.50,203.0.113.99", 60, 100, &[]);
+        let mut client = lab.diskomator(&["dhcp"]);
+        let own = wait_for_address("eth0", |address| address == Ipv4Addr::new(192, 0, 2, 7));
+        assert_eq!((own.prefix_len, own.valid), (24, u64::from(u32::MAX)), "for ever");
+        wait_for_address("eth1", |address| address.octets()[..3] == [198, 51, 100]);
+        let route = wait_for("a default route", || json(&["route", "show", "default"])[0].as_object().cloned());
+        assert_eq!((&route["gateway"], &route["prefsrc"]), (&"192.0.2.1".into(), &"192.0.2.7".into()));
+        let has6 = || json(&["-6", "address", "show", "dev", "eth0"]).to_string().contains("2001:db8::7");
+        wait_for("the IPv6 address", || has6().then_some(()));
+        let route = json(&["-6", "route", "show", "default"]);
+        assert_eq!(route[0]["gateway"], "2001:db8::1");
+        Connection::open(lab, own.address).check();
+
+        // Longer than a link-local address takes, with a run that is replaced.
+        client.kill();
+        client = lab.diskomator(&["dhcp"]);
+        thread::sleep(Duration::from_secs(8));
+        assert_eq!(addresses("eth0"), [own]);
+        assert_eq!(addresses("eth2"), []);
+        for server in ["srv0", "srv2"] {
+            assert!(!lab.dnsmasq_log(server).contains("DHCPDISCOVER"), "{server} was asked");
+        }
+        // Down and up again, which makes the kernel forget routes and IPv6 addresses.
+        run("ip", &["link", "set", "eth0", "down"]);
+        wait_for("the loss", || lab.log().contains("eth0: no carrier").then_some(()));
+        run("ip", &["link", "set", "eth0", "up"]);
+        wait_for("a default route", || json(&["route", "show", "default"])[0].as_object().cloned());
+        wait_for("the IPv6 address", || has6().then_some(()));
+        // There is nobody to give it back to.
+        assert_eq!(client.signal("USR1"), Some(0));
+        assert_eq!(addresses("eth0"), [own]);
+    });
+}
+
+#[test]
+#[ignore = "needs network namespaces and DHCP servers; run by make test"]
+fn an_address_for_no_link_in_particular_goes_to_the_first_with_a_cable_and_stays_there() {
+    in_namespaces("an_address_for_no_link_in_particular_goes_to_the_first_with_a_cable_and_stays_there", |lab| {
+        // Only the kernel's own form, as a boot loader may give it.
+        lab.set_cmdline("diskomator.log=debug ip=192.0.2.7::192.0.2.1:255.255.255.0:::none\n");
+        lab.cable("eth0", "srv0", "198.51.100.1/24");
+        lab.cable("eth1", "srv1", "192.0.2.1/24");
+        lab.on_servers("ip", &["link", "set", "srv0", "down"]);
+        let _zero = lab.dnsmasq("srv0", "198.51.100.50,198.51.100.99", 60, 100, &[]);
+        let mut client = lab.diskomator(&["dhcp"]);
+        let ours = |address| address == Ipv4Addr::new(192, 0, 2, 7);
+        wait_for_address("eth1", ours);
+        lab.on_servers("ip", &["link", "set", "srv0", "up"]);
+        wait_for_address("eth0", |address| address.octets()[..3] == [198, 51, 100]);
+        client.terminate();
+        lab.file("log", "");
+        client = lab.diskomator(&["dhcp"]);
+        wait_for("the choice", || lab.log().contains("eth1: chosen for the addresses").then_some(()));
+
+        // The other one takes it over, in place of its lease.
+        run("ip", &["link", "del", "eth1"]);
+        wait_for_address("eth0", ours);
+        assert!(client.is_running());
     });
 }
 

@@ -1,12 +1,11 @@
 //! `make bench`: measures the image, writes output/bench.json and prints a table.
 
-use std::fs;
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use e2e::measure::{self, Sizes, Throughput};
-use e2e::{Boot, Bus, Error, Failure, Lab, project};
+use e2e::program::{exit_code, say, write_json};
+use e2e::{Boot, Bus, Failure, Lab, project};
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -32,25 +31,14 @@ struct FirstExport {
 }
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            let _ = writeln!(io::stderr(), "error: {failure}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn say(line: &str) {
-    let _ = writeln!(io::stdout(), "{line}");
+    exit_code(run())
 }
 
 fn run() -> Result<(), Failure> {
     // Fourteen boots or so, each emulated.
     let report = Lab::run_for("bench", Duration::from_secs(45 * 60), measure_all)?;
     let path = project().join("output/bench.json");
-    let text = serde_json::to_string_pretty(&report)? + "\n";
-    fs::write(&path, text).map_err(|source| Error::File { verb: "write", path, source })?;
+    write_json(&path, &report)?;
     print(&report);
     Ok(())
 }

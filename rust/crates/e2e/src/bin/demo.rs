@@ -1,10 +1,10 @@
 //! `make demo`: the whole story, unattended: one machine becomes a disk, and another one uses it.
 
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use e2e::measure::{self, mebibytes};
+use e2e::program::{exit_code, say};
 use e2e::{Bus, Disk, Failure, Initiator, Lab, digest_of_file};
 
 const SOON: Duration = Duration::from_secs(120);
@@ -12,17 +12,7 @@ const MEMORY: u32 = 256;
 const DATA: u64 = 256 << 20;
 
 fn main() -> ExitCode {
-    match Lab::run_for("demo", Duration::from_secs(900), story) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            let _ = writeln!(io::stderr(), "error: {failure}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn say(text: &str) {
-    let _ = writeln!(io::stdout(), "{text}");
+    exit_code(Lab::run_for("demo", Duration::from_secs(900), story))
 }
 
 /// Tells the story with the time since its start.

@@ -1,0 +1,248 @@
+//! The claim to an IPv4 address (RFC 5227): is it free, and does it stay ours?
+//! [`Probing`] asks before an address is used, [`Holding`] tells everybody
+//! about it and defends it while it is. Who owns one of them sends what it
+//! says, and shows it what comes in.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use crate::arp::Packet;
+use crate::net::Mac;
+use crate::pace::{Moment, Pace, spread};
+use crate::rng::Rng;
+
+// RFC 5227 section 1.1 takes 5 to 7 s: PROBE_WAIT 0 to 1 s, PROBE_NUM 3, one
+// or two seconds apart, and ANNOUNCE_WAIT 2 s. Somebody looks at the screen
+// meanwhile. The waits are for ports that do not forward yet, which have just
+// carried a DHCP exchange or seconds of questions, and for stations that are
+// slow to answer, which on a cable means milliseconds; a host that answers too
+// late still is a conflict that is noticed, and answered as below. The number
+// of probes, which is what makes up for lost packets, is the RFC's.
+/// `PROBE_WAIT`.
+const PROBE_WAIT: Duration = Duration::from_millis(20);
+/// `PROBE_NUM`.
+const PROBES: u32 = 3;
+/// `PROBE_MIN`, and what lies between that and `PROBE_MAX`.
+const PROBE_MIN: Duration = Duration::from_millis(90);
+const PROBE_SPREAD: Duration = Duration::from_millis(40);
+/// `ANNOUNCE_WAIT`, from the last probe to the first use.
+const ANNOUNCE_WAIT: Duration = Duration::from_millis(150);
+/// `ANNOUNCE_NUM` and `ANNOUNCE_INTERVAL`, as they are in the RFC.
+const ANNOUNCEMENTS: u32 = 2;
+const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
+/// `DEFEND_INTERVAL`, the RFC's.
+pub const DEFEND_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Twenty ARP packets at once, and one for each two seconds: 50 in any minute.
+pub(crate) const PACE: Pace = Pace::new(20, Duration::from_secs(2));
+
+/// Asks whether an address is free.
+#[derive(Debug)]
+pub struct Probing {
+    mac: Mac,
+    address: Ipv4Addr,
+    sent: u32,
+    next: Moment,
+}
+
+/// What [`Probing::poll`] wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Probe {
+    /// Nothing yet.
+    Wait,
+    /// Send this.
+    Send(Packet),
+    /// Nobody has the address.
+    Free,
+}
+
+impl Probing {
+    /// Begins.
+    pub fn new(mac: Mac, address: Ipv4Addr, now: Moment, rng: &mut Rng) -> Self {
+        Self { mac, address, sent: 0, next: now + spread(PROBE_WAIT, rng) }
+    }
+
+    /// The address in question.
+    pub const fn address(&self) -> Ipv4Addr {
+        self.address
+    }
+
+    /// When there is something to do.
+    pub const fn deadline(&self) -> Moment {
+        self.next
+    }
+
+    /// What to do now.
+    pub fn poll(&mut self, now: Moment, rng: &mut Rng) -> Probe {
+        if now < self.next {
+            return Probe::Wait;
+        }
+        if self.sent == PROBES {
+            return Probe::Free;
+        }
+        self.sent += 1;
+        self.next = now + if self.sent == PROBES { ANNOUNCE_WAIT } else { PROBE_MIN + spread(PROBE_SPREAD, rng) };
+        Probe::Send(Packet::probe(self.mac, self.address))
+    }
+
+    /// RFC 5227 section 2.1.1: somebody sends from the address, or asks for it
+    /// in the same way at the same time.
+    pub fn conflicts(&self, packet: &Packet) -> bool {
+        let has_it = packet.sender == self.address;
+        let wants_it = packet.sender == Ipv4Addr::UNSPECIFIED && packet.target == self.address;
+        packet.sender_mac != self.mac && (has_it || wants_it)
+    }
+}
+
+/// An address in use.
+#[derive(Debug)]
+pub struct Holding {
+    mac: Mac,
+    address: Ipv4Addr,
+    announce: Option<Announcing>,
+    /// When another host was last heard to use the address.
+    conflict: Option<Moment>,
+}
+
+/// Announcements to come.
+#[derive(Debug, Clone, Copy)]
+struct Announcing {
+    left: u32,
+    next: Moment,
+}
+
+/// What a packet means for an address in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing.
+    Ours,
+    /// Another host uses it: it is told, with the next announcement, that this
+    /// one will not give in.
+    Disputed,
+    /// Another host goes on using it.
+    Lost,
+}
+
+impl Holding {
+    /// An address that nobody need be told about.
+    pub const fn new(mac: Mac, address: Ipv4Addr) -> Self {
+        Self { mac, address, announce: None, conflict: None }
+    }
+
+    /// Tells everybody, from now on.
+    pub fn announce(&mut self, now: Moment) {
+        self.announce = Some(Announcing { left: ANNOUNCEMENTS, next: now });
+    }
+
+    /// When there is something to send.
+    pub fn deadline(&self) -> Option<Moment> {
+        self.announce.map(|announce| announce.next)
+    }
+
+    /// What to send now.
+    pub fn poll(&mut self, now: Moment) -> Option<Packet> {
+        let announce = self.announce.filter(|announce| announce.next <= now)?;
+        let left = announce.left.saturating_sub(1);
+        self.announce = (left > 0).then(|| Announcing { left, next: now + ANNOUNCE_INTERVAL });
+        Some(Packet::announcement(self.mac, self.address))
+    }
+
+    /// Takes a packet. RFC 5227 section 2.4 (b): one announcement answers the
+    /// first conflict, a second one within ten seconds is the end, lest two
+    /// hosts go on for ever.
+    pub fn hear(&mut self, now: Moment, packet: &Packet) -> Verdict {
+        if packet.sender != self.address || packet.sender_mac == self.mac {
+            return Verdict::Ours;
+        }
+        if self.conflict.is_some_and(|last| now < last + DEFEND_INTERVAL) {
+            return Verdict::Lost;
+        }
+        self.conflict = Some(now);
+        let left = self.announce.map_or(1, |announce| announce.left.max(1));
+        self.announce = Some(Announcing { left, next: now });
+        Verdict::Disputed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arp::Op;
+
+    const MAC: Mac = Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
+    const OTHER: Mac = Mac([2, 0, 0, 0, 0, 1]);
+    const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
+    const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 8);
+
+    fn s(seconds: u64) -> Moment {
+        Duration::from_secs(seconds)
+    }
+
+    /// `mac` says that it has `address`.
+    fn heard(mac: Mac, address: Ipv4Addr) -> Packet {
+        Packet { op: Op::Reply, target_mac: MAC, ..Packet::announcement(mac, address) }
+    }
+
+    #[test]
+    fn three_probes_within_half_a_second_and_the_address_is_free() {
+        for seed in 0..50 {
+            let mut rng = Rng::new(seed);
+            let mut probing = Probing::new(MAC, ADDRESS, s(10), &mut rng);
+            let mut probes = 0;
+            let end = loop {
+                let now = probing.deadline();
+                match probing.poll(now, &mut rng) {
+                    Probe::Send(packet) => {
+                        assert_eq!(packet, Packet::probe(MAC, ADDRESS));
+                        assert_eq!(probing.poll(now, &mut rng), Probe::Wait);
+                        probes += 1;
+                    }
+                    Probe::Free => break now,
+                    Probe::Wait => panic!("a deadline for nothing"),
+                }
+            };
+            assert_eq!(probes, 3);
+            assert!(end <= s(10) + Duration::from_millis(450), "{end:?}");
+        }
+    }
+
+    #[test]
+    fn who_uses_an_address_or_probes_for_it_conflicts_with_a_probe() {
+        let probing = Probing::new(MAC, ADDRESS, s(0), &mut Rng::new(1));
+        assert!(probing.conflicts(&heard(OTHER, ADDRESS)));
+        assert!(probing.conflicts(&Packet::announcement(OTHER, ADDRESS)));
+        assert!(probing.conflicts(&Packet::probe(OTHER, ADDRESS)));
+        // Our own, as a bridge may send it back.
+        assert!(!probing.conflicts(&Packet::probe(MAC, ADDRESS)));
+        assert!(!probing.conflicts(&heard(OTHER, ELSEWHERE)));
+        // Somebody wants to talk to whoever has it.
+        assert!(!probing.conflicts(&Packet { target: ADDRESS, ..Packet::announcement(OTHER, ELSEWHERE) }));
+    }
+
+    #[test]
+    fn an_address_is_announced_twice_two_seconds_apart() {
+        let mut holding = Holding::new(MAC, ADDRESS);
+        assert_eq!((holding.deadline(), holding.poll(s(1))), (None, None));
+        holding.announce(s(1));
+        assert_eq!(holding.poll(s(1)), Some(Packet::announcement(MAC, ADDRESS)));
+        assert_eq!((holding.deadline(), holding.poll(s(2))), (Some(s(3)), None));
+        assert_eq!(holding.poll(s(3)), Some(Packet::announcement(MAC, ADDRESS)));
+        assert_eq!(holding.deadline(), None);
+    }
+
+    #[test]
+    fn one_conflict_is_answered_and_a_second_within_ten_seconds_is_lost() {
+        let mut holding = Holding::new(MAC, ADDRESS);
+        assert_eq!(holding.hear(s(1), &heard(OTHER, ELSEWHERE)), Verdict::Ours);
+        assert_eq!(holding.hear(s(1), &heard(MAC, ADDRESS)), Verdict::Ours);
+        assert_eq!(holding.hear(s(1), &Packet::probe(OTHER, ADDRESS)), Verdict::Ours, "the kernel answers it");
+        assert_eq!(holding.deadline(), None);
+
+        assert_eq!(holding.hear(s(1), &heard(OTHER, ADDRESS)), Verdict::Disputed);
+        assert_eq!(holding.poll(s(1)), Some(Packet::announcement(MAC, ADDRESS)));
+        assert_eq!(holding.deadline(), None, "one is enough");
+        assert_eq!(holding.hear(s(11), &heard(OTHER, ADDRESS)), Verdict::Disputed);
+        assert_eq!(holding.poll(s(11)), Some(Packet::announcement(MAC, ADDRESS)));
+        assert_eq!(holding.hear(s(20), &heard(OTHER, ADDRESS)), Verdict::Lost);
+    }
+}

@@ -1,0 +1,32 @@
+//! What the programs beside the tests share: `make demo`, `make bench`.
+
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+use std::{fs, result};
+
+use serde::Serialize;
+
+use crate::{Error, Failure};
+
+/// A line for whoever watches. One that is not read any more is no failure.
+pub fn say(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+/// How the program ends, with the reason if that is a failure.
+pub fn exit_code(outcome: result::Result<(), Failure>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let _ = writeln!(io::stderr(), "error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Keeps a report for programs that read it.
+pub fn write_json(path: &Path, report: &impl Serialize) -> result::Result<(), Failure> {
+    let text = serde_json::to_string_pretty(report)? + "\n";
+    Ok(fs::write(path, text).map_err(|source| Error::File { verb: "write", path: path.to_owned(), source })?)
+}
