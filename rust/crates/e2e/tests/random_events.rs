@@ -86,7 +86,7 @@ fn what_happens_by_chance_ends_as_it_should() -> std::result::Result<(), Failure
         for event in 1..=events {
             match rng.below(12) {
                 0 => {
-                    let applet = ["hotplug", "dhcp", "console"][usize::try_from(rng.below(3)).unwrap_or(0)];
+                    let applet = ["hotplug", "dhcp", "mdns", "console"][usize::try_from(rng.below(4)).unwrap_or(0)];
                     machine.shell(&format!("killall -9 diskomator-{applet}; true")).map(drop)?;
                 }
                 2 => {

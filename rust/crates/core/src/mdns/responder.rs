@@ -6,13 +6,15 @@
 //! and when the time that it named has come, until it names one.
 //!
 //! ```text
-//!        an address           250 ms after the third probe      three announcements
-//!   Off ───────────> Probing ─────────────────────> Announcing ──────────> Established
-//!                    ^ │  ^                          │ ^                        │
-//!                    │ │  └── somebody has our name ─┼─┼────────────────────────┤
-//!                    └─┘ has our name: another one   │ └── other addresses ─────┘
-//!                    └─ is first: in a second        v answers
+//!      an address         nobody minds three probes        three announcements
+//!  Off ──────────> Probing ──────────────────────> Announcing ──────────> Established
+//!                  │  ^ ^                            │    ^                  │  │
+//!                  └──┘ └── somebody has our name ───┴────┼──────────────────┘  │
+//!       somebody has our name: another one                └─ other addresses ───┘
+//!       somebody was first: in a second
 //! ```
+//!
+//! Answers are given while announcing and after.
 
 use std::collections::VecDeque;
 use std::fmt;
