@@ -400,6 +400,9 @@ mod tests {
     fn it_is_the_same_address_each_time_and_another_one_for_another_card() {
         let first = |mac| LinkLocal::new(mac, 7).candidate;
         assert_eq!(first(MAC), Script::holding().1);
+        // In every release, too.
+        let golden = first(Mac([0x52, 0x54, 0, 0, 0, 1]));
+        assert_eq!(golden.to_string(), "169.254.184.45/16");
         assert_ne!(first(MAC), first(STRANGER));
         let mut addresses = Rng::new(5);
         for _ in 0..10_000 {

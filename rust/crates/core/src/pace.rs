@@ -38,3 +38,30 @@ impl Pace {
 pub(crate) fn spread(up_to: Duration, rng: &mut Rng) -> Duration {
     Duration::from_nanos(rng.below(u64::try_from(up_to.as_nanos()).unwrap_or(u64::MAX)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_goes_out_at_once_and_then_one_at_a_time() {
+        let second = Duration::from_secs(1);
+        let mut pace = Pace::new(3, second * 5);
+        let mut sent = Vec::new();
+        for tenth in 1000..1600 {
+            let now = second / 10 * tenth;
+            if pace.earliest() <= now {
+                pace.count(now);
+                sent.push(tenth - 1000);
+            }
+        }
+        assert_eq!(sent[..6], [0, 1, 2, 50, 100, 150]);
+        assert_eq!(sent.len(), 14);
+        // After a while the burst is there again.
+        for _ in 0..3 {
+            assert!(pace.earliest() <= second * 600);
+            pace.count(second * 600);
+        }
+        assert!(pace.earliest() > second * 600);
+    }
+}

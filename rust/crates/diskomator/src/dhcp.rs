@@ -265,11 +265,11 @@ impl Daemon {
         if !self.addressing.needs_choice() {
             return;
         }
-        if self.chosen.is_some_and(|chosen| links.iter().any(|link| link.index == chosen)) {
-            return;
-        }
         let is_ours =
             |link: &&Link| link.ethernet.is_some() && (self.only.is_empty() || self.only.contains(&link.name));
+        if self.chosen.is_some_and(|chosen| links.iter().filter(is_ours).any(|link| link.index == chosen)) {
+            return;
+        }
         let addresses = self.netlink.addresses().unwrap_or_default();
         let has_them = |link: &&Link| {
             let mut own = addresses.iter().filter(|address| address.link == link.index);

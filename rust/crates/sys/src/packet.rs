@@ -231,7 +231,9 @@ fn to_client_port() -> [libc::sock_filter; 11] {
 }
 
 /// Passes ARP for IPv4 over Ethernet whose sender has one of `addresses`, or
-/// that has no sender and one of them as its target.
+/// that has no sender and one of them as its target: a probe. Switches that keep
+/// track of their stations send each of them such a probe, too, but to it alone;
+/// who wants the address asks everybody.
 fn about(addresses: &[Ipv4Addr]) -> Vec<libc::sock_filter> {
     use libc::{BPF_ABS, BPF_H, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
     /// Where a packet has these fields (RFC 826).
@@ -255,6 +257,9 @@ fn about(addresses: &[Ipv4Addr]) -> Vec<libc::sock_filter> {
     };
     is_one(&mut program);
     program.push(branch(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 0));
+    program.push(drop_all());
+    program.push(statement(BPF_LD | BPF_W | BPF_ABS, PACKET_TYPE));
+    program.push(branch(BPF_JMP | BPF_JEQ | BPF_K, u32::from(libc::PACKET_BROADCAST), 1, 0));
     program.push(drop_all());
     program.push(statement(BPF_LD | BPF_W | BPF_ABS, TARGET));
     is_one(&mut program);

@@ -669,6 +669,44 @@ fn an_adopted_address_is_defended_too_but_nobody_knows_whom_to_tell_of_its_loss(
 }
 
 #[test]
+fn a_conflict_while_it_asks_for_any_address_takes_the_old_one_and_disturbs_no_question() {
+    let mut script = Script::bound();
+    script.client.link_down();
+    script.client.link_up(script.now);
+    script.next(Kind::Request);
+    script.next(Kind::Request);
+    let (_, discover) = script.next(Kind::Discover);
+    script.stranger_has(ADDRESS);
+    assert!(matches!(script.event(), Event::Disputed { .. }));
+    script.stranger_has(ADDRESS);
+    assert!(matches!(script.event(), Event::Lost { why: Loss::Conflict(_), .. }));
+    assert_eq!(script.answer_with(Kind::Offer, |m| m.yiaddr = OTHER), Ok(()));
+    let (_, request) = script.next(Kind::Request);
+    assert_eq!(request.xid, discover.xid);
+}
+
+#[test]
+fn a_declined_address_that_is_offered_again_is_looked_at_again() {
+    // The server may not have heard the DECLINE, and the other host may be gone.
+    let mut script = Script::probing();
+    let mut pauses = Vec::new();
+    for _ in 0..4 {
+        script.stranger_has(ADDRESS);
+        assert!(matches!(script.event(), Event::Declined { .. }));
+        let declined = script.now;
+        script.next(Kind::Decline);
+        script.next(Kind::Discover);
+        pauses.push(script.now.abs_diff(declined));
+        script.answer(Kind::Offer).unwrap();
+        script.next(Kind::Request);
+        script.answer(Kind::Ack).unwrap();
+    }
+    assert!(matches!(script.comes(), Event::Bound { .. }));
+    assert!(pauses.iter().all(|pause| *pause >= s(10)), "{pauses:?}");
+    assert!(pauses[3] > pauses[0], "ever more slowly: {pauses:?}");
+}
+
+#[test]
 fn a_lease_is_given_back_to_its_server_and_nothing_follows() {
     let mut script = Script::bound();
     script.announced();

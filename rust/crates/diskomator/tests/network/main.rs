@@ -482,6 +482,19 @@ fn without_a_server_there_is_a_link_local_address_and_a_lease_once_there_is_one(
     });
 }
 
+#[test]
+#[ignore = "needs network namespaces and DHCP servers; run by make test"]
+fn a_link_local_address_that_another_host_has_is_passed_over() {
+    in_namespaces("a_link_local_address_that_another_host_has_is_passed_over", |lab| {
+        // The one that this hardware address has first, on every boot.
+        lab.cable("eth0", "srv0", "169.254.184.45/16");
+        let _client = lab.diskomator(&["dhcp"]);
+        let own = wait_for_address("eth0", |address| address.is_link_local());
+        assert_ne!(own.address, Ipv4Addr::new(169, 254, 184, 45));
+        Connection::open(lab, own.address).check();
+    });
+}
+
 /// The rules of ours, as text.
 fn rules() -> String {
     json(&["rule", "show", "priority", "1000"]).to_string().replace("\"src\"", "from")
