@@ -409,9 +409,20 @@ impl Appliance {
         self.qemu.qmp("blockdev-open-tray", &json!({ "id": drive.id() })).map(|_| ())
     }
 
-    /// Pulls the network cable, or puts it back.
-    pub fn connect_cable(&self, connected: bool) -> Result<()> {
-        self.qemu.qmp("set_link", &json!({ "name": "link", "up": connected })).map(|_| ())
+    /// Pulls the cable of a network card, by its number from 0 on, or puts it back.
+    pub fn connect_cable(&self, number: usize, connected: bool) -> Result<()> {
+        let name = if self.nics == 1 { "link".to_owned() } else { format!("hub{number}") };
+        self.qemu.qmp("set_link", &json!({ "name": name, "up": connected })).map(|_| ())
+    }
+
+    /// Plugs a USB network adapter into a machine with several cards; its hardware address.
+    pub fn add_usb_nic(&self) -> Result<String> {
+        let (number, mac) = (self.nics, mac(self.nics));
+        let id = format!("hub{number}");
+        self.qemu.qmp("netdev_add", &json!({ "type": "hubport", "id": id, "hubid": 0 }))?;
+        let adapter = json!({ "driver": "usb-net", "id": "adapter-nic", "bus": "usb.0", "netdev": id, "mac": mac });
+        self.qemu.qmp("device_add", &adapter)?;
+        Ok(mac)
     }
 
     /// Gives a disk another size, in bytes.

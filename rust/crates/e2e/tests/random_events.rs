@@ -91,9 +91,9 @@ fn what_happens_by_chance_ends_as_it_should() -> std::result::Result<(), Failure
                 }
                 2 => {
                     // Less than a host waits before it gives a connection up.
-                    machine.connect_cable(false)?;
+                    machine.connect_cable(0, false)?;
                     sleep(Duration::from_millis(200 + rng.below(2000)));
-                    machine.connect_cable(true)?;
+                    machine.connect_cable(0, true)?;
                 }
                 3 | 4 => match medium.take() {
                     Some(old) => {
