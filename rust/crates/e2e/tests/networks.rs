@@ -80,3 +80,42 @@ fn a_card_that_loses_its_cable_or_comes_late_disturbs_no_other() -> Result<(), F
         Ok(())
     })
 }
+
+#[test]
+#[ignore = "boots virtual machines; run by make test"]
+fn it_is_found_by_its_service_until_it_is_switched_off() -> Result<(), Failure> {
+    Lab::run("it_is_found_by_its_service_until_it_is_switched_off", |lab| {
+        let disk = lab.disk(Bus::Nvme, "FOUND-4003", 64)?;
+        let other = lab.initiator();
+        other.run("/usr/lib/initiator/avahi")?;
+        let (machine, address) = lab.boot_with_address(lab.appliance().boot(Boot::Kernel).disk(&disk))?;
+        // Family, address and port of each entry, as avahi-browse resolved it.
+        let found = || -> e2e::Result<Vec<[String; 3]>> {
+            let text = other.run("avahi-browse --resolve --terminate --parsable _nvme-disc._tcp")?;
+            let entries = text.lines().filter(|line| line.starts_with('='));
+            let fields = |line: &str| -> Vec<String> { line.split(';').map(str::to_owned).collect() };
+            Ok(entries.map(fields).map(|field| [2, 7, 8].map(|i| field.get(i).cloned().unwrap_or_default())).collect())
+        };
+        let entries = wait_for("one entry for each family", SOON, || {
+            let mut entries = found()?;
+            entries.sort();
+            let families: Vec<&str> = entries.iter().map(|[family, ..]| family.as_str()).collect();
+            Ok(if families == ["IPv4", "IPv6"] { Ok(entries) } else { Err(format!("{entries:?}")) })
+        })?;
+        assert_eq!(entries[0], ["IPv4".to_owned(), address, "8009".to_owned()]);
+        // What was found is what one connects to.
+        for [_, address, port] in &entries {
+            let link = if address.starts_with("fe80:") { "%eth0 -f eth0" } else { "" };
+            other.run(&format!("nvme connect-all -t tcp -a {address}{link} -s {port}"))?;
+            other.wait_disk(disk.serial(), SOON)?;
+            other.disconnect_all()?;
+        }
+        machine.press_power_button()?;
+        machine.wait_off(SOON)?;
+        wait_for("nothing to be found any more", Duration::from_secs(10), || {
+            let left = found()?;
+            Ok(if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) })
+        })?;
+        Ok(())
+    })
+}
