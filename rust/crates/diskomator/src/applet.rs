@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use log::LevelFilter;
+use serde::Serialize;
 
 use diskomator_core::config::{Config, LogLevel};
 use diskomator_sys::{logger, root::Root};
@@ -98,6 +99,27 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::failed(error)),
         _ => Ok(()),
     }
+}
+
+/// The links that a daemon is to use, from its command line, none meaning all; `None` if only help is wanted.
+pub(crate) fn chosen_links(mut args: lexopt::Parser) -> Result<Option<Vec<String>>, lexopt::Error> {
+    use lexopt::prelude::*;
+    let mut only = Vec::new();
+    while let Some(arg) = args.next()? {
+        match arg {
+            Short('h') | Long("help") => return Ok(None),
+            Short('i') | Long("interface") => only.push(args.value()?.string()?),
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(Some(only))
+}
+
+/// Writes a list for programs to standard output.
+pub(crate) fn print_json(list: &impl Serialize) -> Result<(), Failure> {
+    let mut text = serde_json::to_string_pretty(list).map_err(Failure::failed)?;
+    text.push('\n');
+    print(&text)
 }
 
 /// Starts a daemon's log and returns the settings of this boot. Every daemon

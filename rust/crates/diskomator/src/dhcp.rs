@@ -25,7 +25,7 @@ use diskomator_sys::packet::{ArpSocket, LeasedSocket, PacketSocket};
 use diskomator_sys::root::Root;
 use diskomator_sys::signals::{Farewell, Termination};
 
-use crate::applet::{Failure, chain, print, start_daemon};
+use crate::applet::{Failure, chain, chosen_links, print, start_daemon};
 use crate::hold::{Holder, Wish, forget_links, set_up_ipv4};
 
 const HELP: &str = "\
@@ -57,24 +57,10 @@ const PACKETS_AT_ONCE: usize = 32;
 const PACKET_MAX: usize = 2048;
 
 pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
-    let Some(only) = parse(args)? else { return print(HELP) };
+    let Some(only) = chosen_links(args)? else { return print(HELP) };
     let root = Root::default();
     let config = start_daemon("dhcp", &root, false);
     Daemon::new(root, only, config.ip)?.run()
-}
-
-/// The links to use, none meaning all; `None` if only help is wanted.
-fn parse(mut args: lexopt::Parser) -> Result<Option<Vec<String>>, lexopt::Error> {
-    use lexopt::prelude::*;
-    let mut only = Vec::new();
-    while let Some(arg) = args.next()? {
-        match arg {
-            Short('h') | Long("help") => return Ok(None),
-            Short('i') | Long("interface") => only.push(args.value()?.string()?),
-            other => return Err(other.unexpected()),
-        }
-    }
-    Ok(Some(only))
 }
 
 /// All links.

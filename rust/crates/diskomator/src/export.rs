@@ -322,15 +322,14 @@ fn remove(exporter: &mut Exporter, words: &[String], dry_run: bool) -> Result<()
     }
     wanted.retain(|nqn, _| is_ours(nqn) && nqn != LISTENER_NQN);
     let shut = if words.is_empty() { plan_no_hosts(&target) } else { Vec::new() };
+    let disks = plan_disks(&wanted, &target, &[]);
     if dry_run {
-        let disks = plan_disks(&wanted, &target, &[]);
         let ports =
             if words.is_empty() { plan_no_ports(&exporter.addresses, &without(&target, &disks)) } else { Vec::new() };
         return print_plan(shut.into_iter().chain(disks.into_values().flatten()).chain(ports));
     }
     let mut failures = Failures::default();
     failures.extend(carry_out(&exporter.root, &shut).err().iter());
-    let disks = plan_disks(&wanted, &target, &[]);
     let (root, was) = (exporter.root.clone(), target.clone());
     failures.each(disks, move |nqn, ops| {
         carry_out(&root, ops)?;

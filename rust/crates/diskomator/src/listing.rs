@@ -11,7 +11,7 @@ use diskomator_core::policy::Access;
 use diskomator_sys::{nvmet, sysfs};
 use serde::Serialize;
 
-use crate::applet::{Failure, chain, print};
+use crate::applet::{Failure, chain, print, print_json};
 use crate::exporter::{Exporter, Observation, State, state};
 use crate::table::table;
 
@@ -72,13 +72,7 @@ pub(crate) fn list(exporter: &mut Exporter, json: bool) -> Result<(), Failure> {
     let hung = hung(exporter, &exports);
     let disks = exports.iter().filter_map(|export| row(exporter, export, hung.contains(&export.disk.name))).collect();
     let listing = Listing { machine: exporter.machine.to_string(), disks };
-    if json {
-        let mut text = serde_json::to_string_pretty(&listing).map_err(Failure::failed)?;
-        text.push('\n');
-        print(&text)
-    } else {
-        print(&text(&listing))
-    }
+    if json { print_json(&listing) } else { print(&text(&listing)) }
 }
 
 /// The names of the disks that have work and finish none of it.

@@ -21,7 +21,7 @@ use diskomator_sys::root::Root;
 use diskomator_sys::signals::Termination;
 use diskomator_sys::sysfs::naming_mac;
 
-use crate::applet::{Failure, chain, print, start_daemon};
+use crate::applet::{Failure, chain, chosen_links, print, start_daemon};
 
 const HELP: &str = "\
 Usage: diskomator mdns [--interface NAME]...
@@ -57,24 +57,10 @@ const MESSAGES_AT_ONCE: usize = 32;
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
 pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
-    let Some(only) = parse(args)? else { return print(HELP) };
+    let Some(only) = chosen_links(args)? else { return print(HELP) };
     let root = Root::default();
     start_daemon("mdns", &root, false);
     Daemon::new(root, only)?.run()
-}
-
-/// The links to use, none meaning all; `None` if only help is wanted.
-fn parse(mut args: lexopt::Parser) -> Result<Option<Vec<String>>, lexopt::Error> {
-    use lexopt::prelude::*;
-    let mut only = Vec::new();
-    while let Some(arg) = args.next()? {
-        match arg {
-            Short('h') | Long("help") => return Ok(None),
-            Short('i') | Long("interface") => only.push(args.value()?.string()?),
-            other => return Err(other.unexpected()),
-        }
-    }
-    Ok(Some(only))
 }
 
 /// All links.

@@ -6,7 +6,7 @@ use diskomator_sys::netlink::{self, Address, Link, Netlink};
 use diskomator_sys::root::Root;
 use serde::Serialize;
 
-use crate::applet::{Failure, print};
+use crate::applet::{Failure, print, print_json};
 use crate::table::table;
 
 const USAGE: &str = "\
@@ -105,13 +105,7 @@ pub(crate) fn run(mut args: lexopt::Parser) -> Result<(), Failure> {
     let root = Root::default();
     let links = links.into_iter().filter(|link| !link.is_loopback);
     let listing = Listing { links: links.map(|link| row(&root, link, &addresses)).collect() };
-    if json {
-        let mut text = serde_json::to_string_pretty(&listing).map_err(Failure::failed)?;
-        text.push('\n');
-        print(&text)
-    } else {
-        print(&text(&listing))
-    }
+    if json { print_json(&listing) } else { print(&text(&listing)) }
 }
 
 fn row(root: &Root, link: Link, addresses: &[Address]) -> LinkRow {
