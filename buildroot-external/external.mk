@@ -10,8 +10,7 @@ endif
 
 # What options of the package change in the kernel.
 LINUX_KCONFIG_FRAGMENT_FILES += \
-	$(if $(BR2_PACKAGE_DISKOMATOR_TINY),$(DISKOMATOR_BOARD)/linux-tiny.config) \
-	$(if $(BR2_PACKAGE_DISKOMATOR_SSH),$(DISKOMATOR_BOARD)/linux-ssh.config)
+	$(if $(BR2_PACKAGE_DISKOMATOR_TINY),$(DISKOMATOR_BOARD)/linux-tiny.config)
 
 # Buildroot configures the kernel again when a fragment is newer; this file is newer
 # when the list is another.
