@@ -113,7 +113,7 @@ impl Link {
     fn set_addresses(&mut self, which: u8) {
         let chosen = ADDRESSES.iter().enumerate().filter(|(bit, _)| which >> bit & 1 != 0);
         let addresses: Vec<IpAddr> = chosen.map(|(_, address)| *address).collect();
-        self.responder.set_addresses(self.now, &addresses, &ADDRESSES);
+        self.responder.set_addresses(self.now, &addresses, &ADDRESSES.into());
         self.is_on = addresses.iter().any(|ip| self.family.has(*ip));
         self.may_part |= self.is_on;
     }
