@@ -6,6 +6,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
@@ -175,7 +176,7 @@ impl Daemon {
     /// Compares the kernel's links and addresses with ours.
     fn look_at_links(&mut self) -> Result<(), NetlinkError> {
         let (links, addresses) = (self.netlink.links()?, self.netlink.addresses()?);
-        let own: Vec<IpAddr> = addresses.iter().map(|address| address.ip).collect();
+        let own: Rc<[IpAddr]> = addresses.iter().map(|address| address.ip).collect();
         let is_wanted = |link: &&Link| self.only.is_empty() || self.only.contains(&link.name);
         let ours: Vec<&Link> = links.iter().filter(|link| link.ethernet.is_some()).filter(is_wanted).collect();
         self.links.retain(|index, _| ours.iter().any(|link| link.index == *index));

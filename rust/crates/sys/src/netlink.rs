@@ -90,7 +90,8 @@ pub struct Link {
 }
 
 impl Link {
-    fn from_message(message: &LinkMessage) -> Self {
+    /// What a message of the kernel's says of a link.
+    pub fn from_message(message: &LinkMessage) -> Self {
         let flags = message.header.flags;
         let mut link = Self {
             index: message.header.index,
@@ -185,7 +186,9 @@ pub struct Address {
 }
 
 impl Address {
-    fn from_message(message: &AddressMessage) -> Option<Self> {
+    /// What a message of the kernel's says of an address; `None` if there is none
+    /// in it.
+    pub fn from_message(message: &AddressMessage) -> Option<Self> {
         let header = &message.header;
         let (mut address, mut local, mut valid, mut protocol) = (None, None, FOR_EVER, None);
         let mut flags = AddressFlags::from_bits_retain(header.flags.bits().into());
@@ -253,7 +256,8 @@ impl Route {
         key(self) == key(other)
     }
 
-    fn to_message(self) -> RouteMessage {
+    /// For the kernel.
+    pub fn to_message(self) -> RouteMessage {
         let mut builder = RouteMessageBuilder::<Ipv4Addr>::new()
             .protocol(RouteProtocol::from(self.origin.protocol()))
             .table_id(self.table.unwrap_or(MAIN_TABLE))
@@ -272,7 +276,7 @@ impl Route {
     }
 
     /// `None` if the route has no mark of ours, or is of a kind that is not ours.
-    fn from_message(message: &RouteMessage) -> Option<Self> {
+    pub fn from_message(message: &RouteMessage) -> Option<Self> {
         let header = &message.header;
         let origin = Origin::from_protocol(u8::from(header.protocol))?;
         let mut table = u32::from(header.table);
@@ -305,7 +309,8 @@ pub struct Rule {
 }
 
 impl Rule {
-    fn to_message(self) -> RuleMessage {
+    /// For the kernel.
+    pub fn to_message(self) -> RuleMessage {
         let mut message = RuleMessage::default();
         message.header.family = AddressFamily::Inet;
         message.header.action = RuleAction::ToTable;
@@ -319,7 +324,7 @@ impl Rule {
     }
 
     /// `None` if the rule is of a kind that is not ours.
-    fn from_message(message: &RuleMessage) -> Option<Self> {
+    pub fn from_message(message: &RuleMessage) -> Option<Self> {
         let (mut source, mut priority, mut table) = (None, 0, 0);
         for attribute in &message.attributes {
             match attribute {

@@ -41,6 +41,7 @@ pub(crate) fn in_namespaces(name: &str, test: impl FnOnce(&Lab)) {
     let result = unshare.env(INSIDE, "1").output().expect("unshare (util-linux) is needed");
     let (out, err) = (String::from_utf8_lossy(&result.stdout), String::from_utf8_lossy(&result.stderr));
     assert!(result.status.success() && out.contains("1 passed"), "{name} failed in its namespaces:\n{out}\n{err}");
+    println!("{out}");
 }
 
 /// The namespaces of one test.
@@ -209,6 +210,11 @@ impl Lab {
     /// What dnsmasq on `link` has logged.
     pub(crate) fn dnsmasq_log(&self, link: &str) -> String {
         self.text(&format!("dnsmasq-{link}"))
+    }
+
+    /// The process whose namespaces are the servers'.
+    pub(crate) fn server_id(&self) -> u32 {
+        self.servers.id()
     }
 
     /// Another server as a background process.

@@ -5,6 +5,7 @@
 //! `avahi-browse` (avahi-utils), and `dbus-daemon`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "these are tests")]
 
+mod flapping;
 mod lab;
 mod mdns;
 
