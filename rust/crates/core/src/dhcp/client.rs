@@ -35,9 +35,9 @@ use crate::rng::Rng;
 
 /// RFC 2131 section 4.4.1 says to wait one to ten seconds so that a building
 /// whose power returns does not ask all at once. A machine takes longer than
-/// that to boot, and differs more from its neighbour: a tenth of a second
+/// that to boot, and differs more from its neighbour: a twentieth of a second
 /// parts those that remain.
-const START_SPREAD: Duration = Duration::from_millis(100);
+const START_SPREAD: Duration = Duration::from_millis(50);
 /// RFC 2131 section 4.1 suggests 4 s, doubled up to 64 s. The first packet
 /// after the carrier comes up is the one that a switch drops, as its port
 /// learns and spans trees, so it is repeated after one second; doubling keeps
@@ -643,7 +643,12 @@ impl Client {
 
     fn act_on_arp(&mut self, now: Moment) -> Option<Packet> {
         let State::Probing(state) = &mut self.state else {
-            return self.held.as_mut().and_then(|held| held.claim.poll(now));
+            let held = self.held.as_mut()?;
+            let packet = held.claim.poll(now, &mut self.rng);
+            if held.claim.is_sure() {
+                self.failures = 0;
+            }
+            return packet;
         };
         match state.probes.poll(now, &mut self.rng) {
             Probe::Wait => None,
@@ -816,7 +821,7 @@ impl Client {
 
     /// Takes a lease that was asked for at `asked`: at once if the address is
     /// held, else if nobody else has it (RFC 2131 section 4.4.1: "SHOULD
-    /// perform a check").
+    /// perform a check"), which is asked on for a while after that.
     fn acquire(&mut self, now: Moment, asked: Moment, lease: Lease) -> Result<(), Dropped> {
         let times = lease.terms.map(|terms| Times {
             renew: asked + terms.renew.saturating_sub(spread(terms.renew / 64, &mut self.rng)),
@@ -830,7 +835,7 @@ impl Client {
         if self.held.as_ref().is_some_and(|held| held.address.address() == address) {
             self.bind(now, lease, times);
         } else {
-            let probes = Probes::new(self.identity.mac, address, now, &mut self.rng);
+            let probes = Probes::new(claim::BEFORE_USE, self.identity.mac, address, now, &mut self.rng);
             self.state = State::Probing(Probing { probes, lease, times });
         }
         Ok(())
@@ -842,16 +847,18 @@ impl Client {
         let earlier = self.held.take();
         let renewed = earlier.as_ref().is_some_and(|held| held.address == address);
         let kept = earlier.filter(|held| held.address.address() == address.address()).map(|held| held.claim);
+        let mut claim =
+            kept.unwrap_or_else(|| Holding::unsure(self.identity.mac, address.address(), now, &mut self.rng));
         // When a cable was plugged in again the switches have to learn where
-        // the address is, too.
-        let announce = kept.is_none() || !matches!(self.state, State::Renewing(_) | State::Rebinding(_));
-        let mut claim = kept.unwrap_or_else(|| Holding::new(self.identity.mac, address.address()));
-        if announce {
+        // the address is.
+        if !matches!(self.state, State::Renewing(_) | State::Rebinding(_)) {
             claim.announce(now);
+        }
+        if claim.is_sure() {
+            self.failures = 0;
         }
         self.held = Some(Held { address, until, server: Some(server), claim });
         self.state = State::Bound(Bound { server, address: address.address(), times });
-        self.failures = 0;
         self.silence_reported = false;
         self.say(Event::Bound { lease, until, renewed });
     }
