@@ -132,7 +132,7 @@ impl<'a> Net<'a> {
 
     /// Cards that were not there, with the hardware addresses that they have had.
     fn plug_in(&self, links: &[u8]) {
-        let pid = self.lab.server_id();
+        let pid = self.lab.servers().id();
         self.here(
             links.iter().map(|n| {
                 format!("link add eth{n} address 52:54:00:00:01:{n:02x} type veth peer name srv{n} netns {pid}")

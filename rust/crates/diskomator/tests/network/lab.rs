@@ -9,8 +9,9 @@ use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -27,21 +28,43 @@ const INSIDE: &str = "DISKOMATOR_TEST_NAMESPACE";
 /// How long anything that should happen may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How much longer others' programs may take.
+static LENIENCE: AtomicU64 = AtomicU64::new(0);
+
+/// Waits for up to `seconds` more.
+pub(crate) fn be_lenient(seconds: u64) {
+    LENIENCE.store(seconds, Ordering::Relaxed);
+}
+
 /// Runs `test` in namespaces of its own.
 pub(crate) fn in_namespaces(name: &str, test: impl FnOnce(&Lab)) {
-    if std::env::var_os(INSIDE).is_some() {
+    if case().is_some() {
         test(&Lab::new(name));
         return;
     }
+    match apart(name, "1") {
+        Ok(said) => println!("{said}"),
+        Err(said) => panic!("{name} failed in its namespaces:\n{said}"),
+    }
+}
+
+/// In a child, which case of its test it runs.
+pub(crate) fn case() -> Option<String> {
+    std::env::var(INSIDE).ok()
+}
+
+/// Runs one case of the test `name` in a child with namespaces of its own, and
+/// returns what that said: as an error, if it failed.
+pub(crate) fn apart(name: &str, case: &str) -> Result<String, String> {
     let own = std::env::current_exe().unwrap();
     let is_root = output(Command::new("id").arg("-u")).trim() == "0";
     let mut unshare = Command::new("unshare");
     unshare.args(if is_root { &["--net", "--mount"][..] } else { &["--map-root-user", "--net", "--mount"] });
     unshare.arg(own).args(["--exact", name, "--ignored", "--nocapture", "--test-threads=1"]);
-    let result = unshare.env(INSIDE, "1").output().expect("unshare (util-linux) is needed");
+    let result = unshare.env(INSIDE, case).output().expect("unshare (util-linux) is needed");
     let (out, err) = (String::from_utf8_lossy(&result.stdout), String::from_utf8_lossy(&result.stderr));
-    assert!(result.status.success() && out.contains("1 passed"), "{name} failed in its namespaces:\n{out}\n{err}");
-    println!("{out}");
+    let passed = result.status.success() && out.contains("1 passed");
+    if passed { Ok(out.into_owned()) } else { Err(format!("{out}\n{err}")) }
 }
 
 /// The namespaces of one test.
@@ -49,22 +72,44 @@ pub(crate) struct Lab {
     directory: PathBuf,
     servers: Background,
     links: Cell<u8>,
+    /// How many other programs were started.
+    others: Cell<u32>,
+    has_empty_run: Cell<bool>,
+}
+
+/// Where the output of another program goes.
+fn other_log(number: u32) -> String {
+    format!("other-{number}")
 }
 
 impl Drop for Lab {
     fn drop(&mut self) {
         if thread::panicking() {
             eprintln!("--- the program's log\n{}", self.log());
+            for number in 0..self.others.get() {
+                let name = other_log(number);
+                eprintln!("--- {name}\n{}", self.text(&name));
+            }
         }
         let _ = fs::remove_dir_all(&self.directory);
     }
+}
+
+/// Another machine: a network of its own, with a process in it that keeps it.
+fn machine(directory: &Path) -> Background {
+    let machine = Background::start("unshare", &["--net", "sleep", "infinity"], &directory.join("sleep"));
+    let own = fs::read_link("/proc/self/ns/net").unwrap();
+    let theirs = format!("/proc/{}/ns/net", machine.id());
+    wait_for("another network", || fs::read_link(&theirs).is_ok_and(|link| link != own).then_some(()));
+    machine.run("ip", &["link", "set", "lo", "up"]);
+    machine
 }
 
 /// A process that ends with the test, or with the test's process.
 pub(crate) struct Background(Child);
 
 impl Background {
-    fn start(program: &str, args: &[&str], output: &PathBuf) -> Self {
+    fn start(program: &str, args: &[&str], output: &Path) -> Self {
         let output = File::options().create(true).append(true).open(output).unwrap();
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", program]).args(args).stdin(Stdio::null());
@@ -73,6 +118,16 @@ impl Background {
 
     pub(crate) fn id(&self) -> u32 {
         self.0.id()
+    }
+
+    /// nsenter's word for the network that it is in.
+    fn namespace(&self) -> String {
+        format!("--net=/proc/{}/ns/net", self.id())
+    }
+
+    /// Runs a command in the network that it is in.
+    pub(crate) fn run(&self, program: &str, args: &[&str]) {
+        run("nsenter", &[&[self.namespace().as_str(), program], args].concat());
     }
 
     pub(crate) fn kill(&mut self) {
@@ -113,7 +168,7 @@ impl Drop for Background {
 }
 
 impl Lab {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let name = name.replace("::", "-");
         let directory = std::env::temp_dir().join(format!("diskomator-{name}-{}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
@@ -127,13 +182,18 @@ impl Lab {
                 run("mount", &["--bind", directory.join(ours).to_str().unwrap(), place]);
             }
         }
-        let servers = Background::start("unshare", &["--net", "sleep", "infinity"], &directory.join("sleep"));
-        let lab = Self { directory, servers, links: Cell::new(0) };
-        let own = fs::read_link("/proc/self/ns/net").unwrap();
-        let theirs = format!("/proc/{}/ns/net", lab.servers.id());
-        wait_for("the servers' namespace", || fs::read_link(&theirs).is_ok_and(|link| link != own).then_some(()));
-        lab.on_servers("ip", &["link", "set", "lo", "up"]);
-        lab
+        let servers = machine(&directory);
+        Self { directory, servers, links: Cell::new(0), others: Cell::new(0), has_empty_run: Cell::new(false) }
+    }
+
+    /// One more machine, beyond the servers.
+    pub(crate) fn machine(&self) -> Background {
+        machine(&self.directory)
+    }
+
+    /// The machine that the servers are on.
+    pub(crate) const fn servers(&self) -> &Background {
+        &self.servers
     }
 
     /// Sets the kernel command line that the program sees.
@@ -141,7 +201,7 @@ impl Lab {
         fs::write(self.path("cmdline"), line).unwrap();
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
 
@@ -158,13 +218,23 @@ impl Lab {
 
     /// Runs a command among the servers.
     pub(crate) fn on_servers(&self, program: &str, args: &[&str]) {
-        let namespace = format!("--net=/proc/{}/ns/net", self.servers.id());
-        run("nsenter", &[&[namespace.as_str(), program], args].concat());
+        self.servers.run(program, args);
+    }
+
+    /// Starts another program, on this machine or on that one. Its output is
+    /// in the file whose name comes with it.
+    pub(crate) fn start_on(&self, machine: Option<&Background>, program: &str, args: &[&str]) -> (Background, String) {
+        let number = self.others.replace(self.others.get() + 1);
+        let log = other_log(number);
+        let namespace = machine.map(Background::namespace);
+        let nsenter: Vec<&str> = namespace.iter().flat_map(|namespace| ["nsenter", namespace]).collect();
+        let words = [&nsenter[..], &[program], args].concat();
+        (Background::start(words[0], &words[1..], &self.path(&log)), log)
     }
 
     /// What a command among the servers says.
     pub(crate) fn said_on_servers(&self, program: &str, args: &[&str]) -> String {
-        let namespace = format!("--net=/proc/{}/ns/net", self.servers.id());
+        let namespace = self.servers.namespace();
         output(Command::new("nsenter").args([namespace.as_str(), program]).args(args))
     }
 
@@ -198,7 +268,7 @@ impl Lab {
             &format!("--dhcp-option-force=58,{t1}"),
             &format!("--dhcp-option-force=59,{t2}"),
         ];
-        let namespace = format!("--net=/proc/{}/ns/net", self.servers.id());
+        let namespace = self.servers.namespace();
         let words = [&[namespace.as_str(), "dnsmasq"], &args[..], more].concat();
         let log = format!("dnsmasq-{link}");
         let before = self.text(&log).matches("sockets bound").count();
@@ -212,14 +282,9 @@ impl Lab {
         self.text(&format!("dnsmasq-{link}"))
     }
 
-    /// The process whose namespaces are the servers'.
-    pub(crate) fn server_id(&self) -> u32 {
-        self.servers.id()
-    }
-
     /// Another server as a background process.
     pub(crate) fn server(&self, program: &str, args: &[&str]) -> Background {
-        let namespace = format!("--net=/proc/{}/ns/net", self.servers.id());
+        let namespace = self.servers.namespace();
         Background::start("nsenter", &[&[namespace.as_str(), program], args].concat(), &self.path("server"))
     }
 
@@ -231,7 +296,22 @@ impl Lab {
 
     /// An applet of the program under test.
     pub(crate) fn diskomator(&self, args: &[&str]) -> Background {
-        Background::start(env!("CARGO_BIN_EXE_diskomator"), args, &self.path("log"))
+        Background::start(&program(), args, &self.path("log"))
+    }
+
+    /// An empty /run, for programs that would meet others of this machine
+    /// there, and the users that they insist on, all of whom are root here.
+    pub(crate) fn empty_run(&self) {
+        if self.has_empty_run.replace(true) {
+            return;
+        }
+        run("mount", &["-t", "tmpfs", "none", "/run"]);
+        for (file, rest) in [("passwd", ":x:0:0::/run/home:/bin/false"), ("group", ":x:0:")] {
+            let lines: String = ["avahi", "systemd-network", "dhcpcd"].map(|user| format!("{user}{rest}\n")).concat();
+            put(&format!("/run/{file}"), &lines);
+            run("mount", &["--bind", &format!("/run/{file}"), &format!("/etc/{file}")]);
+        }
+        fs::create_dir("/run/home").unwrap();
     }
 
     /// What the program has logged.
@@ -351,7 +431,7 @@ pub(crate) fn wait_for_no_address(link: &str) {
 
 /// Writes what becomes of addresses to a file.
 pub(crate) fn monitor_addresses(file: &str) -> Background {
-    Background::start("ip", &["-4", "monitor", "address"], &PathBuf::from(file))
+    Background::start("ip", &["-4", "monitor", "address"], Path::new(file))
 }
 
 /// Puts plain files in the place of the kernel's `/dev` and `/sys`.
@@ -404,6 +484,11 @@ impl Connection {
     }
 }
 
+/// The program under test: the one of the image, if it is named.
+pub(crate) fn program() -> String {
+    std::env::var("DISKOMATOR").unwrap_or_else(|_| env!("CARGO_BIN_EXE_diskomator").to_owned())
+}
+
 /// Runs a command that has to succeed.
 pub(crate) fn run(program: &str, args: &[&str]) {
     let result = Command::new(program).args(args).output().unwrap_or_else(|error| panic!("{program}: {error}"));
@@ -418,7 +503,7 @@ fn output(command: &mut Command) -> String {
 
 /// Waits until there is something.
 pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + PATIENCE + Duration::from_secs(LENIENCE.load(Ordering::Relaxed));
     loop {
         if let Some(found) = look() {
             return found;
