@@ -213,7 +213,9 @@ impl Link {
 
     /// With addresses, and left alone, it comes to rest, and answers.
     fn is_found(&mut self) {
-        self.set_addresses(0xf);
+        if !self.is_on {
+            self.set_addresses(0xf);
+        }
         self.rest();
         let question = Question { name: service(), kind: kind::PTR, class: INTERNET, wants_unicast: false };
         let query = Message { questions: vec![question], ..Message::default() };
