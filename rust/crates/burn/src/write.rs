@@ -1,0 +1,208 @@
+//! Writing a layout to a disk, so that at no moment a half of it boots.
+
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+
+use crate::layout::{HEAD, Layout};
+use crate::sparse::PIECE;
+
+/// What a disk is asked for at once.
+const BATCH: usize = 1 << 20;
+/// What direct reads and writes are aligned to in memory: the largest logical block.
+const ALIGNMENT: usize = 4096;
+
+/// What is written to, and reads back what it holds and not what a cache does.
+pub(crate) trait Medium: Read + Write + Seek {
+    /// Has it keep what was written.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+impl Medium for std::fs::File {
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_all()
+    }
+}
+
+/// Why a disk is not what it should be now.
+#[derive(Debug, Error)]
+pub(crate) enum WriteError {
+    #[error("failed to {verb} at byte {at}")]
+    Io {
+        verb: &'static str,
+        at: u64,
+        #[source]
+        source: io::Error,
+    },
+    #[error("byte {0} reads back other than it was written: the device is broken, or smaller than it says")]
+    Differs(u64),
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// What is being done, with bytes done and to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Progress {
+    pub(crate) verb: &'static str,
+    pub(crate) done: u64,
+    pub(crate) all: u64,
+}
+
+impl Progress {
+    fn new(verb: &'static str, batches: &[Batch<'_>]) -> Self {
+        Self { verb, done: 0, all: batches.iter().map(|batch| batch.length as u64).sum() }
+    }
+}
+
+/// Writes `layout`, and reads all of it again. `report` is asked between any two batches whether to go on.
+///
+/// Whatever was bootable before is gone with the first write. The tables, without which nothing on the disk is found,
+/// come when all they lead to is known to be there. They are not interrupted.
+pub(crate) fn write(
+    medium: &mut impl Medium,
+    layout: &Layout,
+    report: &mut dyn FnMut(Progress) -> bool,
+) -> Result<(), WriteError> {
+    let mut buffer = Buffer::new();
+    let blank: Vec<(u64, Vec<u8>)> = layout.tables().map(|(at, bytes)| (at, vec![0; bytes.len()])).collect();
+    // The table before its backup: without a protective MBR the backup is not looked for.
+    let head = blank.iter().filter(|(at, _)| *at < HEAD);
+    let blank = head.chain(blank.iter().filter(|(at, _)| *at >= HEAD));
+    put(medium, &mut buffer, &batches(blank.map(|(at, bytes)| (*at, &bytes[..]))), &mut |_| true)?;
+    put(medium, &mut buffer, &batches(layout.body()), report)?;
+    check(medium, &mut buffer, &batches(layout.body()), report)?;
+    put(medium, &mut buffer, &batches(layout.tables()), &mut |_| true)?;
+    check(medium, &mut buffer, &batches(layout.tables()), &mut |_| true)
+}
+
+/// Pieces that follow each other on the disk.
+struct Batch<'a> {
+    at: u64,
+    length: usize,
+    pieces: Vec<&'a [u8]>,
+}
+
+fn batches<'a>(pieces: impl Iterator<Item = (u64, &'a [u8])>) -> Vec<Batch<'a>> {
+    let mut batches: Vec<Batch<'a>> = Vec::new();
+    for (at, bytes) in pieces {
+        match batches.last_mut() {
+            Some(last) if last.at + last.length as u64 == at && last.length + PIECE <= BATCH => {
+                last.length += bytes.len();
+                last.pieces.push(bytes);
+            }
+            _ => batches.push(Batch { at, length: bytes.len(), pieces: vec![bytes] }),
+        }
+    }
+    batches
+}
+
+fn put(
+    medium: &mut impl Medium,
+    buffer: &mut Buffer,
+    batches: &[Batch<'_>],
+    report: &mut dyn FnMut(Progress) -> bool,
+) -> Result<(), WriteError> {
+    let mut progress = Progress::new("writing", batches);
+    for batch in batches {
+        if !report(progress) {
+            return Err(WriteError::Interrupted);
+        }
+        let bytes = &mut buffer.bytes()[..batch.length];
+        let mut rest = &mut bytes[..];
+        for piece in &batch.pieces {
+            let (own, others) = rest.split_at_mut(piece.len());
+            own.copy_from_slice(piece);
+            rest = others;
+        }
+        let failed = |source| WriteError::Io { verb: "write", at: batch.at, source };
+        medium.seek(SeekFrom::Start(batch.at)).map_err(failed)?;
+        medium.write_all(bytes).map_err(failed)?;
+        progress.done += batch.length as u64;
+    }
+    if !report(progress) {
+        return Err(WriteError::Interrupted);
+    }
+    let at = batches.last().map_or(0, |last| last.at);
+    medium.sync().map_err(|source| WriteError::Io { verb: "flush what was written", at, source })
+}
+
+fn check(
+    medium: &mut impl Medium,
+    buffer: &mut Buffer,
+    batches: &[Batch<'_>],
+    report: &mut dyn FnMut(Progress) -> bool,
+) -> Result<(), WriteError> {
+    let mut progress = Progress::new("checking", batches);
+    for batch in batches {
+        if !report(progress) {
+            return Err(WriteError::Interrupted);
+        }
+        let bytes = &mut buffer.bytes()[..batch.length];
+        let failed = |source| WriteError::Io { verb: "read back", at: batch.at, source };
+        medium.seek(SeekFrom::Start(batch.at)).map_err(failed)?;
+        medium.read_exact(bytes).map_err(failed)?;
+        let written = batch.pieces.iter().flat_map(|piece| piece.iter());
+        if let Some(offset) = bytes.iter().zip(written).position(|(read, written)| read != written) {
+            return Err(WriteError::Differs(batch.at + offset as u64));
+        }
+        progress.done += batch.length as u64;
+    }
+    if report(progress) { Ok(()) } else { Err(WriteError::Interrupted) }
+}
+
+/// Memory that direct reads and writes take.
+struct Buffer {
+    memory: Vec<u8>,
+    start: usize,
+}
+
+impl Buffer {
+    fn new() -> Self {
+        let memory = vec![0; BATCH + ALIGNMENT];
+        let start = memory.as_ptr().align_offset(ALIGNMENT);
+        Self { memory, start }
+    }
+
+    fn bytes(&mut self) -> &mut [u8] {
+        &mut self.memory[self.start..self.start + BATCH]
+    }
+}
+
+/// How fast something goes, and how long it will take.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    started: Instant,
+}
+
+impl Pace {
+    pub(crate) fn start() -> Self {
+        Self { started: Instant::now() }
+    }
+
+    /// Bytes a second, and the time left, once there is something to tell it from.
+    pub(crate) fn at(&self, progress: Progress) -> Option<(u64, Duration)> {
+        estimate(self.started.elapsed(), progress)
+    }
+}
+
+fn estimate(elapsed: Duration, progress: Progress) -> Option<(u64, Duration)> {
+    let millis = u64::try_from(elapsed.as_millis()).ok().filter(|millis| *millis > 0)?;
+    let rate = (progress.done.saturating_mul(1000) / millis).max(1);
+    let left = progress.all.saturating_sub(progress.done);
+    (progress.done > 0).then(|| (rate, Duration::from_secs(left.div_ceil(rate))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_takes_as_long_as_what_is_done_did() {
+        let progress = Progress { verb: "writing", done: 10 << 20, all: 40 << 20 };
+        let (rate, left) = estimate(Duration::from_secs(2), progress).unwrap();
+        assert_eq!((rate, left), (5 << 20, Duration::from_secs(6)));
+        assert_eq!(estimate(Duration::ZERO, progress), None);
+        assert_eq!(estimate(Duration::from_secs(2), Progress { done: 0, ..progress }), None);
+    }
+}
