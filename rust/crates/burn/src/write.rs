@@ -142,9 +142,16 @@ fn check(
         let failed = |source| WriteError::Io { verb: "read back", at: batch.at, source };
         medium.seek(SeekFrom::Start(batch.at)).map_err(failed)?;
         medium.read_exact(bytes).map_err(failed)?;
-        let written = batch.pieces.iter().flat_map(|piece| piece.iter());
-        if let Some(offset) = bytes.iter().zip(written).position(|(read, written)| read != written) {
-            return Err(WriteError::Differs(batch.at + offset as u64));
+        let mut at = batch.at;
+        let mut rest = &bytes[..];
+        for piece in &batch.pieces {
+            let (read, others) = rest.split_at(piece.len());
+            if read != *piece {
+                let same = read.iter().zip(piece.iter()).take_while(|(read, written)| read == written).count();
+                return Err(WriteError::Differs(at + same as u64));
+            }
+            at += piece.len() as u64;
+            rest = others;
         }
         progress.done += batch.length as u64;
     }
