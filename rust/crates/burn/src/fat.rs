@@ -61,6 +61,18 @@ impl Tree {
         Ok(Self(folder))
     }
 
+    /// Files with these paths and contents.
+    #[cfg(test)]
+    pub(crate) fn of(files: &[(&str, &[u8])]) -> Self {
+        let folder = TempDir::new().unwrap();
+        for (path, content) in files {
+            let path = folder.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+        Self(folder)
+    }
+
     /// Moves what `other` has and this has not over here, as FAT takes names: whatever their case. The files moved,
     /// by their path.
     pub(crate) fn merge(&self, other: &Self) -> Result<Vec<String>, FatError> {
@@ -130,7 +142,10 @@ fn mcopy(drive: &OsString, from: &[OsString], to: &std::ffi::OsStr) -> Result<()
 }
 
 fn run(program: &'static str, package: &'static str, command: &mut Command) -> Result<(), FatError> {
-    let output = command.output().map_err(|source| FatError::Start { program, package, source })?;
+    // What makes file systems is not on everybody's path.
+    let mut path = std::env::var_os("PATH").unwrap_or_default();
+    path.push(":/usr/sbin:/sbin");
+    let output = command.env("PATH", path).output().map_err(|source| FatError::Start { program, package, source })?;
     if output.status.success() {
         return Ok(());
     }
@@ -140,4 +155,42 @@ fn run(program: &'static str, package: &'static str, command: &mut Command) -> R
 
 fn file(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FatError {
     move |source| FatError::File { verb, path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_stays_and_the_rest_is_taken_over() {
+        let new = Tree::of(&[("EFI/BOOT/BOOTX64.EFI", b"new")]);
+        let old = Tree::of(&[
+            ("efi/Boot/bootx64.efi", b"old"),
+            ("efi/Boot/BOOTX64.EFI.extra.d/a.addon.efi", b"addon"),
+            ("efi/Linux/other.efi", b"other"),
+            ("a note.txt", b"note"),
+        ]);
+        let moved = new.merge(&old).unwrap();
+        assert_eq!(moved, ["a note.txt", "efi/Boot/BOOTX64.EFI.extra.d/a.addon.efi", "efi/Linux/other.efi"]);
+        let read = |path: &str| fs::read_to_string(new.0.path().join(path)).unwrap();
+        assert_eq!(read("EFI/BOOT/BOOTX64.EFI"), "new");
+        assert_eq!(read("EFI/BOOT/BOOTX64.EFI.extra.d/a.addon.efi"), "addon");
+        assert_eq!(read("EFI/Linux/other.efi"), "other");
+        assert_eq!(entries(new.0.path()).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_label_is_where_its_kind_of_fat_has_it() {
+        for (at, table) in [(39, 9), (67, 0)] {
+            let mut sector = [0; Label::SECTOR];
+            sector[510..].copy_from_slice(&[0x55, 0xaa]);
+            (sector[16], sector[22]) = (2, table);
+            sector[at..at + 4].copy_from_slice(&[0x70, 0x0a, 0x5c, 0xd1]);
+            sector[at + 4..at + 15].copy_from_slice(b"DISKOMATOR ");
+            let label = Label::parse(&sector).unwrap();
+            assert_eq!(label, Label { name: "DISKOMATOR".to_owned(), serial: 0xd15c_0a70 });
+            sector[511] = 0;
+            assert!(Label::parse(&sector).is_err());
+        }
+    }
 }

@@ -67,6 +67,23 @@ impl Content {
         Ok(Self { disk: table.disk, esp, label, tree: Tree::read(path, first)? })
     }
 
+    /// A boot program, and a file that is larger than what is written at once.
+    #[cfg(test)]
+    pub(crate) fn example(word: &str) -> Self {
+        let large: Vec<u8> = word.bytes().cycle().take(3 << 20).collect();
+        let esp = Partition { kind: gpt::ESP, id: [1; 16], first: 2048, last: 4095, attributes: 4, name: [b'e'; 72] };
+        let mut sector = [0; Label::SECTOR];
+        sector[510..].copy_from_slice(&[0x55, 0xaa]);
+        (sector[16], sector[22]) = (2, 9);
+        sector[39..54].copy_from_slice(b"\x70\x0a\x5c\xd1DISKOMATOR ");
+        Self {
+            disk: [2; 16],
+            esp,
+            label: Label::parse(&sector).unwrap(),
+            tree: Tree::of(&[("EFI/BOOT/BOOTX64.EFI", word.as_bytes()), ("large", &large)]),
+        }
+    }
+
     /// Takes over what `old` has and this has not. The files among that.
     pub(crate) fn keep(&mut self, old: &Self) -> Result<Vec<String>, LayoutError> {
         Ok(self.tree.merge(&old.tree)?)
@@ -129,5 +146,51 @@ impl Layout {
     pub(crate) fn tables(&self) -> impl Iterator<Item = (u64, &[u8])> {
         let tail = self.disk.pieces().filter(|(at, _)| *at >= self.tail);
         tail.chain(self.disk.pieces().filter(|(at, _)| *at < HEAD))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    /// The disk as it is once all was written to one that was full of other things.
+    fn written(layout: &Layout, size: u64) -> tempfile::NamedTempFile {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        io::copy(&mut io::repeat(0x5a).take(size), &mut file).unwrap();
+        for (at, bytes) in layout.body().chain(layout.tables()) {
+            file.seek(SeekFrom::Start(at)).unwrap();
+            file.write_all(bytes).unwrap();
+        }
+        file
+    }
+
+    #[test]
+    fn what_was_laid_out_is_read_back_whatever_the_blocks_and_what_was_there() {
+        // The second is no multiple of a MiB, as sticks are.
+        for (block, size) in [(512, 20 << 20), (512, (70 << 20) + 512 * 7), (4096, 40 << 20), (4096, 600 << 20)] {
+            let content = Content::example("boots");
+            let layout = Layout::new(&content, size, block).unwrap();
+            let file = written(&layout, size);
+            let back = Content::read(file.path(), block.into()).unwrap();
+            assert_eq!((back.disk, back.esp.id, back.esp.name), (content.disk, content.esp.id, content.esp.name));
+            assert_eq!(back.label, content.label);
+            let block = u64::from(block);
+            assert_eq!(back.esp.first * block, MEBI);
+            assert_eq!((back.esp.last + 1 - back.esp.first) * block, layout.esp);
+            assert!(layout.esp + 3 * MEBI > size, "{} of {size} bytes", layout.esp);
+            assert!(back.tree.merge(&content.tree).unwrap().is_empty(), "blocks of {block}, {size} bytes");
+            assert!(layout.body().all(|(at, bytes)| at + bytes.len() as u64 <= HEAD + layout.esp));
+        }
+    }
+
+    #[test]
+    fn a_large_stick_is_written_to_only_where_it_must_be() {
+        let layout = Layout::new(&Content::example("boots"), 1 << 40, 512).unwrap();
+        assert_eq!(layout.esp, 1 << 30);
+        let bytes: usize = layout.body().chain(layout.tables()).map(|(_, bytes)| bytes.len()).sum();
+        assert!(bytes < 16 << 20, "{bytes} bytes");
+        let last = layout.tables().map(|(at, bytes)| at + bytes.len() as u64).max();
+        assert_eq!(last, Some(1 << 40), "the backup of the table is at the end of the disk");
     }
 }

@@ -280,3 +280,163 @@ fn unescaped(text: &str) -> String {
         .zip([" ", "\t", "\n", "\\"])
         .fold(text.to_owned(), |text, (code, character)| text.replace(code, character))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    use tempfile::TempDir;
+
+    const LEAST: u64 = 16 << 20;
+
+    /// A machine with a stick `sdb` of two partitions, as the kernel describes it.
+    struct Machine(TempDir);
+
+    impl Machine {
+        fn new() -> Self {
+            let machine = Self(TempDir::new().unwrap());
+            machine.disk("sdb", "devices/pci0000:00/usb1/1-1/1-1:1.0/host2/target2:0:0/2:0:0:0/block/sdb", "8:16");
+            machine.part("sdb", "sdb1", "8:17");
+            machine.part("sdb", "sdb2", "8:18");
+            machine.set("proc/self/mountinfo", "22 1 0:21 / /proc rw - proc proc rw\n");
+            machine
+        }
+
+        fn set(&self, path: &str, text: &str) {
+            let path = self.0.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, format!("{text}\n")).unwrap();
+        }
+
+        fn link(&self, path: &str, target: &str) {
+            let path = self.0.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::os::unix::fs::symlink(self.0.path().join(target), path).unwrap();
+        }
+
+        fn disk(&self, name: &str, devpath: &str, number: &str) {
+            let files = [("size", "65536"), ("ro", "0"), ("removable", "0"), ("queue/logical_block_size", "512")];
+            for (file, value) in files.into_iter().chain([("dev", number), ("device/model", "Stick")]) {
+                self.set(&format!("sys/{devpath}/{file}"), value);
+            }
+            for class in
+                [format!("sys/block/{name}"), format!("sys/class/block/{name}"), format!("sys/dev/block/{number}")]
+            {
+                self.link(&class, &format!("sys/{devpath}"));
+            }
+            self.set(&format!("dev/{name}"), "");
+        }
+
+        fn part(&self, disk: &str, name: &str, number: &str) {
+            let directory = self.root().resolve(format!("sys/block/{disk}")).unwrap().join(name);
+            let directory = directory.to_str().unwrap();
+            self.set(&format!("{directory}/partition"), "1");
+            self.set(&format!("{directory}/dev"), number);
+            self.link(&format!("sys/class/block/{name}"), directory);
+            self.link(&format!("sys/dev/block/{number}"), directory);
+            self.set(&format!("dev/{name}"), "");
+        }
+
+        /// `name` is made of `part`.
+        fn hold(&self, part: &str, name: &str, number: &str) {
+            self.disk(name, &format!("devices/virtual/block/{name}"), number);
+            fs::create_dir_all(self.0.path().join(format!("sys/class/block/{part}/holders/{name}"))).unwrap();
+        }
+
+        fn root(&self) -> Root {
+            Root::at(self.0.path())
+        }
+
+        fn refusal(&self, name: &str, force: bool) -> String {
+            let refusal = Target::look(&self.root(), name).unwrap().refusal(LEAST, force);
+            refusal.map(|refusal| refusal.to_string()).unwrap_or_default()
+        }
+    }
+
+    #[test]
+    fn a_stick_that_nobody_uses_is_taken_and_offered_by_the_name_that_stays() {
+        let machine = Machine::new();
+        assert_eq!(machine.refusal("sdb", false), "");
+        machine.link("dev/disk/by-id/usb-Stick_1234-0:0", "dev/sdb");
+        machine.link("dev/disk/by-id/usb-Stick_1234-0:0-part1", "dev/sdb1");
+        machine.link("dev/disk/by-id/wwn-0x1", "dev/sdb");
+        machine.disk("sda", "devices/pci0000:00/ata1/host0/target0:0:0/0:0:0:0/block/sda", "8:0");
+        let offered = candidates(&machine.root(), LEAST);
+        let paths: Vec<_> = offered.iter().map(|(path, _)| path.strip_prefix(machine.0.path()).unwrap()).collect();
+        assert_eq!(paths, [Path::new("dev/disk/by-id/usb-Stick_1234-0:0")]);
+        assert_eq!(offered[0].1.to_string(), "Stick, no serial number, 32 MiB, usb, blocks of 512 bytes");
+    }
+
+    #[test]
+    fn what_is_mounted_is_refused_and_the_way_out_is_said() {
+        let machine = Machine::new();
+        machine.set(
+            "proc/self/mountinfo",
+            "30 22 8:17 / /media/my\\040stick rw - vfat /dev/gone rw\n\
+             31 22 0:40 /sub /mnt rw shared:7 master:2 - btrfs /dev/sdb2 rw",
+        );
+        let said = "/dev/sdb1 is mounted on /media/my stick; /dev/sdb2 is mounted on /mnt; \
+                    unmount it: sudo umount /dev/sdb1 /dev/sdb2";
+        assert_eq!(machine.refusal("sdb", true), said);
+    }
+
+    #[test]
+    fn the_disk_of_the_running_system_is_refused_whatever_is_in_between() {
+        let machine = Machine::new();
+        machine.hold("sdb2", "dm-0", "253:0");
+        machine.set("sys/devices/virtual/block/dm-0/dm/name", "luks");
+        assert_eq!(machine.refusal("sdb", true), "in use by dm-0 (luks) (RAID, LVM or encryption); stop that first");
+        machine.hold("dm-0", "dm-1", "253:1");
+        machine.set("proc/self/mountinfo", "30 22 253:1 / / rw - ext4 /dev/root rw");
+        assert_eq!(machine.refusal("sdb", true), "this machine runs from it: / is on it. Choose another device");
+    }
+
+    #[test]
+    fn what_is_swapped_to_is_refused() {
+        let machine = Machine::new();
+        machine.set("proc/swaps", "Filename Type Size Used Priority\n/dev/sdb2 partition 1 0 -2");
+        assert_eq!(machine.refusal("sdb", true), "this machine swaps to it; stop that: sudo swapoff /dev/sdb2");
+    }
+
+    #[test]
+    fn what_can_not_be_written_to_is_refused() {
+        for (file, value, said) in [
+            ("ro", "1", "read-only"),
+            ("size", "0", "no medium"),
+            ("size", "8192", "too small: the image needs 16 MiB"),
+            ("queue/logical_block_size", "2048", "2048 bytes"),
+        ] {
+            let machine = Machine::new();
+            machine.set(&format!("sys/block/sdb/{file}"), value);
+            let refusal = machine.refusal("sdb", true);
+            assert!(refusal.contains(said), "{file} = {value}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn a_disk_that_is_built_in_is_taken_by_force_only() {
+        let machine = Machine::new();
+        machine.disk("sda", "devices/pci0000:00/ata1/host0/target0:0:0/0:0:0:0/block/sda", "8:0");
+        for (number, name, kind) in [("179:0", "mmcblk0", "MMC"), ("179:8", "mmcblk1", "SD")] {
+            machine.disk(name, &format!("devices/pci0000:00/mmc_host/{name}/block/{name}"), number);
+            machine.set(&format!("sys/block/{name}/device/type"), kind);
+        }
+        for (name, needs_force) in [("sda", true), ("mmcblk0", true), ("mmcblk1", false)] {
+            assert_eq!(machine.refusal(name, false).contains("FORCE=1"), needs_force, "{name}");
+            assert_eq!(machine.refusal(name, true), "", "{name}");
+        }
+        machine.set("sys/block/sda/removable", "1");
+        assert_eq!(machine.refusal("sda", false), "", "a card in a built-in reader");
+    }
+
+    #[test]
+    fn a_partition_is_refused_with_the_name_of_its_disk() {
+        let machine = Machine::new();
+        let said = whole_disk(&machine.root(), Path::new("/dev/sdb1"), "8:17").unwrap_err().to_string();
+        assert_eq!(said, "/dev/sdb1 is a partition; the whole disk is /dev/sdb: DEV=/dev/sdb");
+        assert_eq!(whole_disk(&machine.root(), Path::new("/dev/sdb"), "8:16").unwrap(), "sdb");
+        let folder = name_of(&machine.root(), machine.0.path()).unwrap_err().to_string();
+        assert!(folder.ends_with("is not a block device"), "{folder}");
+    }
+}

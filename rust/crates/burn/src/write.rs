@@ -201,8 +201,164 @@ fn estimate(elapsed: Duration, progress: Progress) -> Option<(u64, Duration)> {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "small disks in memory")]
 mod tests {
     use super::*;
+    use crate::gpt::{START, Table};
+    use crate::layout::Content;
+
+    const SIZE: u64 = 20 << 20;
+
+    /// A stick that loses its power in the middle of a write.
+    struct Stick {
+        bytes: io::Cursor<Vec<u8>>,
+        writes: usize,
+        lost_at: Option<usize>,
+    }
+
+    impl Stick {
+        fn holding(layout: &Layout) -> Self {
+            let mut stick = Self { bytes: io::Cursor::new(vec![0; SIZE as usize]), writes: 0, lost_at: None };
+            write(&mut stick, layout, &mut |_| true).unwrap();
+            Self { writes: 0, ..stick }
+        }
+
+        fn copy(&self, lost_at: Option<usize>) -> Self {
+            Self { bytes: io::Cursor::new(self.bytes.get_ref().clone()), writes: 0, lost_at }
+        }
+
+        /// Whether firmware finds a table: the primary or, led by a protective MBR, the backup.
+        fn has_table(&self) -> bool {
+            let bytes = self.bytes.get_ref();
+            bytes[510..512] == [0x55, 0xaa] || Table::parse(&bytes[..START], 512).is_ok()
+        }
+
+        fn holds(&self, layout: &Layout) -> bool {
+            let bytes = self.bytes.get_ref();
+            let at = |at: u64, piece: &[u8]| &bytes[at as usize..at as usize + piece.len()] == piece;
+            layout.body().all(|(start, piece)| at(start, piece))
+        }
+    }
+
+    impl Write for Stick {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.writes += 1;
+            if self.lost_at.is_some_and(|at| self.writes > at) {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            let torn = if self.lost_at == Some(self.writes) { bytes.len() / 2 } else { bytes.len() };
+            self.bytes.write(&bytes[..torn])
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Read for Stick {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            self.bytes.read(into)
+        }
+    }
+
+    impl Seek for Stick {
+        fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+            self.bytes.seek(to)
+        }
+    }
+
+    impl Medium for Stick {
+        fn sync(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn layouts() -> [Layout; 2] {
+        ["old", "new"].map(|word| Layout::new(&Content::example(word), SIZE, 512).unwrap())
+    }
+
+    #[test]
+    fn a_stick_whose_power_was_cut_boots_the_whole_of_the_new_or_not_at_all() {
+        let [old, new] = layouts();
+        let stick = Stick::holding(&old);
+        let mut whole = stick.copy(None);
+        write(&mut whole, &new, &mut |_| true).unwrap();
+        assert!(whole.has_table() && whole.holds(&new) && !whole.holds(&old));
+        assert!(whole.writes > 6, "{} writes", whole.writes);
+        for lost_at in 1..whole.writes {
+            let mut stick = stick.copy(Some(lost_at));
+            write(&mut stick, &new, &mut |_| true).unwrap_err();
+            assert!(!stick.has_table() || stick.holds(&new), "cut at write {lost_at} of {}", whole.writes);
+        }
+    }
+
+    #[test]
+    fn who_is_interrupted_leaves_nothing_that_boots() {
+        let [old, new] = layouts();
+        let stick = Stick::holding(&old);
+        let mut steps = 0;
+        write(&mut stick.copy(None), &new, &mut |_| {
+            steps += 1;
+            true
+        })
+        .unwrap();
+        for step in 0..steps {
+            let mut stick = stick.copy(None);
+            let mut left = step;
+            let error = write(&mut stick, &new, &mut |_| {
+                left -= 1;
+                left >= 0
+            });
+            assert!(matches!(error, Err(WriteError::Interrupted)), "at step {step}: {error:?}");
+            assert!(!stick.has_table(), "at step {step}");
+        }
+    }
+
+    /// A stick with a broken byte.
+    struct Broken(Stick, u64);
+
+    impl Write for Broken {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Read for Broken {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            let at = self.0.bytes.position();
+            let length = self.0.read(into)?;
+            if let Some(byte) = self.1.checked_sub(at).and_then(|offset| into[..length].get_mut(offset as usize)) {
+                *byte ^= 1;
+            }
+            Ok(length)
+        }
+    }
+
+    impl Seek for Broken {
+        fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+            self.0.seek(to)
+        }
+    }
+
+    impl Medium for Broken {
+        fn sync(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_stick_that_reads_otherwise_than_it_was_written_is_told_of() {
+        let [old, new] = layouts();
+        for at in [(1 << 20) + 77, SIZE - 1, 512] {
+            let mut stick = Broken(Stick::holding(&old), at);
+            let error = write(&mut stick, &new, &mut |_| true);
+            assert!(matches!(error, Err(WriteError::Differs(byte)) if byte == at), "{error:?}");
+        }
+    }
 
     #[test]
     fn what_is_left_takes_as_long_as_what_is_done_did() {
