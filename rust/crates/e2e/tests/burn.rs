@@ -44,7 +44,7 @@ fn burn(other: &Initiator, words: &str) -> Result<(String, i32), Failure> {
 fn refuses(other: &Initiator, words: &str, reason: &str) -> Result<(), Failure> {
     let (said, status) = burn(other, words)?;
     assert_eq!(status, 1, "{words}: {said}");
-    assert!(said.starts_with("error: ") && said.contains(reason), "{words}: {said}");
+    assert!(said.contains("error: ") && said.contains(reason), "{words}: {said}");
     Ok(())
 }
 
@@ -95,11 +95,11 @@ fn only_a_disk_that_nobody_uses_is_burned_and_it_boots_with_what_was_kept() -> R
         other.run(&format!("blockdev --setro {device}"))?;
         refuses(other, &forced, "it is read-only")?;
         other.run(&format!("blockdev --setrw {device}"))?;
-        other.run("truncate -s 16M small && losetup -b 4096 /dev/loop7 small")?;
-        refuses(other, "--yes --force /dev/loop7", "too small")?;
-        other.run("truncate -s 64M small && losetup -c /dev/loop7 && mkswap /dev/loop7 && swapon /dev/loop7")?;
-        refuses(other, "--yes --force /dev/loop7", "sudo swapoff /dev/loop7")?;
-        other.run("swapoff /dev/loop7")?;
+        other.run("modprobe loop && truncate -s 16M /tmp/small && losetup -b 4096 /dev/loop0 /tmp/small")?;
+        refuses(other, "--yes --force /dev/loop0", "too small")?;
+        other.run("truncate -s 64M /tmp/small && losetup -c /dev/loop0 && mkswap /dev/loop0 && swapon /dev/loop0")?;
+        refuses(other, "--yes --force /dev/loop0", "sudo swapoff /dev/loop0")?;
+        other.run("swapoff /dev/loop0")?;
 
         // Over itself, with what is beside the image.
         let (said, status) = burn(other, &format!("--keep {forced}"))?;
