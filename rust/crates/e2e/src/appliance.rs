@@ -43,6 +43,7 @@ pub struct Nic(pub &'static str);
 pub struct ApplianceBuilder {
     boot: Boot,
     image: Option<PathBuf>,
+    stick_blocks: u32,
     variables: Option<PathBuf>,
     memory: u32,
     nics: Vec<Nic>,
@@ -59,6 +60,7 @@ impl ApplianceBuilder {
         Self {
             boot: Boot::UsbStick,
             image: None,
+            stick_blocks: 512,
             variables: None,
             memory: 256,
             nics: vec![Nic("virtio-net-pci")],
@@ -81,6 +83,13 @@ impl ApplianceBuilder {
     #[must_use]
     pub fn image(mut self, raw: &Path) -> Self {
         self.image = Some(raw.to_owned());
+        self
+    }
+
+    /// Of how many bytes the blocks of its USB stick are.
+    #[must_use]
+    pub fn stick_blocks(mut self, bytes: u32) -> Self {
+        self.stick_blocks = bytes;
         self
     }
 
@@ -207,7 +216,8 @@ impl ApplianceBuilder {
             let image = escaped(&self.image.clone().map_or_else(|| image_file("diskomator.raw"), Ok)?);
             arguments.add("-drive", format!("if=none,id=stick,format=raw,snapshot=on,file={image}"));
             let stick = "usb-storage,id=stick,drive=stick,bus=usb.0,removable=on,bootindex=0,serial=STICK";
-            arguments.add("-device", stick);
+            let blocks = self.stick_blocks;
+            arguments.add("-device", format!("{stick},logical_block_size={blocks},physical_block_size={blocks}"));
         }
         Ok(())
     }

@@ -2,11 +2,13 @@
 
 use std::cell::Cell;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use crate::appliance::secure_firmware;
+use crate::burner;
 use crate::paths::evidence;
 use crate::{Appliance, ApplianceBuilder, Bus, Disk, Error, Failure, Initiator, Result, SecureBoot};
 
@@ -70,6 +72,31 @@ impl Lab {
     /// A key to sign images with, and firmware that boots nothing else.
     pub fn secure_boot(&self) -> Result<SecureBoot> {
         SecureBoot::create(self.evidence.join("disks"), &secure_firmware()?.1)
+    }
+
+    /// A file with the image as `make burn` writes it for a disk of `size`, in blocks of `blocks` bytes.
+    pub fn burn(&self, blocks: u32, size: &str) -> Result<PathBuf> {
+        let file = self.disks()?.join(format!("burned-{blocks}-{size}"));
+        burner::into_file(&file, blocks, size)?;
+        Ok(file)
+    }
+
+    /// A disk with a tar archive on it, of the program behind `make burn`, and of the image.
+    pub fn burner(&self, serial: &str) -> Result<Disk> {
+        let archive = burner::archive(&self.disks()?)?;
+        let disk = self.disk(Bus::VirtioBlk, serial, 64)?;
+        let copy = || {
+            let mut file = fs::OpenOptions::new().write(true).open(disk.file())?;
+            io::copy(&mut fs::File::open(&archive)?, &mut file)
+        };
+        copy().map_err(|source| Error::File { verb: "write", path: disk.file().to_owned(), source })?;
+        Ok(disk)
+    }
+
+    fn disks(&self) -> Result<PathBuf> {
+        let dir = self.evidence.join("disks");
+        fs::create_dir_all(&dir).map_err(|source| Error::File { verb: "create", path: dir.clone(), source })?;
+        Ok(dir)
     }
 
     /// A machine to put together.

@@ -6,6 +6,7 @@
 
 mod agent;
 mod appliance;
+mod burner;
 mod disk;
 mod error;
 mod initiator;

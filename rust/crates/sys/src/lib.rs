@@ -1,5 +1,6 @@
 //! What diskomator asks of the kernel: every system call and every `unsafe`.
 
+pub mod block;
 pub mod logger;
 pub mod multicast;
 pub mod netlink;

@@ -24,6 +24,11 @@ impl Termination {
     pub fn new() -> Result<Self, SignalError> {
         take(&[Signal::SIGTERM, Signal::SIGINT]).map(Self)
     }
+
+    /// Whether one has come since the last call, for who has no event loop.
+    pub fn has_come(&self) -> bool {
+        matches!(self.0.read_signal(), Ok(Some(_)))
+    }
 }
 
 crate::source::by_descriptor!(Termination);
