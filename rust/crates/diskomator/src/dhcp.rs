@@ -34,7 +34,7 @@ Usage: diskomator dhcp [--interface NAME]...
 Brings every Ethernet link up, now and when it appears, and keeps an IPv4
 address on each by DHCP, until stopped. Where no server answers for some seconds
 a link has a link-local address (169.254/16) until one does. Links that have an
-address by the setting `ip` ask nobody (`diskomator config --help`). The
+address by the setting `ip` ask nobody (`diskomator help config`). The
 addresses stay when it stops, and the next run goes on with them. SIGUSR1 gives
 them back to their servers and ends it.
 

@@ -2,6 +2,7 @@
 //! `diskomator-dhcp` it is what `diskomator dhcp` is.
 
 mod applet;
+mod config;
 mod console;
 mod dhcp;
 mod export;
@@ -12,7 +13,6 @@ mod listing;
 mod mdns;
 mod net;
 mod power;
-mod settings;
 mod table;
 
 use std::process::ExitCode;

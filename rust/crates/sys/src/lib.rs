@@ -8,6 +8,7 @@ pub mod packet;
 pub mod probe;
 pub mod process;
 pub mod root;
+pub mod settings;
 pub mod signals;
 mod source;
 pub mod sysfs;
