@@ -25,4 +25,5 @@ pub mod policy;
 pub mod rng;
 pub mod selection;
 pub mod status;
+pub mod syslog;
 pub mod uevent;

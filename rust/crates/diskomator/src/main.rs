@@ -11,8 +11,10 @@ mod hold;
 mod hotplug;
 mod listing;
 mod mdns;
+mod name;
 mod net;
 mod power;
+mod remote_log;
 mod table;
 
 use std::process::ExitCode;

@@ -7,8 +7,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::appliance::secure_firmware;
-use crate::paths::evidence;
-use crate::{Appliance, ApplianceBuilder, Bus, Disk, Error, Failure, Initiator, Result, SecureBoot};
+use crate::paths::{evidence, image_file};
+use crate::{Appliance, ApplianceBuilder, Bus, Disk, Error, Failure, Initiator, Result, SecureBoot, Stick};
 
 /// How long a test may take, emulated or not.
 const DEADLINE: Duration = Duration::from_secs(400);
@@ -70,6 +70,16 @@ impl Lab {
     /// A key to sign images with, and firmware that boots nothing else.
     pub fn secure_boot(&self) -> Result<SecureBoot> {
         SecureBoot::create(self.evidence.join("disks"), &secure_firmware()?.1)
+    }
+
+    /// A stick with the image, to put files on.
+    pub fn stick(&self, name: &str) -> Result<Stick> {
+        self.stick_of(&image_file("diskomator.raw")?, name)
+    }
+
+    /// The same with another image.
+    pub fn stick_of(&self, image: &Path, name: &str) -> Result<Stick> {
+        Stick::create(image, &self.evidence.join("disks"), name)
     }
 
     /// A machine to put together.

@@ -92,7 +92,7 @@ fn hook(name: &str) -> PathBuf {
     project().join("board/diskomator").join(name)
 }
 
-fn run(command: &mut Command) -> Result<()> {
+pub(crate) fn run(command: &mut Command) -> Result<()> {
     let program = || command.get_program().to_string_lossy().into_owned();
     let name = program();
     let output = command.output().map_err(|source| Error::Start { program: name, source })?;

@@ -1,7 +1,10 @@
 //! What diskomator asks of the kernel: every system call and every `unsafe`.
 
+pub mod datagram;
+pub mod kmsg;
 pub mod logger;
 pub mod multicast;
+pub mod netconsole;
 pub mod netlink;
 pub mod nvmet;
 pub mod packet;
