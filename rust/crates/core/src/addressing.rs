@@ -5,10 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use crate::net::{Mac, Prefix4, class_mask, is_unicast};
-
-/// What the kernel allows, `IFNAMSIZ` less its end.
-const NAME_MAX: usize = 15;
+use crate::net::{Mac, Prefix4, class_mask, is_link_name, is_unicast};
 
 /// Which links are meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,9 +96,7 @@ impl FromStr for Device {
         if let Some(mac) = parse_mac(text) {
             return Ok(Self::Mac(mac));
         }
-        let is_name = (1..=NAME_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
-        // `dev_valid_name` in the kernel's `net/core/dev.c`.
-        if is_name && !text.contains(['/', ':']) && text != "." && text != ".." {
+        if is_link_name(text) {
             Ok(Self::Name(text.to_owned()))
         } else {
             Err(AddressingError::BadDevice(text.to_owned()))

@@ -7,9 +7,11 @@
 
 pub mod addressing;
 pub mod arp;
+pub mod base64;
 pub mod boot;
 pub mod claim;
 pub mod config;
+pub mod destination;
 pub mod dhcp;
 pub mod disk;
 pub mod export;
@@ -23,4 +25,5 @@ pub mod policy;
 pub mod rng;
 pub mod selection;
 pub mod status;
+pub mod syslog;
 pub mod uevent;

@@ -17,6 +17,7 @@ use diskomator_core::policy::Access;
 use diskomator_core::status::{Address, Disk, DiskState, Link, MODEL_MAX, Snapshot, render};
 use diskomator_sys::netlink::{Monitor, Netlink, NetlinkError, Watch};
 use diskomator_sys::root::Root;
+use diskomator_sys::settings;
 use diskomator_sys::signals::Termination;
 use diskomator_sys::terminal::Terminal;
 use diskomator_sys::uevent::UeventSocket;
@@ -30,8 +31,7 @@ Usage: diskomator console [--once]
 
 Shows this machine's addresses, its disks and what to type on another machine,
 on the first virtual terminal and on the serial console, whenever they change,
-until stopped. With `diskomator.debug` on the kernel command line the serial
-console is left to its shell.
+until stopped. With the setting `debug` the serial console is left to its shell.
 
 Options:
   --once      print it to standard output, and end
@@ -59,7 +59,7 @@ pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
     match parse(args)? {
         Mode::Help => print(HELP),
         Mode::Once => {
-            let (config, _) = Config::from_cmdline(&root.read("proc/cmdline").unwrap_or_default());
+            let config = settings::read(&root).0.config;
             let mut observer = Observer::new(root, config, || {}).map_err(Failure::failed)?;
             print(&render(&observer.look_at_all().map_err(Failure::failed)?, WIDTH))
         }

@@ -34,7 +34,7 @@ Usage: diskomator dhcp [--interface NAME]...
 Brings every Ethernet link up, now and when it appears, and keeps an IPv4
 address on each by DHCP, until stopped. Where no server answers for some seconds
 a link has a link-local address (169.254/16) until one does. Links that have an
-address by the setting `ip` ask nobody (`diskomator config --help`). The
+address by the setting `ip` ask nobody (`diskomator help config`). The
 addresses stay when it stops, and the next run goes on with them. SIGUSR1 gives
 them back to their servers and ends it.
 
@@ -60,7 +60,7 @@ pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
     let Some(only) = chosen_links(args)? else { return print(HELP) };
     let root = Root::default();
     let config = start_daemon("dhcp", &root, false);
-    Daemon::new(root, only, config.ip)?.run()
+    Daemon::new(root, only, config.ip, config.name)?.run()
 }
 
 /// All links.
@@ -68,6 +68,8 @@ struct Daemon {
     root: Root,
     only: Vec<String>,
     addressing: Addressing,
+    /// The name that servers are told, if it is not made of the link's hardware address.
+    name: Option<String>,
     /// The link that has the addresses which name none.
     chosen: Option<u32>,
     started: Instant,
@@ -114,7 +116,7 @@ struct Port {
 }
 
 impl Daemon {
-    fn new(root: Root, only: Vec<String>, addressing: Addressing) -> Result<Self, Failure> {
+    fn new(root: Root, only: Vec<String>, addressing: Addressing, name: Option<String>) -> Result<Self, Failure> {
         let mut termination = Termination::new().map_err(Failure::failed)?;
         let mut farewell = Farewell::new().map_err(Failure::failed)?;
         let mut monitor = Monitor::new(Watch::Links).map_err(Failure::failed)?;
@@ -126,6 +128,7 @@ impl Daemon {
             root,
             only,
             addressing,
+            name,
             chosen: None,
             started: Instant::now(),
             seeds: RandomState::new(),
@@ -280,7 +283,11 @@ impl Daemon {
         enable_ipv6(&self.root, &link.name);
         set_up_ipv4(&self.root, &link.name);
         let seed = self.seeds.hash_one((link.index, self.started));
-        let mut client = Client::new(Identity::of(mac), seed);
+        let mut identity = Identity::of(mac);
+        if let Some(name) = &self.name {
+            identity.hostname.clone_from(name);
+        }
+        let mut client = Client::new(identity, seed);
         let mut link_local = LinkLocal::new(mac, seed);
         match self.netlink.addresses() {
             Ok(addresses) => {

@@ -14,7 +14,7 @@ use diskomator_core::selection::Selection;
 use diskomator_sys::nvmet;
 use diskomator_sys::process::Worker;
 use diskomator_sys::root::{FileError, Root};
-use diskomator_sys::{logger, sysfs};
+use diskomator_sys::{logger, settings, sysfs};
 use lexopt::Arg::{Long, Short, Value};
 
 use crate::applet::{Failure, chain, level_filter, print};
@@ -35,12 +35,12 @@ Commands:
   list        show every disk, and what it is exported as or why it is not
   sync        export the disks named, or all; disks that are gone are withdrawn.
               This is an explicit command, so it exports them also where
-              `diskomator.export=none` on the kernel command line keeps
-              `diskomator hotplug` from doing so, which then leaves them exported
+              the setting `diskomator.export=none` keeps `diskomator hotplug`
+              from doing so, which then leaves them exported
   remove      withdraw the disks named, or with --all every one and the ports;
               hosts are told that the disk is gone. Where `diskomator hotplug`
-              runs, it exports them again at the next event, unless
-              `diskomator.export=none` is on the kernel command line
+              runs, it exports them again at the next event, unless the setting
+              is `diskomator.export=none`
   readonly    have hosts only read the disks named, from now on until the machine
               is restarted or `readwrite` is said; they see the disk go and come
               back protected
@@ -57,10 +57,10 @@ Options:
 List:
   STATE is one of
     exported   hosts can read and write the disk
-    read-only  hosts can read it: it can't be written to, or
-               `diskomator.readonly` on the kernel command line says so
-    passthru   hosts have its controller, because `diskomator.passthru` on the
-               kernel command line says so
+    read-only  hosts can read it: it can't be written to, or the setting
+               `diskomator.readonly` says so
+    passthru   hosts have its controller, because the setting
+               `diskomator.passthru` says so
     empty      a drive with no medium; hosts can connect to it and see one
                that is put in
     hung       exported, and has finished no request for two seconds though
@@ -92,8 +92,7 @@ const POLL: Duration = Duration::from_millis(10);
 /// Runs the applet.
 pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
     let root = Root::default();
-    let cmdline = root.read("proc/cmdline").unwrap_or_default();
-    let (config, _) = Config::from_cmdline(&cmdline);
+    let config = settings::read(&root).0.config;
     logger::init("export", level_filter(config.log), false);
     let nobody = || {};
     match parse(args)? {
@@ -182,7 +181,7 @@ enum Incomplete {
     NoSuchDisk(String),
     #[error("{disk} cannot be exported: {reason}")]
     Refused { disk: String, reason: String },
-    #[error("{0} stays read-only: it cannot be written to, or diskomator.readonly on the kernel command line says so")]
+    #[error("{0} stays read-only: it cannot be written to, or the setting diskomator.readonly says so")]
     StaysReadOnly(String),
     #[error("{0} is passed through with its controller, which knows no such protection")]
     PassedThrough(String),

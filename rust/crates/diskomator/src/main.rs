@@ -2,6 +2,7 @@
 //! `diskomator-dhcp` it is what `diskomator dhcp` is.
 
 mod applet;
+mod config;
 mod console;
 mod dhcp;
 mod export;
@@ -10,9 +11,10 @@ mod hold;
 mod hotplug;
 mod listing;
 mod mdns;
+mod name;
 mod net;
 mod power;
-mod settings;
+mod remote_log;
 mod table;
 
 use std::process::ExitCode;

@@ -23,7 +23,7 @@ FROM is one of
   dhcp        a DHCP server
   router      made of a prefix that a router announces (IPv6)
   link-local  made by this machine itself, good on this link only
-  static      `diskomator.ip` on the kernel command line, or somebody here
+  static      the setting `diskomator.ip`, or somebody here
 An address with ? behind it can't be used: another machine may have it.
 
 As JSON: {\"links\": [{\"name\", \"mac\", \"up\", \"carrier\", \"speed\" (megabits a

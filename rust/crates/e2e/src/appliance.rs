@@ -50,6 +50,8 @@ pub struct ApplianceBuilder {
     disks: Vec<Disk>,
     drives: Vec<Drive>,
     words: Vec<String>,
+    strings: Vec<String>,
+    fw_cfg: Vec<(String, String)>,
     uuid: &'static str,
     deadline: Duration,
 }
@@ -67,6 +69,8 @@ impl ApplianceBuilder {
             disks: Vec::new(),
             drives: Vec::new(),
             words: Vec::new(),
+            strings: Vec::new(),
+            fw_cfg: Vec::new(),
             uuid: "5f6e1a2c-74b0-4c1e-9d53-0a1b2c3d4e5f",
             deadline: Duration::from_secs(300),
         }
@@ -135,6 +139,20 @@ impl ApplianceBuilder {
         self
     }
 
+    /// One more SMBIOS string of type 11.
+    #[must_use]
+    pub fn smbios(mut self, string: &str) -> Self {
+        self.strings.push(string.to_owned());
+        self
+    }
+
+    /// A file in the device `fw_cfg`.
+    #[must_use]
+    pub fn fw_cfg(mut self, name: &str, content: &str) -> Self {
+        self.fw_cfg.push((name.to_owned(), content.to_owned()));
+        self
+    }
+
     /// A root shell on the serial port, for tests that look inside.
     #[must_use]
     pub fn debug(self) -> Self {
@@ -153,6 +171,12 @@ impl ApplianceBuilder {
         let mut arguments = Arguments::default();
         arguments.add("-m", format!("{}M", self.memory)).add("-smp", processors());
         arguments.add("-uuid", self.uuid).add("-vga", "std");
+        for string in &self.strings {
+            arguments.add("-smbios", format!("type=11,value={}", string.replace(',', ",,")));
+        }
+        for (name, content) in &self.fw_cfg {
+            arguments.add("-fw_cfg", format!("name={name},string={}", content.replace(',', ",,")));
+        }
         // A restart ends it, so that a test sees it; QEMU's own way out is quit.
         arguments.flag("-no-reboot");
         // Buses come before what sits on them: QEMU creates devices in the order given.

@@ -19,6 +19,7 @@ mod qemu;
 mod qmp;
 mod secure_boot;
 mod shell;
+mod stick;
 mod wait;
 
 pub use agent::Output;
@@ -31,4 +32,5 @@ pub use nvme::{LogEntry, Namespace};
 pub use paths::{cmdline, image_file, project};
 pub use qemu::{accelerator, supports_device};
 pub use secure_boot::SecureBoot;
+pub use stick::Stick;
 pub use wait::wait_for;

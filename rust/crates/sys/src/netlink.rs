@@ -19,7 +19,8 @@ use rtnetlink::packet_route::address::{
     AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, AddressScope, CacheInfo,
 };
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope};
+use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteVia};
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use rtnetlink::{IpVersion, LinkUnspec, MulticastGroup, RouteMessageBuilder};
@@ -339,6 +340,54 @@ impl Rule {
     }
 }
 
+/// How datagrams reach an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Way {
+    /// The index of the link that they leave through.
+    pub link: u32,
+    /// The address that they are sent from.
+    pub source: IpAddr,
+    /// Who takes them on this link: the host itself, or a router.
+    pub next: IpAddr,
+}
+
+impl Way {
+    fn from_message(message: &RouteMessage, to: IpAddr) -> Option<Self> {
+        let (mut link, mut source, mut next) = (None, None, to);
+        let address = |address: &RouteAddress| match address {
+            RouteAddress::Inet(ip) => Some(IpAddr::V4(*ip)),
+            RouteAddress::Inet6(ip) => Some(IpAddr::V6(*ip)),
+            _ => None,
+        };
+        for attribute in &message.attributes {
+            match attribute {
+                RouteAttribute::Oif(index) => link = Some(*index),
+                RouteAttribute::PrefSource(ip) => source = address(ip),
+                RouteAttribute::Gateway(ip) => next = address(ip)?,
+                RouteAttribute::Via(RouteVia::Inet6(ip)) => next = IpAddr::V6(*ip),
+                _ => {}
+            }
+        }
+        Some(Self { link: link?, source: source?, next })
+    }
+}
+
+fn neighbour_mac(message: &NeighbourMessage, ip: IpAddr) -> Option<Mac> {
+    if matches!(message.header.state, NeighbourState::Failed | NeighbourState::Incomplete | NeighbourState::None) {
+        return None;
+    }
+    let (mut of, mut mac) = (None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) => of = Some(IpAddr::V4(*ip)),
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(ip)) => of = Some(IpAddr::V6(*ip)),
+            NeighbourAttribute::LinkLayerAddress(bytes) => mac = bytes.as_slice().try_into().ok().map(Mac),
+            _ => {}
+        }
+    }
+    mac.filter(|_| of == Some(ip))
+}
+
 /// A way to ask the kernel.
 #[derive(Debug)]
 pub struct Netlink {
@@ -381,6 +430,34 @@ impl Netlink {
             .map_err(|error| NetlinkError::new("list the routes", error))?;
         let ours = messages.iter().filter_map(Route::from_message);
         Ok(ours.filter(|route| route.link == link && route.origin == origin).collect())
+    }
+
+    /// The way to an address, through one link if it names one; `None` if there is no way.
+    pub fn way_to(&self, ip: IpAddr, through: Option<u32>) -> Result<Option<Way>, NetlinkError> {
+        let mut message = match ip {
+            IpAddr::V4(ip) => RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(ip, 32).build(),
+            IpAddr::V6(ip) => RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(ip, 128).build(),
+        };
+        message.attributes.extend(through.map(RouteAttribute::Oif));
+        let request = self.handle.route().get(message).execute().try_collect::<Vec<_>>();
+        match self.runtime.block_on(request) {
+            Ok(routes) => Ok(routes.first().and_then(|route| Way::from_message(route, ip))),
+            Err(error) => {
+                let error = NetlinkError::new(format!("look for a way to {ip}"), error);
+                let none = [libc::ENETUNREACH, libc::EHOSTUNREACH, libc::ENODEV, libc::EACCES, libc::EINVAL];
+                let is_none = error.source.raw_os_error().is_some_and(|code| none.contains(&code));
+                if is_none { Ok(None) } else { Err(error) }
+            }
+        }
+    }
+
+    /// The hardware address of a host on a link, if the kernel knows it.
+    pub fn neighbour(&self, link: u32, ip: IpAddr) -> Result<Option<Mac>, NetlinkError> {
+        let request = self.handle.neighbours().get().execute().try_collect::<Vec<_>>();
+        let messages =
+            self.runtime.block_on(request).map_err(|error| NetlinkError::new("list the neighbours", error))?;
+        let mut own = messages.iter().filter(|message| message.header.ifindex == link);
+        Ok(own.find_map(|message| neighbour_mac(message, ip)))
     }
 
     /// Brings a link up.
