@@ -8,14 +8,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::appliance::secure_firmware;
-<<<<<<< HEAD
 use crate::burner;
-use crate::paths::evidence;
-use crate::{Appliance, ApplianceBuilder, Bus, Disk, Error, Failure, Initiator, Result, SecureBoot};
-=======
 use crate::paths::{evidence, image_file};
 use crate::{Appliance, ApplianceBuilder, Bus, Disk, Error, Failure, Initiator, Result, SecureBoot, Stick};
->>>>>>> config
 
 /// How long a test may take, emulated or not.
 const DEADLINE: Duration = Duration::from_secs(400);
@@ -79,7 +74,6 @@ impl Lab {
         SecureBoot::create(self.evidence.join("disks"), &secure_firmware()?.1)
     }
 
-<<<<<<< HEAD
     /// A file with the image as `make burn` writes it for a disk of `size`, in blocks of `blocks` bytes.
     pub fn burn(&self, blocks: u32, size: &str) -> Result<PathBuf> {
         let file = self.disks()?.join(format!("burned-{blocks}-{size}"));
@@ -103,7 +97,8 @@ impl Lab {
         let dir = self.evidence.join("disks");
         fs::create_dir_all(&dir).map_err(|source| Error::File { verb: "create", path: dir.clone(), source })?;
         Ok(dir)
-=======
+    }
+
     /// A stick with the image, to put files on.
     pub fn stick(&self, name: &str) -> Result<Stick> {
         self.stick_of(&image_file("diskomator.raw")?, name)
@@ -112,7 +107,6 @@ impl Lab {
     /// The same with another image.
     pub fn stick_of(&self, image: &Path, name: &str) -> Result<Stick> {
         Stick::create(image, &self.evidence.join("disks"), name)
->>>>>>> config
     }
 
     /// A machine to put together.

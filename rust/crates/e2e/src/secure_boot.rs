@@ -92,24 +92,6 @@ fn hook(name: &str) -> PathBuf {
     project().join("board/diskomator").join(name)
 }
 
-<<<<<<< HEAD
-=======
-pub(crate) fn run(command: &mut Command) -> Result<()> {
-    let program = || command.get_program().to_string_lossy().into_owned();
-    let name = program();
-    let output = command.output().map_err(|source| Error::Start { program: name, source })?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let words = [command.get_program()].into_iter().chain(command.get_args());
-    Err(Error::Program {
-        command: words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" "),
-        status: output.status,
-        said: String::from_utf8_lossy(&output.stderr).into_owned(),
-    })
-}
-
->>>>>>> config
 /// Where in a PE file the middle of a section's data is (PE format, "COFF File Header" and "Section Table").
 fn middle_of(bytes: &[u8], section: &str) -> Option<usize> {
     let u16_at = |at: usize| bytes.get(at..at + 2)?.try_into().ok().map(u16::from_le_bytes).map(usize::from);

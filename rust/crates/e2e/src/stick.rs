@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::paths::project;
-use crate::secure_boot::run;
+use crate::program::run;
 use crate::{Error, Result};
 
 /// The disk of one test.

@@ -8,6 +8,7 @@ use diskomator_core::claim::{DEFEND_INTERVAL, Holding, Verdict};
 use diskomator_core::ipv4ll::{Event, LinkLocal, Output};
 use diskomator_core::net::{Mac, Prefix4};
 use diskomator_core::pace::Moment;
+use diskomator_core::rng::Rng;
 
 use crate::input::{AT_ONCE, Input, Sent};
 
@@ -156,6 +157,7 @@ impl Link {
 
 /// An address in use.
 struct Claim {
+    rng: Rng,
     address: Ipv4Addr,
     holding: Holding,
     disputed: Option<Moment>,
@@ -165,30 +167,39 @@ struct Claim {
 impl Claim {
     fn new(address: Ipv4Addr) -> Self {
         let holding = Holding::new(MAC, address);
-        Self { address, holding, disputed: None, sent: Sent::new("defences", 6) }
+        Self { rng: Rng::new(7), address, holding, disputed: None, sent: Sent::new("defences", 6) }
+    }
+
+    /// Has the address again, as one that is still asked about.
+    fn again(&mut self, now: Moment) {
+        self.holding = Holding::unsure(MAC, self.address, now, &mut self.rng);
+        self.disputed = None;
     }
 
     fn hear(&mut self, now: Moment, packet: &Packet) {
-        let before = self.disputed;
+        let (before, was_sure) = (self.disputed, self.holding.is_sure());
         match self.holding.hear(now, packet) {
             Verdict::Ours => assert!(packet.sender != self.address || packet.sender_mac == MAC),
             Verdict::Disputed => {
+                assert!(was_sure, "it defends what may be another host's");
                 assert!(before.is_none_or(|before| now >= before + DEFEND_INTERVAL), "it defends too often");
                 self.sent.count(now);
                 assert_eq!(self.holding.deadline(), Some(now), "nobody is told");
                 self.disputed = Some(now);
             }
             Verdict::Lost => {
-                assert!(before.is_some_and(|before| now < before + DEFEND_INTERVAL), "it gives in at once");
-                *self = Self::new(self.address);
+                let again = before.is_some_and(|before| now < before + DEFEND_INTERVAL);
+                assert!(again || !was_sure, "it gives in at once");
+                self.again(now);
             }
         }
     }
 
     fn settle(&mut self, now: Moment) {
         for _ in 0..AT_ONCE {
-            match self.holding.poll(now) {
-                Some(packet) => assert_eq!(packet, Packet::announcement(MAC, self.address)),
+            match self.holding.poll(now, &mut self.rng) {
+                Some(packet) if self.holding.is_sure() => assert_eq!(packet, Packet::announcement(MAC, self.address)),
+                Some(packet) => assert_eq!(packet, Packet::probe(MAC, self.address)),
                 None => return assert!(self.holding.deadline().is_none_or(|at| at > now)),
             }
         }
