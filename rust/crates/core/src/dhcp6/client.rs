@@ -426,9 +426,10 @@ impl Client {
     }
 
     /// Takes over an address that the kernel has from an earlier client, until
-    /// its end (`None`: for ever). Call this before [`Client::link_up`].
+    /// its end (`None`: for ever). Call this before [`Client::link_up`]. The kernel
+    /// may still be looking for duplicates.
     pub fn adopt(&mut self, address: Ipv6Addr, until: Option<Moment>) {
-        self.held = Some(Held { address, preferred: None, until, is_settled: true });
+        self.held = Some(Held { address, preferred: None, until, is_settled: false });
     }
 
     /// There is a carrier and a link-local address that can be used: asks whether
