@@ -13,6 +13,7 @@ pub mod claim;
 pub mod config;
 pub mod destination;
 pub mod dhcp;
+pub mod dhcp6;
 pub mod disk;
 pub mod export;
 pub mod identity;

@@ -121,8 +121,10 @@ fn connect_lines(text: &mut String, links: &[Link]) {
     }
     text.push_str("To use the disks, type on another Linux machine, as root:\n");
     for (address, _) in &addresses {
-        let zone = if needs_zone(address) { "%<interface>" } else { "" };
-        line(text, &format!("  nvme connect-all -t tcp -a {}{zone}", address.ip));
+        // A zone behind the address, as in fe80::1%eth0, is lost on the way from the
+        // discovery log to the disks.
+        let link = if needs_zone(address) { " -f <interface>" } else { "" };
+        line(text, &format!("  nvme connect-all -t tcp -a {}{link}", address.ip));
     }
     if addresses.iter().any(|(address, _)| needs_zone(address)) {
         text.push_str("  <interface>: that machine's own, where it is wired to this one\n");
@@ -308,7 +310,7 @@ Diskomator
 To use the disks, type on another Linux machine, as root:
   nvme connect-all -t tcp -a 192.0.2.7
   nvme connect-all -t tcp -a 2001:db8::5054:ff:fe12:3456
-  nvme connect-all -t tcp -a fe80::5054:ff:fe12:3456%<interface>
+  nvme connect-all -t tcp -a fe80::5054:ff:fe12:3456 -f <interface>
   <interface>: that machine's own, where it is wired to this one
 
 Network

@@ -25,7 +25,7 @@ struct Applet {
 const APPLETS: [Applet; 10] = [
     Applet { name: "export", summary: "list, add and remove the exports of this machine's disks", run: export::run },
     Applet { name: "hotplug", summary: "export each disk as it appears, until stopped", run: hotplug::run },
-    Applet { name: "dhcp", summary: "bring every Ethernet link up and give it an IPv4 address", run: dhcp::run },
+    Applet { name: "dhcp", summary: "bring every Ethernet link up and give it addresses", run: dhcp::run },
     Applet { name: "mdns", summary: "tell the network the machine's name and what it serves", run: mdns::run },
     Applet { name: "console", summary: "show addresses and disks on the screen, until stopped", run: console::run },
     Applet { name: "log", summary: "send this machine's log to another one, until stopped", run: remote_log::run },

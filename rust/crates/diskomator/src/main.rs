@@ -1,10 +1,12 @@
 //! The appliance's one binary. Each applet is one of its names: called as
 //! `diskomator-dhcp` it is what `diskomator dhcp` is.
 
+mod answers;
 mod applet;
 mod config;
 mod console;
 mod dhcp;
+mod dhcp6;
 mod export;
 mod exporter;
 mod hold;

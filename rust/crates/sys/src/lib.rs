@@ -2,6 +2,7 @@
 
 pub mod block;
 pub mod datagram;
+pub mod dhcp6;
 pub mod kmsg;
 pub mod logger;
 pub mod multicast;

@@ -65,30 +65,39 @@ const PARTING: Duration = Duration::from_millis(200);
 /// minute, whatever a server does.
 const PACE: Pace = Pace::new(8, Duration::from_secs(5));
 
-/// Who the client is, the same on every boot.
+/// Who the client is, the same on every boot, for DHCPv4 and for DHCPv6.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// The link's hardware address.
     pub mac: Mac,
     /// Option 12.
     pub hostname: String,
-    /// Option 61.
+    /// Option 61: the next two in one.
     pub client_id: Vec<u8>,
+    /// The client.
+    pub duid: Vec<u8>,
+    /// Its link.
+    pub iaid: u32,
 }
 
 impl Identity {
     /// Everything from the hardware address: the name `diskomator-` and its
     /// last three bytes; the id as RFC 4361 has it, with a DUID made of the
     /// link-layer address (RFC 8415 section 11.4) and, as IAID, its last four
-    /// bytes. No link's id depends on which other links there are.
+    /// bytes. No link's id depends on which other links there are: RFC 8415 has
+    /// one DUID for a machine (SHOULD), but a card that can be unplugged would
+    /// take the names of the others with it, and who reserves an address knows
+    /// the card's number.
     pub fn of(mac: Mac) -> Self {
         const RFC_4361: u8 = 255;
         const DUID_LL: [u8; 2] = [0, 3];
         const ETHERNET: [u8; 2] = [0, 1];
         let [_, _, iaid @ ..] = mac.0;
         let [_, a, b, c] = iaid;
-        let client_id = [&[RFC_4361], &iaid[..], &DUID_LL, &ETHERNET, &mac.0].concat();
-        Self { mac, hostname: format!("diskomator-{a:02x}{b:02x}{c:02x}"), client_id }
+        let duid = [&DUID_LL, &ETHERNET, &mac.0[..]].concat();
+        let client_id = [&[RFC_4361], &iaid[..], &duid].concat();
+        let hostname = format!("diskomator-{a:02x}{b:02x}{c:02x}");
+        Self { mac, hostname, client_id, duid, iaid: u32::from_be_bytes(iaid) }
     }
 }
 

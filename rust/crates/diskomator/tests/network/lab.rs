@@ -8,7 +8,8 @@
 use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +21,7 @@ use diskomator_core::dhcp::frame::build_between;
 use diskomator_core::dhcp::wire::{Kind, Message, Op, Options};
 use diskomator_sys::netlink::Netlink;
 use diskomator_sys::packet::PacketSocket;
+use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrIn6, SockaddrStorage};
 use serde_json::Value;
 
 /// Set in the child, so that it knows what it is.
@@ -86,6 +88,7 @@ impl Drop for Lab {
     fn drop(&mut self) {
         if thread::panicking() {
             eprintln!("--- the program's log\n{}", self.log());
+            eprintln!("--- another server's log\n{}", self.text("server"));
             for number in 0..self.others.get() {
                 let name = other_log(number);
                 eprintln!("--- {name}\n{}", self.text(&name));
@@ -254,26 +257,34 @@ impl Lab {
     /// wants leases renewed after `t1` seconds and rebound after `t2`.
     pub(crate) fn dnsmasq(&self, link: &str, pool: &str, t1: u32, t2: u32, more: &[&str]) -> Background {
         let args = [
+            "--no-ping",
+            &format!("--dhcp-range={pool},255.255.255.0,2m"),
+            &format!("--dhcp-option-force=58,{t1}"),
+            &format!("--dhcp-option-force=59,{t2}"),
+        ];
+        self.dnsmasq_with(link, "sockets bound", &[&args[..], more].concat())
+    }
+
+    /// dnsmasq on `link` as `more` says; it is there once it says that it is
+    /// `ready`.
+    pub(crate) fn dnsmasq_with(&self, link: &str, ready: &str, more: &[&str]) -> Background {
+        let args = [
             "--no-daemon",
             "--conf-file=/dev/null",
             "--port=0",
-            "--no-ping",
             "--bind-interfaces",
             "--dhcp-authoritative",
             "--log-dhcp",
             "--pid-file=",
             &format!("--interface={link}"),
             &format!("--dhcp-leasefile={}", self.path(&format!("leases-{link}")).display()),
-            &format!("--dhcp-range={pool},255.255.255.0,2m"),
-            &format!("--dhcp-option-force=58,{t1}"),
-            &format!("--dhcp-option-force=59,{t2}"),
         ];
         let namespace = self.servers.namespace();
         let words = [&[namespace.as_str(), "dnsmasq"], &args[..], more].concat();
         let log = format!("dnsmasq-{link}");
-        let before = self.text(&log).matches("sockets bound").count();
+        let before = self.text(&log).matches(ready).count();
         let server = Background::start("nsenter", &words, &self.path(&log));
-        wait_for("dnsmasq", || (self.text(&log).matches("sockets bound").count() > before).then_some(()));
+        wait_for("dnsmasq", || (self.text(&log).matches(ready).count() > before).then_some(()));
         server
     }
 
@@ -312,6 +323,11 @@ impl Lab {
             run("mount", &["--bind", &format!("/run/{file}"), &format!("/etc/{file}")]);
         }
         fs::create_dir("/run/home").unwrap();
+    }
+
+    /// What an applet of the program under test says before it ends.
+    pub(crate) fn said(args: &[&str]) -> String {
+        output(Command::new(env!("CARGO_BIN_EXE_diskomator")).args(args))
     }
 
     /// What the program has logged.
@@ -429,9 +445,9 @@ pub(crate) fn wait_for_no_address(link: &str) {
     wait_for(&format!("no address on {link}"), || addresses(link).is_empty().then_some(()));
 }
 
-/// Writes what becomes of addresses to a file.
-pub(crate) fn monitor_addresses(file: &str) -> Background {
-    Background::start("ip", &["-4", "monitor", "address"], Path::new(file))
+/// Writes what becomes of addresses of a family, `-4` or `-6`, to a file.
+pub(crate) fn monitor_addresses(family: &str, file: &str) -> Background {
+    Background::start("ip", &[family, "monitor", "address"], Path::new(file))
 }
 
 /// Puts plain files in the place of the kernel's `/dev` and `/sys`.
@@ -463,10 +479,24 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn open(lab: &Lab, address: Ipv4Addr) -> Self {
+    pub(crate) fn open(lab: &Lab, address: impl Into<IpAddr>) -> Self {
+        Self::opened(lab, address.into(), |to| TcpStream::connect_timeout(&to, PATIENCE).unwrap())
+    }
+
+    /// One from an IPv6 address among the servers that the kernel would not choose.
+    pub(crate) fn from(lab: &Lab, from: Ipv6Addr, address: Ipv6Addr) -> Self {
+        Self::opened(lab, address.into(), |to| {
+            let socket = socket::socket(AddressFamily::Inet6, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+            socket::bind(socket.as_raw_fd(), &SockaddrIn6::from(SocketAddrV6::new(from, 0, 0, 0))).unwrap();
+            socket::connect(socket.as_raw_fd(), &SockaddrStorage::from(to)).unwrap();
+            TcpStream::from(socket)
+        })
+    }
+
+    fn opened(lab: &Lab, address: IpAddr, connect: impl FnOnce(SocketAddr) -> TcpStream + Send) -> Self {
         let listener = TcpListener::bind((address, 0)).unwrap();
         let to = listener.local_addr().unwrap();
-        let there = lab.among_servers(|| TcpStream::connect_timeout(&to, PATIENCE).unwrap());
+        let there = lab.among_servers(|| connect(to));
         let here = listener.accept().unwrap().0;
         for end in [&here, &there] {
             end.set_read_timeout(Some(PATIENCE)).unwrap();

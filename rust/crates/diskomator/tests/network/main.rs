@@ -7,6 +7,7 @@
 mod clients;
 mod compared;
 mod flapping;
+mod ipv6;
 mod lab;
 mod matrix;
 mod mdns;
@@ -207,7 +208,7 @@ fn a_killed_daemon_is_replaced_and_no_connection_breaks() {
         let before = discovers(lab);
         let mut connection = Connection::open(lab, held.address);
         let monitor_log = lab.file("monitor", "");
-        let mut monitor = monitor_addresses(&monitor_log);
+        let mut monitor = monitor_addresses("-4", &monitor_log);
         for end in ["kill", "terminate"] {
             if end == "kill" {
                 client.kill();
@@ -367,7 +368,7 @@ fn an_address_that_another_host_has_is_declined_for_another_one() {
         let _server = lab.dnsmasq("srv0", POOL, 60, 100, &["--dhcp-host=52:54:00:00:00:01,192.0.2.60"]);
         let _client = lab.diskomator(&["dhcp"]);
         let monitor_log = lab.file("monitor", "");
-        let _monitor = monitor_addresses(&monitor_log);
+        let _monitor = monitor_addresses("-4", &monitor_log);
         wait_for("the decline", || lab.dnsmasq_log("srv0").contains("DHCPDECLINE(srv0) 192.0.2.60").then_some(()));
         assert!(lab.log().contains("has 192.0.2.60/24, which was given to us; declined"), "{}", lab.log());
         wait_for("another address", || leased("eth0").filter(|address| address.octets()[3] != 60));
@@ -411,7 +412,7 @@ fn a_host_that_is_slow_to_answer_gets_its_address_back_at_once() {
         let _server = lab.scripted("srv0", |asked| vec![packet(&answer(asked, 3600).build())]);
         let socket = lab.packet_socket("srv0");
         let monitor_log = lab.file("monitor", "");
-        let _monitor = monitor_addresses(&monitor_log);
+        let _monitor = monitor_addresses("-4", &monitor_log);
         let _client = lab.diskomator(&["dhcp"]);
         // By then the address is in use.
         wait_for("the third probe", || (wire.probes(GIVEN) == 3).then_some(()));
