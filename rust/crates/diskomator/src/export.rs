@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use diskomator_core::config::Config;
 use diskomator_core::export::{Export, exported_access, exported_as};
-use diskomator_core::nvmet::model::{LISTENER_NQN, Subsystem, Target, is_ours};
+use diskomator_core::nvmet::model::{DISCOVERY_NQN, LISTENER_NQN, Subsystem, Target, is_ours};
 use diskomator_core::nvmet::plan::{Op, plan_disks, plan_no_hosts, plan_no_ports, plan_ports};
 use diskomator_core::policy::Access;
 use diskomator_core::selection::Selection;
@@ -85,6 +85,10 @@ Exit status: 0 done, 1 something could not be done, 2 wrong usage.
 /// How long a command waits for a disk. Whoever shuts the machine down waits for
 /// the command.
 const PATIENCE: Duration = Duration::from_secs(8);
+
+/// How long a host that stays connected to discovery may take to read the log,
+/// once it was told that it has changed.
+const READING: Duration = Duration::from_secs(1);
 
 /// How often it looks whether work is done.
 const POLL: Duration = Duration::from_millis(10);
@@ -329,6 +333,8 @@ fn remove(exporter: &mut Exporter, words: &[String], dry_run: bool) -> Result<()
     }
     let mut failures = Failures::default();
     failures.extend(carry_out(&exporter.root, &shut).err().iter());
+    // From here on the discovery log is empty, and hosts are told so.
+    let told = Instant::now();
     let (root, was) = (exporter.root.clone(), target.clone());
     failures.each(disks, move |nqn, ops| {
         carry_out(&root, ops)?;
@@ -341,6 +347,10 @@ fn remove(exporter: &mut Exporter, words: &[String], dry_run: bool) -> Result<()
         Ok(())
     });
     if words.is_empty() {
+        // A host that can't read it any more would go on looking for disks that it was not told to drop.
+        if !shut.is_empty() && nvmet::has_hosts(&exporter.root, DISCOVERY_NQN) {
+            sleep(READING.saturating_sub(told.elapsed()));
+        }
         let target = nvmet::read(&exporter.root).map_err(ExportError::from).map_err(Failure::failed)?;
         failures.extend(carry_out(&exporter.root, &plan_no_ports(&exporter.addresses, &target)).err().iter());
     }

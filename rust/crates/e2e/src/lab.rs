@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::appliance::secure_firmware;
 use crate::burner;
 use crate::paths::{evidence, image_file};
-use crate::{Appliance, ApplianceBuilder, Bus, Disk, Error, Failure, Initiator, Result, SecureBoot, Stick};
+use crate::{Appliance, ApplianceBuilder, Bus, Disk, Error, Failure, Init, Initiator, Result, SecureBoot, Stick};
 
 /// How long a test may take, emulated or not.
 const DEADLINE: Duration = Duration::from_secs(400);
@@ -37,11 +37,21 @@ impl Lab {
         deadline: Duration,
         story: impl FnOnce(&Self) -> std::result::Result<T, Failure>,
     ) -> std::result::Result<T, Failure> {
+        Self::run_beside(Init::Busybox, name, deadline, story)
+    }
+
+    /// The same, with what the other machine runs.
+    pub fn run_beside<T>(
+        init: Init,
+        name: &str,
+        deadline: Duration,
+        story: impl FnOnce(&Self) -> std::result::Result<T, Failure>,
+    ) -> std::result::Result<T, Failure> {
         let evidence = evidence(name);
         if evidence.exists() {
             remove(&evidence)?;
         }
-        let initiator = Initiator::start(&evidence, deadline)?;
+        let initiator = Initiator::start(init, &evidence, deadline)?;
         let lab = Self { initiator, evidence: evidence.clone(), boots: Cell::new(0) };
         let result = story(&lab);
         if result.is_err() {
@@ -149,9 +159,9 @@ impl Lab {
     }
 
     fn save_dmesg(&self) {
-        if let Ok(output) =
-            self.initiator.try_run("dmesg; cat /run/dnsmasq.log; nvme list-subsys", Duration::from_secs(10))
-        {
+        let said = "dmesg; cat /run/dnsmasq.log; nvme list-subsys; \
+                    if [ -d /run/systemd/system ]; then journalctl --no-pager --output=short-monotonic; fi";
+        if let Ok(output) = self.initiator.try_run(said, Duration::from_secs(10)) {
             let _ = fs::write(self.evidence.join("initiator.dmesg"), output.stdout);
         }
     }
