@@ -31,9 +31,10 @@ impl Stick {
     /// Puts a file on the boot partition; `path` has no slash at its start.
     pub fn add(&self, path: &str, content: &[u8]) -> Result<()> {
         let directories = path.match_indices('/').map(|(end, _)| path.get(..end).unwrap_or_default());
-        for directory in directories {
-            // It says so, and goes on, where there is one.
-            run(self.mtools("mmd").args(["-D", "s"]).arg(format!("::{directory}")))?;
+        for directory in directories.map(|directory| format!("::{directory}")) {
+            if run(self.mtools("mdir").arg(&directory)).is_err() {
+                run(self.mtools("mmd").arg(&directory))?;
+            }
         }
         let file = self.raw.with_extension("file");
         fs::write(&file, content).map_err(|source| Error::File { verb: "write", path: file.clone(), source })?;
