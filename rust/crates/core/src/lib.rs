@@ -24,5 +24,6 @@ pub mod pace;
 pub mod policy;
 pub mod rng;
 pub mod selection;
+pub mod ssh;
 pub mod status;
 pub mod uevent;

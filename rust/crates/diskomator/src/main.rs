@@ -13,6 +13,7 @@ mod listing;
 mod mdns;
 mod net;
 mod power;
+mod ssh;
 mod table;
 
 use std::process::ExitCode;
