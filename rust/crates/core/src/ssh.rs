@@ -90,7 +90,7 @@ impl FromStr for PublicKey {
             let body = words.next().filter(|_| is_name).ok_or(KeyError::NoKey)?;
             (Some(first), body)
         };
-        if body.len() > KEY_MAX || line.contains(char::is_control) {
+        if body.len() > KEY_MAX || line.contains(|c: char| c.is_control() && c != '\t') {
             return Err(KeyError::Broken);
         }
         let bytes = base64::decode(body.as_bytes()).ok_or(KeyError::Broken)?;

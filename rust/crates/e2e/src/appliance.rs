@@ -49,6 +49,7 @@ pub struct ApplianceBuilder {
     disks: Vec<Disk>,
     drives: Vec<Drive>,
     words: Vec<String>,
+    credentials: Vec<(String, String)>,
     uuid: &'static str,
     deadline: Duration,
 }
@@ -65,6 +66,7 @@ impl ApplianceBuilder {
             disks: Vec::new(),
             drives: Vec::new(),
             words: Vec::new(),
+            credentials: Vec::new(),
             uuid: "5f6e1a2c-74b0-4c1e-9d53-0a1b2c3d4e5f",
             deadline: Duration::from_secs(300),
         }
@@ -126,6 +128,13 @@ impl ApplianceBuilder {
         self
     }
 
+    /// One more credential, by SMBIOS.
+    #[must_use]
+    pub fn credential(mut self, name: &str, content: &str) -> Self {
+        self.credentials.push((name.to_owned(), content.to_owned()));
+        self
+    }
+
     /// A root shell on the serial port, for tests that look inside.
     #[must_use]
     pub fn debug(self) -> Self {
@@ -148,6 +157,10 @@ impl ApplianceBuilder {
         arguments.flag("-no-reboot");
         // Buses come before what sits on them: QEMU creates devices in the order given.
         arguments.add("-device", "qemu-xhci,id=usb,p2=8,p3=8").add("-device", "usb-kbd,bus=usb.0");
+        for (name, content) in &self.credentials {
+            let content = content.replace(',', ",,");
+            arguments.add("-smbios", format!("type=11,value=io.systemd.credential:{name}={content}"));
+        }
         self.add_boot(&mut arguments, name, evidence)?;
         self.add_network(&mut arguments, link);
         arguments.add("-device", "virtio-scsi-pci,id=scsi");
