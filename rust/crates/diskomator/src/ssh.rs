@@ -5,7 +5,7 @@
 //! so that it outlives this process: the password, which dropbear removes when
 //! it lets somebody in with it, and the fingerprint.
 
-use std::io;
+use std::io::{self, BufRead, BufReader, Read};
 use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 
@@ -156,13 +156,18 @@ fn serve(root: &Root, config: &Config) -> Result<(), Failure> {
 
     let mut command = Command::new(SERVER);
     // In the foreground, its words on standard error, with one key of its own.
-    command.args(["-F", "-E", "-r"]).arg(root.path(KEY)).stdin(Stdio::null());
+    command.args(["-F", "-E", "-r"]).arg(root.path(KEY)).stdin(Stdio::null()).stderr(Stdio::piped());
     if has_keys {
         command.arg("-s");
     }
     let started = end_with_us(&mut command).spawn();
     let mut server = started.map_err(|source| Failure::failed(SshError::Start { program: SERVER, source }))?;
     log::info!("listening, {}", if has_keys { "for who has a key" } else { "for who has the password on the screen" });
+
+    if let Some(words) = server.stderr.take() {
+        // Sessions have the other end, too, and may outlive the server.
+        thread::spawn(move || repeat(words));
+    }
 
     let mut changes = changes;
     let mut poll = Poll::new().map_err(Failure::failed)?;
@@ -190,6 +195,20 @@ fn serve(root: &Root, config: &Config) -> Result<(), Failure> {
         changes.drain().map_err(Failure::failed)?;
         renew_password(root, has_keys).map_err(Failure::failed)?;
     }
+}
+
+/// Says in our log what the server says, until nobody is left who could.
+fn repeat(words: impl Read) {
+    for line in BufReader::new(words).split(b'\n').map_while(Result::ok) {
+        let line = String::from_utf8_lossy(&line);
+        log::info!("{}", without_time(&line));
+    }
+}
+
+/// What the server says, without what the log has itself: `[PID] Mon DD HH:MM:SS `.
+fn without_time(line: &str) -> &str {
+    let text = line.trim_end().split_once("] ").filter(|_| line.starts_with('[')).map(|(_, text)| text);
+    text.and_then(|text| text.get("Nov 24 16:37:34 ".len()..)).unwrap_or(line.trim_end())
 }
 
 /// Puts every key that somebody gave where the server looks for it; whether there is one.
@@ -315,6 +334,15 @@ mod tests {
         assert!(!root.exists(PASSWORD));
         renew_password(root, true).unwrap();
         assert!(!root.exists(PASSWORD));
+    }
+
+    #[test]
+    fn what_the_server_says_is_said_without_its_clock() {
+        let said = "[125] Nov  4 16:37:43 Password auth succeeded for 'root' from 192.0.2.1:48666";
+        assert_eq!(without_time(said), "Password auth succeeded for 'root' from 192.0.2.1:48666");
+        for other in ["", "[", "[1] ä", "Failed listening on '22': Error listening: Address in use"] {
+            assert_eq!(without_time(other), other);
+        }
     }
 
     #[test]

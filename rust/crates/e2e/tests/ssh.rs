@@ -173,9 +173,11 @@ fn who_has_a_key_that_was_given_gets_in_and_nobody_else() -> std::result::Result
         let screen = machine.shell("diskomator console --once")?;
         assert!(screen.contains(&format!("ssh root@{address}")) && screen.contains(&fingerprint), "{screen}");
 
-        // A terminal, a file, and no way to other machines.
+        // A terminal, whose end would end the shell, a file, and no way to other machines.
         let output = other.try_run(
-            &format!("echo 'tty; exit 7' | ssh -tt {OPTIONS} -o IdentitiesOnly=yes -i /tmp/line root@{address}"),
+            &format!(
+                "(echo 'tty; exit 7'; sleep 15) | ssh -tt {OPTIONS} -o IdentitiesOnly=yes -i /tmp/line root@{address}"
+            ),
             LOGIN,
         )?;
         assert!(output.status == 7 && output.stdout.contains("/dev/pts/"), "{output:?}");
