@@ -50,6 +50,18 @@ step() {
 	printf '  %-52s %4ds\n' "$text" $((SECONDS - start))
 }
 
+# kernel_headers DIR: for programs with musl. musl-tools brings none; Debian's
+# serve, without glibc's beside them.
+kernel_headers() {
+	local name
+	rm -rf "$1"
+	mkdir -p "$1"
+	for name in linux asm-generic mtd rdma scsi sound video misc; do
+		if [ -d "/usr/include/$name" ]; then ln -s "/usr/include/$name" "$1/$name"; fi
+	done
+	ln -s /usr/include/x86_64-linux-gnu/asm "$1/asm"
+}
+
 # newest FILE...: Buildroot leaves the folders of old versions where they are.
 newest() {
 	local file newest=$1

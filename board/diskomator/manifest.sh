@@ -56,6 +56,7 @@ members=$(json $',\n  ' \
 	source_date_epoch "$SOURCE_DATE_EPOCH" \
 	kernel "${DISKOMATOR_KERNEL:-$(kernel)}" \
 	busybox "$(text 'BusyBox v([0-9.]+)' "$TARGET_DIR/bin/busybox")" \
+	dropbear "$(text 'SSH-2.0-dropbear_([0-9.]+)' "$TARGET_DIR/usr/sbin/dropbear")" \
 	systemd_stub "$(text 'systemd-stub ([^ #]+)' "$images/linuxx64.efi.stub")" \
 	secure_boot "${signer[0]-unsigned}" \
 	secure_boot_sha256 "${signer[1]-}" \
@@ -64,5 +65,6 @@ members=$(json $',\n  ' \
 	bzImage "$(describe bzImage)" \
 	rootfs "$(describe rootfs.cpio)" \
 	binary_bytes "$(stat -c %s "$TARGET_DIR/usr/sbin/diskomator")" \
-	busybox_bytes "$(stat -c %s "$TARGET_DIR/bin/busybox")")
+	busybox_bytes "$(stat -c %s "$TARGET_DIR/bin/busybox")" \
+	dropbear_bytes "$(stat -c %s "$TARGET_DIR/usr/sbin/dropbear")")
 printf '{\n  %s\n}\n' "$members"

@@ -27,6 +27,7 @@ cmdline() {
 	local words
 	words=$(cat "$board/cmdline")
 	if [ "$(setting BR2_PACKAGE_DISKOMATOR_EXPORT_NONE)" = y ]; then words+=" diskomator.export=none"; fi
+	if [ "$(setting BR2_PACKAGE_DISKOMATOR_SSH)" = y ]; then words+=" diskomator.ssh"; fi
 	printf '%s\n' "$words $(setting BR2_PACKAGE_DISKOMATOR_CMDLINE)" | sed 's/ *$//'
 }
 mkdir -p "$target/usr/lib/diskomator"
@@ -50,10 +51,18 @@ if [ -z "${BR2_CONFIG-}" ] || [ "$(setting BR2_PACKAGE_DISKOMATOR_FIRMWARE)" = y
 		"${DISKOMATOR_FIRMWARE_DIR-$BUILD_DIR/firmware}" "$target" "$list"
 fi
 
-# Each build copies the overlay's own inittab first.
-if [ "$(setting BR2_PACKAGE_DISKOMATOR_SSH)" = y ]; then echo "::respawn:/etc/init.d/ssh" >>"$target/etc/inittab"; fi
+# Buildroot's dropbear keeps its keys there; ours has its own folder in RAM.
+rm -f "$target/etc/dropbear"
 
 # Whatever umask the tree was checked out with.
 chmod -R u=rwX,go=rX "$target"
 chmod 700 "$target/root"
+# On every build, so that what is switched off or changed does not stay.
+rm -rf "$target/root/.ssh"
+keys=$(setting BR2_PACKAGE_DISKOMATOR_SSH_AUTHORIZED_KEYS)
+if [ -n "$keys" ]; then
+	install -d -m 700 "$target/root/.ssh"
+	# A relative path starts at the project's folder.
+	(cd "$board/../.." && install -m 600 "$keys" "$target/root/.ssh/authorized_keys")
+fi
 chmod 1777 "$target/tmp"

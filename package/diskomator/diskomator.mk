@@ -14,6 +14,7 @@ DISKOMATOR_OVERRIDE_SRCDIR_RSYNC_EXCLUSIONS = --exclude /target
 DISKOMATOR_LICENSE = LGPL-2.1+
 DISKOMATOR_LICENSE_FILES = LICENSE
 DISKOMATOR_DEPENDENCIES = \
+	dropbear \
 	host-dosfstools \
 	host-genimage \
 	host-mtools \
@@ -96,18 +97,14 @@ DISKOMATOR_SSH_KEYS = $(call DISKOMATOR_PATH,$(call qstrip,$(BR2_PACKAGE_DISKOMA
 
 # On every build, so that what is switched off or changed does not stay.
 define DISKOMATOR_INSTALL_OPTIONS
-	rm -rf $(TARGET_DIR)/etc/keymap $(TARGET_DIR)/etc/init.d/ssh $(TARGET_DIR)/root/.ssh
+	rm -rf $(TARGET_DIR)/etc/keymap
 	$(if $(DISKOMATOR_KEYMAP),
 		$(INSTALL) -D -m 644 $(DISKOMATOR_KEYMAP) $(TARGET_DIR)/etc/keymap)
-	$(if $(BR2_PACKAGE_DISKOMATOR_SSH),
-		$(INSTALL) -D -m 600 $(DISKOMATOR_SSH_KEYS) $(TARGET_DIR)/root/.ssh/authorized_keys
-		$(INSTALL) -D -m 755 $(DISKOMATOR_BOARD)/ssh $(TARGET_DIR)/etc/init.d/ssh)
 endef
 DISKOMATOR_TARGET_FINALIZE_HOOKS += DISKOMATOR_INSTALL_OPTIONS
 
-ifeq ($(BR2_PACKAGE_DISKOMATOR_SSH),y)
-DISKOMATOR_DEPENDENCIES += dropbear
-endif
+# Nobody here has keys in another format.
+DROPBEAR_TARGET_BINS := $(filter-out dropbearconvert,$(DROPBEAR_TARGET_BINS))
 
 define DISKOMATOR_COPY_LICENSE
 	cp $(DISKOMATOR_TOP)/LICENSE $(@D)/
@@ -135,6 +132,7 @@ DISKOMATOR_PRE_LEGAL_INFO_HOOKS += DISKOMATOR_CHECK_SOURCES
 # For the hooks in board/diskomator: settings with make's variables in them
 # expanded, and the folders of the versions that are in use.
 export BR2_PACKAGE_DISKOMATOR_CMDLINE := $(call qstrip,$(BR2_PACKAGE_DISKOMATOR_CMDLINE))
+export BR2_PACKAGE_DISKOMATOR_SSH_AUTHORIZED_KEYS := $(call qstrip,$(BR2_PACKAGE_DISKOMATOR_SSH_AUTHORIZED_KEYS))
 export BR2_PACKAGE_DISKOMATOR_SECUREBOOT_KEY := $(call qstrip,$(BR2_PACKAGE_DISKOMATOR_SECUREBOOT_KEY))
 export BR2_PACKAGE_DISKOMATOR_SECUREBOOT_CERT := $(call qstrip,$(BR2_PACKAGE_DISKOMATOR_SECUREBOOT_CERT))
 export DISKOMATOR_LINUX_DIR = $(LINUX_DIR)
@@ -153,13 +151,8 @@ endif
 ifneq ($(DISKOMATOR_KEYMAP),$(wildcard $(DISKOMATOR_KEYMAP)))
 $(error BR2_PACKAGE_DISKOMATOR_KEYMAP: there is no file $(DISKOMATOR_KEYMAP))
 endif
-ifeq ($(BR2_PACKAGE_DISKOMATOR_SSH),y)
-ifeq ($(DISKOMATOR_SSH_KEYS),)
-$(error BR2_PACKAGE_DISKOMATOR_SSH needs BR2_PACKAGE_DISKOMATOR_SSH_AUTHORIZED_KEYS: nobody could log in)
-endif
-ifeq ($(wildcard $(DISKOMATOR_SSH_KEYS)),)
+ifneq ($(DISKOMATOR_SSH_KEYS),$(wildcard $(DISKOMATOR_SSH_KEYS)))
 $(error BR2_PACKAGE_DISKOMATOR_SSH_AUTHORIZED_KEYS: there is no file $(DISKOMATOR_SSH_KEYS))
-endif
 endif
 endif
 

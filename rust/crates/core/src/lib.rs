@@ -25,6 +25,7 @@ pub mod pace;
 pub mod policy;
 pub mod rng;
 pub mod selection;
+pub mod ssh;
 pub mod status;
 pub mod syslog;
 pub mod uevent;

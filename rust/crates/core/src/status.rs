@@ -17,6 +17,19 @@ pub struct Snapshot {
     pub disks: Vec<Disk>,
     /// Why there are no disks to show, if they could not be listed.
     pub problem: Option<String>,
+    /// How to log in over the network, if that is possible.
+    pub ssh: Option<Ssh>,
+}
+
+/// How to log in over the network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ssh {
+    /// The password, which is good once; `None` where keys let in.
+    pub password: Option<String>,
+    /// The fingerprint of the machine's key.
+    pub fingerprint: String,
+    /// How many keys let in.
+    pub keys: usize,
 }
 
 /// A network interface.
@@ -88,6 +101,9 @@ pub fn render(snapshot: &Snapshot, width: usize) -> String {
         export_lines(&mut text);
     }
     connect_lines(&mut text, &snapshot.links);
+    if let Some(ssh) = &snapshot.ssh {
+        ssh_lines(&mut text, ssh, &snapshot.links);
+    }
     text.push_str("\nNetwork\n");
     link_lines(&mut text, &snapshot.links);
     text.push_str("\nDisks\n");
@@ -111,10 +127,7 @@ fn export_lines(text: &mut String) {
 
 /// The line to type for each address: those that are good everywhere first.
 fn connect_lines(text: &mut String, links: &[Link]) {
-    let reachable = links.iter().filter(|link| link.has_carrier);
-    let mut addresses: Vec<(Address, &str)> =
-        reachable.flat_map(|link| link.addresses.iter().map(|address| (*address, link.name.as_str()))).collect();
-    addresses.sort_unstable();
+    let addresses = reachable(links);
     if addresses.is_empty() {
         text.push_str("No network address yet.\n");
         return;
@@ -128,6 +141,28 @@ fn connect_lines(text: &mut String, links: &[Link]) {
     }
     if addresses.iter().any(|(address, _)| needs_zone(address)) {
         text.push_str("  <interface>: that machine's own, where it is wired to this one\n");
+    }
+}
+
+/// The addresses that other machines can use, those that are good everywhere first.
+fn reachable(links: &[Link]) -> Vec<(Address, &str)> {
+    let reachable = links.iter().filter(|link| link.has_carrier);
+    let mut addresses: Vec<(Address, &str)> =
+        reachable.flat_map(|link| link.addresses.iter().map(|address| (*address, link.name.as_str()))).collect();
+    addresses.sort_unstable();
+    addresses
+}
+
+/// The line to type to log in, and what the other machine asks about then.
+fn ssh_lines(text: &mut String, ssh: &Ssh, links: &[Link]) {
+    let Some((address, _)) = reachable(links).first().copied() else { return };
+    text.push_str("\nTo log in, type on another machine:\n");
+    let zone = if needs_zone(&address) { "%<interface>" } else { "" };
+    line(text, &format!("  ssh root@{}{zone}", address.ip));
+    line(text, &format!("  its key:   {}", printable(&ssh.fingerprint)));
+    match &ssh.password {
+        Some(password) => line(text, &format!("  password:  {}  (good once)", printable(password))),
+        None => line(text, &format!("  let in:    who has a key, of {}", ssh.keys)),
     }
 }
 
@@ -343,6 +378,7 @@ Disks
                 disk("sda", 500_107_862_016, "Samsung SSD 970 EVO Plus 500GB", "S4EVNX0R123456L", by_hand),
             ],
             problem: None,
+            ssh: None,
         };
         assert_eq!(
             render(&snapshot, 80),
@@ -367,6 +403,32 @@ Disks
            not exported: diskomator.export=none
 "
         );
+    }
+
+    #[test]
+    fn who_can_log_in_is_told_how() {
+        let fingerprint = "SHA256:6MnFtRkzpzKDxm8JpdCcXKuxdfNXUZWLzP9Jb2yiXEo".to_owned();
+        let ssh = Ssh { password: Some("abcde-fghij-kmnpq".to_owned()), fingerprint, keys: 0 };
+        let links = vec![link("eth0", 0x56, true, &[address("192.0.2.7", 24)])];
+        let mut snapshot = Snapshot { links, ssh: Some(ssh.clone()), ..Snapshot::default() };
+        let text = render(&snapshot, 80);
+        assert!(
+            text.contains(
+                "
+To log in, type on another machine:
+  ssh root@192.0.2.7
+  its key:   SHA256:6MnFtRkzpzKDxm8JpdCcXKuxdfNXUZWLzP9Jb2yiXEo
+  password:  abcde-fghij-kmnpq  (good once)
+
+Network
+"
+            ),
+            "{text}"
+        );
+        snapshot.ssh = Some(Ssh { password: None, keys: 2, ..ssh });
+        assert!(render(&snapshot, 80).contains("\n  let in:    who has a key, of 2\n"));
+        snapshot.links.clear();
+        assert!(!render(&snapshot, 80).contains("ssh"), "nobody can reach it");
     }
 
     #[test]

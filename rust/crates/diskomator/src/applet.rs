@@ -13,7 +13,7 @@ use diskomator_core::config::{Config, LogLevel};
 use diskomator_sys::root::Root;
 use diskomator_sys::{logger, settings};
 
-use crate::{config, console, dhcp, export, hotplug, mdns, net, power, remote_log};
+use crate::{config, console, dhcp, export, hotplug, mdns, net, power, remote_log, ssh};
 
 /// One name of this program.
 struct Applet {
@@ -22,13 +22,14 @@ struct Applet {
     run: fn(lexopt::Parser) -> Result<(), Failure>,
 }
 
-const APPLETS: [Applet; 10] = [
+const APPLETS: [Applet; 11] = [
     Applet { name: "export", summary: "list, add and remove the exports of this machine's disks", run: export::run },
     Applet { name: "hotplug", summary: "export each disk as it appears, until stopped", run: hotplug::run },
     Applet { name: "dhcp", summary: "bring every Ethernet link up and give it addresses", run: dhcp::run },
     Applet { name: "mdns", summary: "tell the network the machine's name and what it serves", run: mdns::run },
     Applet { name: "console", summary: "show addresses and disks on the screen, until stopped", run: console::run },
     Applet { name: "log", summary: "send this machine's log to another one, until stopped", run: remote_log::run },
+    Applet { name: "ssh", summary: "let people log in over SSH, if a setting says so", run: ssh::run },
     Applet { name: "net", summary: "list the network links and their addresses", run: net::run },
     Applet { name: "config", summary: "show the settings of this boot", run: config::run },
     Applet { name: "poweroff", summary: "switch the machine off, when its disks are at rest", run: power::poweroff },

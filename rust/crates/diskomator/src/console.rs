@@ -14,7 +14,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use diskomator_core::config::Config;
 use diskomator_core::export::Export;
 use diskomator_core::policy::Access;
-use diskomator_core::status::{Address, Disk, DiskState, Link, MODEL_MAX, Snapshot, render};
+use diskomator_core::status::{Address, Disk, DiskState, Link, MODEL_MAX, Snapshot, Ssh, render};
 use diskomator_sys::netlink::{Monitor, Netlink, NetlinkError, Watch};
 use diskomator_sys::root::Root;
 use diskomator_sys::settings;
@@ -25,6 +25,7 @@ use diskomator_sys::watch::Directories;
 
 use crate::applet::{Failure, chain, print, start_daemon};
 use crate::exporter::{ExportError, Exporter, Observation, State, state};
+use crate::ssh;
 
 const HELP: &str = "\
 Usage: diskomator console [--once]
@@ -166,6 +167,7 @@ fn watch_exports(root: &Root, exports: &Directories) -> bool {
     }
     let mut watched = directories.into_iter().filter(|directory| root.exists(directory)).peekable();
     let found = watched.peek().is_some();
+    let watched = watched.chain(ssh::WATCHED.into_iter().filter(|directory| root.exists(directory)).map(str::to_owned));
     for directory in watched {
         if let Err(error) = exports.add(root.path(directory)) {
             // It may just have been removed, which its parent tells.
@@ -243,7 +245,12 @@ impl Observer {
             Ok(observation) => (disks(&observation.exports), None),
             Err(error) => (Vec::new(), Some(chain(&error))),
         };
-        Ok(Snapshot { is_by_hand: self.exporter.config.export.is_none(), links, disks, problem })
+        let ssh = ssh::status(&self.exporter.root).map(|status| Ssh {
+            password: status.password,
+            fingerprint: status.fingerprint,
+            keys: status.keys,
+        });
+        Ok(Snapshot { is_by_hand: self.exporter.config.export.is_none(), links, disks, problem, ssh })
     }
 
     fn links(&self) -> Result<Vec<Link>, NetlinkError> {

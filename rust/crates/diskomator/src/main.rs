@@ -17,6 +17,7 @@ mod name;
 mod net;
 mod power;
 mod remote_log;
+mod ssh;
 mod table;
 
 use std::process::ExitCode;

@@ -12,6 +12,7 @@ pub mod nvmet;
 pub mod packet;
 pub mod probe;
 pub mod process;
+pub mod random;
 pub mod root;
 pub mod settings;
 pub mod signals;

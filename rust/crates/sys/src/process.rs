@@ -1,9 +1,13 @@
 //! Work that may hang in the kernel, in a process of its own.
 
 use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Pid, fork};
+use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
 
 /// A child of this process. It may outlive it: what hangs in the kernel does not
 /// die of a signal, and a program that has such a thread of its own can't end.
@@ -34,6 +38,19 @@ impl Worker {
             _ => Some(false),
         })
     }
+}
+
+/// Has the process that `command` starts end with the thread that starts it,
+/// however that ends. What it starts itself lives on.
+pub fn end_with_us(command: &mut Command) -> &mut Command {
+    let us = getpid();
+    let ask = move || {
+        set_pdeathsig(Signal::SIGTERM)?;
+        // We may have ended before that.
+        if getppid() == us { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
+    };
+    // SAFETY: between fork and exec only system calls are made, and no memory is allocated.
+    unsafe { command.pre_exec(ask) }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Where `/sys`, `/proc`, `/dev` and configfs are found: `/`, or a tree that
@@ -27,6 +28,14 @@ pub enum FileError {
         path: PathBuf,
         /// What was to be written.
         value: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// A file that only its owner may read could not be put in place. Its content is nobody's business.
+    #[error("failed to write {path}")]
+    Keep {
+        /// The file.
+        path: PathBuf,
         /// The kernel's answer.
         source: io::Error,
     },
@@ -90,6 +99,7 @@ impl FileError {
         match self {
             Self::Read { source, .. }
             | Self::Write { source, .. }
+            | Self::Keep { source, .. }
             | Self::MakeDir { source, .. }
             | Self::RemoveDir { source, .. }
             | Self::Link { source, .. }
@@ -142,6 +152,28 @@ impl Root {
         attempt().map_err(|source| FileError::Write { path: path.clone(), value: value.to_owned(), source })
     }
 
+    /// Puts a file in place that only its owner may read. Whoever looks finds
+    /// what was there before, or all of it.
+    pub fn keep(&self, path: impl AsRef<Path>, content: &str) -> Result<(), FileError> {
+        let path = self.path(path);
+        let mut new = path.clone().into_os_string();
+        new.push(".new");
+        let attempt = || {
+            let mut options = fs::OpenOptions::new();
+            let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+            io::Write::write_all(&mut file, content.as_bytes())?;
+            fs::rename(&new, &path)
+        };
+        attempt().map_err(|source| FileError::Keep { path: path.clone(), source })
+    }
+
+    /// Makes a directory that only its owner may look into, if there is none.
+    pub fn keep_dir(&self, path: impl AsRef<Path>) -> Result<(), FileError> {
+        let path = self.path(path);
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
+        made.map_err(|source| FileError::MakeDir { path, source })
+    }
+
     /// Makes a directory.
     pub fn make_dir(&self, path: impl AsRef<Path>) -> Result<(), FileError> {
         let path = self.path(path);
@@ -166,10 +198,16 @@ impl Root {
         std::os::unix::fs::symlink(&target, &path).map_err(|source| FileError::Link { path, target, source })
     }
 
-    /// Removes a symbolic link.
+    /// Removes a symbolic link, or a file.
     pub fn unlink(&self, path: impl AsRef<Path>) -> Result<(), FileError> {
         let path = self.path(path);
         fs::remove_file(&path).map_err(|source| FileError::Unlink { path, source })
+    }
+
+    /// Gives a file its name.
+    pub fn rename(&self, from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<(), FileError> {
+        let path = self.path(to);
+        fs::rename(self.path(from), &path).map_err(|source| FileError::Keep { path, source })
     }
 
     /// The names in a directory, sorted.

@@ -11,6 +11,7 @@ use std::str::FromStr;
 use crate::addressing::{self, Addressing};
 use crate::destination::Destination;
 use crate::selection::Selection;
+use crate::ssh::Access;
 
 pub use credential::{Credential, SIZE_MAX, Source, from_smbios};
 pub use table::{SETTINGS, Setting, help, markdown};
@@ -50,6 +51,9 @@ pub struct Config {
     pub syslog: Option<Destination>,
     /// `diskomator.netconsole=ADDRESS[:PORT]`: who gets the kernel's last words.
     pub netconsole: Option<Destination>,
+    /// `diskomator.ssh[=KEY]`, as often as needed: whether the machine listens
+    /// for SSH, and who may log in.
+    pub ssh: Access,
 }
 
 impl Default for Config {
@@ -65,6 +69,7 @@ impl Default for Config {
             name: None,
             syslog: None,
             netconsole: None,
+            ssh: Access::default(),
         }
     }
 }

@@ -7,6 +7,7 @@ use super::{Config, LogLevel, PREFIX, Problem, nearest};
 use crate::addressing::Setting as Address;
 use crate::destination::Destination;
 use crate::selection::Selection;
+use crate::ssh::{Access, PublicKey};
 
 /// A setting.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ pub(super) struct Instead {
 }
 
 /// Every setting, by name.
-pub static SETTINGS: [Setting; 10] = [
+pub static SETTINGS: [Setting; 11] = [
     Setting {
         name: "debug",
         syntax: "",
@@ -136,6 +137,27 @@ pub static SETTINGS: [Setting; 10] = [
             effect: "makes all disks read-only",
             apply: |config| config.readonly = Selection::all(),
         }),
+    },
+    Setting {
+        name: "ssh",
+        syntax: "[=KEY]",
+        text: "listens for SSH, and lets in who has this public key; without `=KEY`, who has another one that is \
+               known here, or the password on the screen. Or `no`. Can be given more than once",
+        is_list: true,
+        set: |config, value| {
+            match boolean(value) {
+                Ok(true) => config.ssh.is_on = true,
+                Ok(false) => config.ssh = Access::default(),
+                Err(_) => config.ssh.admit(value.unwrap_or_default().parse()?),
+            }
+            Ok(())
+        },
+        values: |config| match &config.ssh {
+            Access { is_on: false, .. } => vec!["no".to_owned()],
+            Access { keys, .. } if keys.is_empty() => vec!["yes".to_owned()],
+            Access { keys, .. } => keys.iter().map(PublicKey::to_string).collect(),
+        },
+        instead: None,
     },
     Setting {
         name: "syslog",

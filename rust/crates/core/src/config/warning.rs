@@ -7,6 +7,7 @@ use super::{PREFIX, nearest};
 use crate::addressing::AddressingError;
 use crate::destination::DestinationError;
 use crate::selection::SelectionError;
+use crate::ssh::KeyError;
 
 /// More of a value is not repeated, in characters.
 const SHOWN_MAX: usize = 100;
@@ -50,6 +51,9 @@ pub enum Problem {
     /// It is nowhere to send to.
     #[error(transparent)]
     Destination(#[from] DestinationError),
+    /// It is no public key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The setting takes one line.
     #[error("it has {0} lines, and the value is one")]
     Lines(usize),
