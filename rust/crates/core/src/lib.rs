@@ -21,6 +21,6 @@ pub mod nvmet;
 pub mod pace;
 pub mod policy;
 pub mod rng;
+pub mod screen;
 pub mod selection;
-pub mod status;
 pub mod uevent;
