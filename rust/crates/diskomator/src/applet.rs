@@ -12,21 +12,24 @@ use serde::Serialize;
 use diskomator_core::config::{Config, LogLevel};
 use diskomator_sys::{logger, root::Root};
 
-use crate::{console, dhcp, export, hotplug, mdns, net, power, settings};
+use crate::{blink, console, dhcp, export, hosts, hotplug, mdns, net, power, settings};
 
 /// One name of this program.
-struct Applet {
-    name: &'static str,
+pub(crate) struct Applet {
+    pub(crate) name: &'static str,
     summary: &'static str,
     run: fn(lexopt::Parser) -> Result<(), Failure>,
 }
 
-const APPLETS: [Applet; 9] = [
+pub(crate) const APPLETS: [Applet; 12] = [
     Applet { name: "export", summary: "list, add and remove the exports of this machine's disks", run: export::run },
     Applet { name: "hotplug", summary: "export each disk as it appears, until stopped", run: hotplug::run },
     Applet { name: "dhcp", summary: "bring every Ethernet link up and give it an IPv4 address", run: dhcp::run },
     Applet { name: "mdns", summary: "tell the network the machine's name and what it serves", run: mdns::run },
     Applet { name: "console", summary: "show addresses and disks on the screen, until stopped", run: console::run },
+    Applet { name: "hosts", summary: "list which hosts are connected to which disk", run: hosts::hosts },
+    Applet { name: "disconnect", summary: "end the connections of a host", run: hosts::disconnect },
+    Applet { name: "blink", summary: "make the light at a disk's bay blink", run: blink::run },
     Applet { name: "net", summary: "list the network links and their addresses", run: net::run },
     Applet { name: "config", summary: "show the settings of this boot", run: settings::run },
     Applet { name: "poweroff", summary: "switch the machine off, when its disks are at rest", run: power::poweroff },
@@ -166,7 +169,7 @@ fn usage() -> String {
          Exposes the local disks of this machine over NVMe/TCP.\n\nApplets:\n",
     );
     for applet in &APPLETS {
-        text.push_str(&format!("  {:<9} {}\n", applet.name, applet.summary));
+        text.push_str(&format!("  {:<10} {}\n", applet.name, applet.summary));
     }
     text.push_str("\n`diskomator APPLET --help` says more. Each applet is also a command: diskomator-APPLET.\n");
     text
@@ -186,6 +189,16 @@ mod tests {
         assert_eq!(name(&["diskomator", "export", "list"]).as_deref(), Some("export"));
         assert_eq!(name(&["diskomator"]), None);
         assert_eq!(name(&[]), None);
+    }
+
+    #[test]
+    fn what_a_key_of_the_console_does_a_command_does_too() {
+        let bindings = diskomator_core::screen::ui::BINDINGS;
+        for binding in bindings.iter().filter(|binding| binding.command.starts_with("diskomator ")) {
+            let applet = binding.command.split(' ').nth(1).unwrap();
+            let is_one = APPLETS.iter().any(|other| other.name == applet) || applet == "--help";
+            assert!(is_one, "{}: {}", binding.name, binding.command);
+        }
     }
 
     #[test]

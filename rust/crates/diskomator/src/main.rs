@@ -2,11 +2,13 @@
 //! `diskomator-dhcp` it is what `diskomator dhcp` is.
 
 mod applet;
+mod blink;
 mod console;
 mod dhcp;
 mod export;
 mod exporter;
 mod hold;
+mod hosts;
 mod hotplug;
 mod listing;
 mod mdns;

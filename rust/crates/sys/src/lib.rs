@@ -1,6 +1,9 @@
 //! What diskomator asks of the kernel: every system call and every `unsafe`.
 
+mod font;
+pub mod kmsg;
 pub mod logger;
+pub mod machine;
 pub mod multicast;
 pub mod netlink;
 pub mod nvmet;

@@ -31,6 +31,9 @@ pub struct Snapshot {
     pub log: Log,
 }
 
+/// So long after the start disks and network cards may still be on their way.
+pub const STARTING: Duration = Duration::from_secs(20);
+
 /// The machine itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Machine {

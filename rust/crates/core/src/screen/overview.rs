@@ -4,7 +4,9 @@ use qrcodegen::{QrCode, QrCodeEcc};
 
 use crate::disk::human_size;
 use crate::screen::canvas::{BAD, Canvas, FAINT, Line, PLAIN, STRONG, Size, Style, TITLE, WARN, line, wrap};
-use crate::screen::model::{Address, Disk, DiskState, Link, Snapshot, connect_line, printable, shortened, speed_text};
+use crate::screen::model::{
+    Address, Disk, DiskState, Link, STARTING, Snapshot, connect_line, printable, shortened, speed_text,
+};
 use crate::screen::traffic::{Blocks, rate_text, sparkline};
 use crate::screen::ui::{fitted, state_word};
 
@@ -199,11 +201,20 @@ fn by_hand(width: usize) -> Vec<Line> {
     wrap(text, width).into_iter().map(|row| line(row, WARN)).chain([Line::new()]).collect()
 }
 
+/// Whether slow disks and cards may still be on their way.
+fn is_starting(snapshot: &Snapshot) -> bool {
+    snapshot.uptime < STARTING
+}
+
 /// Before there is an address: what is going on.
 fn first_steps(snapshot: &Snapshot) -> Vec<Line> {
     let mut rows = vec![line("Waiting for a network address", STRONG)];
     if snapshot.links.is_empty() {
-        rows.push(line("  No network card has been found so far.", WARN));
+        rows.push(if is_starting(snapshot) {
+            line("  Looking for network cards ...", PLAIN)
+        } else {
+            line("  No network card has been found so far.", WARN)
+        });
     }
     for link in &snapshot.links {
         let name = shortened(&printable(&link.name), 16);
@@ -419,7 +430,7 @@ impl Columns {
         let fixed = 2 + name + 2 + SIZE_WIDTH + 2 + if bus { BUS_WIDTH + 2 } else { 0 } + 2 + STATE_WIDTH + hosts;
         let left = width.saturating_sub(fixed + 1);
         // A picture of what flows is worth some letters of a model.
-        let picture = if hosts > 0 && width >= 70 && disks.iter().any(|disk| disk.traffic.is_some()) { 10 } else { 0 };
+        let picture = if hosts > 0 && width >= 70 && disks.iter().any(|disk| disk.traffic.is_some()) { 9 } else { 0 };
         let model = model_wish.min(left.saturating_sub(2 + picture));
         let left = left.saturating_sub(model + 2);
         let serial = if width >= 110 && left >= serial_wish + 12 { serial_wish } else { 0 };
@@ -517,7 +528,12 @@ pub(crate) fn table(
         return;
     }
     if snapshot.disks.is_empty() {
-        canvas.put(1, y + 1, width, "No disk yet; one that is plugged in now will appear here.", PLAIN);
+        let text = if is_starting(snapshot) {
+            "Looking for disks ..."
+        } else {
+            "No disk yet; one that is plugged in now will appear here."
+        };
+        canvas.put(1, y + 1, width, text, PLAIN);
         return;
     }
     let count = snapshot.disks.len();

@@ -284,7 +284,6 @@ pub(crate) fn help(width: usize) -> Vec<Line> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::collections::VecDeque;
     use std::fmt::Write as _;
     use std::fs;
     use std::path::PathBuf;
@@ -364,7 +363,7 @@ pub(crate) mod tests {
                 read: 536_870_912,
                 written: 3 << 20,
                 requests: 12_345,
-                history: VecDeque::from_iter((0..60).map(|second| second % 13 * 40_000_000)),
+                history: (0..60).map(|second| second % 13 * 40_000_000).collect(),
                 is_hung: false,
             }),
         });

@@ -458,7 +458,6 @@ impl Ui {
             return;
         }
         let here: &[(&str, &str)] = match self.page {
-            Page::Overview => &[],
             Page::Disks => {
                 &[("r", "read-only"), ("w", "read-write"), ("u", "take away"), ("e", "export"), ("b", "blink")]
             }
@@ -623,6 +622,7 @@ mod tests {
     #[test]
     fn who_switches_off_is_told_who_loses_disks() {
         let mut snapshot = sample(1, 1);
+        snapshot.disks[0].hosts.clear();
         let mut ui = Ui::default();
         ui.key(Key::Char('P'), &snapshot, SIZE);
         assert!(ui.render(&snapshot, SIZE).text().contains("No host is connected."));
