@@ -40,6 +40,8 @@ pub(crate) const PLAIN: Style = Style::ink(7);
 pub(crate) const STRONG: Style = Style::ink(15);
 /// Lines and the like.
 pub(crate) const FAINT: Style = Style::ink(8);
+/// What belongs to what is beside it.
+pub(crate) const ORIGIN: Style = Style::ink(6);
 /// What a part of the screen is about.
 pub(crate) const TITLE: Style = Style::ink(14);
 /// All is well.

@@ -3,7 +3,7 @@
 use qrcodegen::{QrCode, QrCodeEcc};
 
 use crate::disk::human_size;
-use crate::screen::canvas::{BAD, Canvas, FAINT, Line, PLAIN, STRONG, Size, Style, TITLE, WARN, line, wrap};
+use crate::screen::canvas::{BAD, Canvas, FAINT, Line, ORIGIN, PLAIN, STRONG, Size, Style, TITLE, WARN, line, wrap};
 use crate::screen::model::{
     Address, Disk, DiskState, Link, STARTING, Snapshot, connect_line, printable, shortened, speed_text,
 };

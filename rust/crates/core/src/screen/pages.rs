@@ -1,7 +1,9 @@
 //! The pages behind the overview.
 
 use crate::disk::human_size;
-use crate::screen::canvas::{BAD, Canvas, FAINT, GOOD, Line, PLAIN, SELECTED, STRONG, Size, TITLE, WARN, line, wrap};
+use crate::screen::canvas::{
+    BAD, Canvas, FAINT, GOOD, Line, ORIGIN, PLAIN, SELECTED, STRONG, Size, TITLE, WARN, line, wrap,
+};
 use crate::screen::log::{Level, Record};
 use crate::screen::model::{Disk, DiskState, Snapshot, connect_line, printable, shortened};
 use crate::screen::overview::{link_row, table};
@@ -132,7 +134,7 @@ pub(crate) fn hosts(canvas: &mut Canvas, snapshot: &Snapshot, chosen: usize) {
         let x = canvas.put(1, y, width, &format!("{address:address_width$}  "), STRONG);
         canvas.put_line(x, y, width, &fitted(&host.nqn, width.saturating_sub(x + 1), PLAIN));
         let names: Vec<String> = disks.iter().map(|disk| printable(&disk.name)).collect();
-        canvas.put_line(x, y + 1, width, &fitted(&names.join(" "), width.saturating_sub(x + 1), FAINT));
+        canvas.put_line(x, y + 1, width, &fitted(&names.join(" "), width.saturating_sub(x + 1), ORIGIN));
         if number == chosen {
             canvas.restyle(0, y, width, SELECTED);
             canvas.restyle(0, y + 1, width, SELECTED);
@@ -184,7 +186,7 @@ pub(crate) fn network(snapshot: &Snapshot, width: usize) -> Vec<Line> {
         addresses.sort_unstable();
         for address in addresses {
             let text = format!("{}/{}", address.ip, address.prefix_len);
-            rows.push(vec![(format!("    {text:44}"), PLAIN), (address.origin.to_owned(), FAINT)]);
+            rows.push(vec![(format!("    {text:44}"), PLAIN), (address.origin.to_owned(), ORIGIN)]);
         }
         rows.push(Line::new());
     }
@@ -261,7 +263,7 @@ pub(crate) fn help(width: usize) -> Vec<Line> {
             let mut row = vec![(format!("  {:name_width$} ", binding.name), STRONG)];
             if width >= 76 {
                 row.push((format!("{what:36}"), PLAIN));
-                row.push((binding.command.to_owned(), FAINT));
+                row.push((binding.command.to_owned(), ORIGIN));
             } else {
                 row.push((what, PLAIN));
             }

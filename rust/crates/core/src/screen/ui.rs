@@ -467,8 +467,8 @@ impl Ui {
         };
         let move_keys: &[(&str, &str)] = match self.page {
             Page::Overview => &[],
-            Page::Disks | Page::Hosts | Page::Code => &[("↑↓", "choose"), ("Esc", "overview")],
-            _ => &[("↑↓", "scroll"), ("Esc", "overview")],
+            Page::Disks | Page::Hosts | Page::Code => &[("Esc", "back"), ("h", "help"), ("↑↓", "choose")],
+            _ => &[("Esc", "back"), ("h", "help"), ("↑↓", "scroll")],
         };
         let pages: &[(&str, &str)] = match self.page {
             Page::Overview => &[
@@ -482,7 +482,7 @@ impl Ui {
                 ("R", "reboot"),
                 ("P", "off"),
             ],
-            _ => &[("h", "help"), ("d", "disks"), ("n", "network"), ("c", "hosts"), ("l", "log"), ("m", "machine")],
+            _ => &[("d", "disks"), ("n", "network"), ("c", "hosts"), ("l", "log"), ("m", "machine")],
         };
         let mut x = 1;
         for (key, what) in here.iter().chain(move_keys).chain(pages) {

@@ -170,7 +170,13 @@ fn disks(root: &Root, exports: &[Export]) -> Vec<Disk> {
             traffic: None,
         })
     });
-    shown.collect()
+    let mut shown: Vec<Disk> = shown.collect();
+    // As people count: sdz comes before sdaa, and nvme9n1 before nvme10n1.
+    shown.sort_by(|a, b| {
+        let key = |disk: &Disk| (disk.name.chars().take(2).collect::<String>(), disk.name.len());
+        (key(a), &a.name).cmp(&(key(b), &b.name))
+    });
+    shown
 }
 
 /// The longest model of NVMe, and the mark of the boot disk.
