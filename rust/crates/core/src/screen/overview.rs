@@ -333,7 +333,7 @@ fn network_rows(snapshot: &Snapshot, width: usize) -> Vec<Line> {
         let ip_width = addresses.iter().map(|address| address.ip.to_string().len()).max().unwrap_or(0);
         for address in addresses {
             let origin = if ip_width + 4 + address.origin.len() <= width { address.origin } else { "" };
-            rows.push(vec![(format!("    {:ip_width$} ", address.ip.to_string()), PLAIN), (origin.to_owned(), FAINT)]);
+            rows.push(vec![(format!("    {:ip_width$} ", address.ip.to_string()), PLAIN), (origin.to_owned(), ORIGIN)]);
         }
     }
     rows
@@ -357,9 +357,15 @@ pub(crate) fn link_row(link: &Link, width: usize) -> Line {
     row
 }
 
+/// What machine it is, and how to log in to it.
 fn machine_rows(snapshot: &Snapshot, width: usize) -> Vec<Line> {
     let machine = &snapshot.machine;
     let mut rows = Vec::new();
+    if let Some(password) = snapshot.ssh.as_ref().and_then(|ssh| ssh.password.as_ref()) {
+        rows.push(vec![("ssh root@ADDRESS, password ".to_owned(), PLAIN), (printable(password), STRONG)]);
+    } else if snapshot.ssh.is_some() {
+        rows.push(line("ssh root@ADDRESS, with a key that is allowed", PLAIN));
+    }
     if let Some(model) = &machine.model {
         rows.push(fitted(model, width, PLAIN));
     }

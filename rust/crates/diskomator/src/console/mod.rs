@@ -163,6 +163,7 @@ fn watch(root: &Root, config: Config) -> Result<(), Failure> {
     };
     // Something is on the screen before anything has answered.
     console.show();
+    log::info!("the screen is drawn");
 
     let mut events = Events::with_capacity(16);
     loop {

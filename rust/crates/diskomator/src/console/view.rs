@@ -127,6 +127,7 @@ impl View {
         if self.terminal.open(registry, self.token)? {
             self.shown = None;
             self.told = None;
+            log::debug!("opened {}", self.terminal.path().display());
             if self.terminal.kind() == Kind::Screen {
                 self.ui.blocks = if self.terminal.set_font() { Blocks::Eighth } else { Blocks::Half };
             } else {
