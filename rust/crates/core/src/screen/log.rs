@@ -23,6 +23,8 @@ pub enum Level {
 pub struct Record {
     /// How grave it is.
     pub level: Level,
+    /// The same in the kernel's steps, 0 to 7.
+    pub priority: u8,
     /// Since the kernel started, in milliseconds.
     pub millis: u64,
     /// What it says, in one line.
@@ -39,12 +41,13 @@ impl Record {
         let mut fields = head.split(',');
         let priority: u32 = fields.next()?.parse().ok()?;
         let micros: u64 = fields.nth(1)?.parse().ok()?;
-        let level = match priority & 7 {
+        let priority = u8::try_from(priority & 7).unwrap_or(7);
+        let level = match priority {
             0..=3 => Level::Error,
             4 => Level::Warning,
             _ => Level::Info,
         };
-        Some(Self { level, millis: micros / 1000, text: unescaped(rest.lines().next().unwrap_or_default()) })
+        Some(Self { level, priority, millis: micros / 1000, text: unescaped(rest.lines().next().unwrap_or_default()) })
     }
 }
 
@@ -137,7 +140,12 @@ mod tests {
     fn records_are_read_as_the_kernel_gives_them() {
         assert_eq!(
             parsed("27,412,5140900,-;diskomator-dhcp: eth0: no lease\n SUBSYSTEM=net\n"),
-            Record { level: Level::Error, millis: 5140, text: "diskomator-dhcp: eth0: no lease".to_owned() }
+            Record {
+                level: Level::Error,
+                priority: 3,
+                millis: 5140,
+                text: "diskomator-dhcp: eth0: no lease".to_owned()
+            }
         );
         let odd = parsed("4,1,0,-,caller=T1;a\\x1b[2J\u{7}b");
         assert_eq!((odd.level, odd.text.as_str()), (Level::Warning, "a^[[2J?b"));
@@ -170,6 +178,7 @@ mod tests {
         for number in 0..KEPT + 5 {
             log.add(Record {
                 level: if number % 2 == 0 { Level::Info } else { Level::Error },
+                priority: 6,
                 millis: 0,
                 text: number.to_string(),
             });

@@ -403,20 +403,32 @@ fn warnings(snapshot: &Snapshot, width: usize, most: usize) -> Vec<Line> {
     rows
 }
 
+/// A model of at most `max` characters. The mark of the disk that this machine
+/// was started from is not what is cut.
+fn model_text(model: &str, max: usize) -> String {
+    const MARK: &str = " [boot]";
+    match model.strip_suffix(MARK) {
+        Some(name) if max > MARK.len() + 2 => shortened(name, max - MARK.len()) + MARK,
+        _ => shortened(model, max),
+    }
+}
+
 /// The columns of the disks, as wide as this screen lets them be.
 struct Columns {
     name: usize,
     model: usize,
     serial: usize,
-    bus: bool,
+    /// 0 where there is no room for it.
+    bus: usize,
+    state: usize,
     /// Reading and writing apart, and requests.
     detailed: bool,
     spark: usize,
 }
 
 const SIZE_WIDTH: usize = 8;
-const BUS_WIDTH: usize = 7;
-const STATE_WIDTH: usize = 9;
+/// A model that is shorter tells little.
+const MODEL_LEAST: usize = 14;
 const HOSTS_WIDTH: usize = 5;
 const RATE_WIDTH: usize = 10;
 
@@ -429,32 +441,46 @@ impl Columns {
         let model_wish = longest(|disk| disk.model.as_ref().map_or(0, String::len), 5, 40);
         let serial_wish = longest(|disk| disk.serial.as_ref().map_or(0, String::len), 6, 20);
         let detailed = width >= 110;
-        let bus = width >= 70;
+        let bus = if width >= 70 { longest(|disk| disk.bus.len(), 3, 7) } else { 0 };
+        let state = longest(|disk| state_word(disk).0.len(), 5, 9);
         let rates = if detailed { 2 * (RATE_WIDTH + 2) + 9 } else { RATE_WIDTH + 2 };
         let hosts = if width >= 60 { HOSTS_WIDTH + 2 + rates } else { 0 };
         // A mark and a space before the state.
-        let fixed = 2 + name + 2 + SIZE_WIDTH + 2 + if bus { BUS_WIDTH + 2 } else { 0 } + 2 + STATE_WIDTH + hosts;
+        let fixed = 2 + name + 2 + SIZE_WIDTH + 2 + 2 + state + hosts;
         let left = width.saturating_sub(fixed + 1);
-        // A picture of what flows is worth some letters of a model.
-        let picture = if hosts > 0 && width >= 70 && disks.iter().any(|disk| disk.traffic.is_some()) { 9 } else { 0 };
+        // A picture of what flows is worth some letters of a model, but not all: the name tells the bus, too.
+        let flows = hosts > 0 && width >= 70 && disks.iter().any(|disk| disk.traffic.is_some());
+        let picture = if flows { 9 } else { 0 };
+        let bus_room = if bus > 0 { bus + 2 } else { 0 };
+        let with_bus = left.saturating_sub(2 + picture + bus_room) >= model_wish.min(MODEL_LEAST);
+        let (bus, bus_room) = if with_bus { (bus, bus_room) } else { (0, 0) };
+        let left = left.saturating_sub(bus_room);
         let model = model_wish.min(left.saturating_sub(2 + picture));
         let left = left.saturating_sub(model + 2);
         let serial = if width >= 110 && left >= serial_wish + 12 { serial_wish } else { 0 };
         let left = left.saturating_sub(if serial > 0 { serial + 2 } else { 0 });
-        Self { name, model, serial, bus, detailed, spark: if hosts > 0 && left >= 6 { (left - 2).min(40) } else { 0 } }
+        Self {
+            name,
+            model,
+            serial,
+            bus,
+            state,
+            detailed,
+            spark: if hosts > 0 && left >= 6 { (left - 2).min(40) } else { 0 },
+        }
     }
 
     /// Everything before the state.
     fn lead(&self, name: &str, size: &str, model: &str, serial: &str, bus: &str) -> String {
         let mut text = format!("{:width$}  {size:>SIZE_WIDTH$}", shortened(name, self.name), width = self.name);
         if self.model > 0 {
-            text.push_str(&format!("  {:width$}", shortened(model, self.model), width = self.model));
+            text.push_str(&format!("  {:width$}", model_text(model, self.model), width = self.model));
         }
         if self.serial > 0 {
             text.push_str(&format!("  {:width$}", shortened(serial, self.serial), width = self.serial));
         }
-        if self.bus {
-            text.push_str(&format!("  {bus:BUS_WIDTH$}"));
+        if self.bus > 0 {
+            text.push_str(&format!("  {bus:width$}", width = self.bus));
         }
         text.push_str("  ");
         text
@@ -462,7 +488,7 @@ impl Columns {
 
     fn header(&self, width: usize) -> String {
         let mut text = self.lead("DISK", "SIZE", "MODEL", "SERIAL", "BUS");
-        text.push_str(&format!("  {:STATE_WIDTH$}", "STATE"));
+        text.push_str(&format!("  {:width$}", "STATE", width = self.state));
         if width >= 60 {
             text.push_str(&format!("  {:>HOSTS_WIDTH$}", "HOSTS"));
             if self.detailed {
@@ -490,7 +516,7 @@ impl Columns {
             row.extend(fitted(&format!("not exported: {why}"), (width - 2).saturating_sub(used), style));
             return row;
         }
-        row.push((format!("{word:STATE_WIDTH$}"), style));
+        row.push((format!("{word:width$}", width = self.state), style));
         if width < 60 {
             return row;
         }

@@ -123,18 +123,18 @@ pub(crate) fn hosts(canvas: &mut Canvas, snapshot: &Snapshot, chosen: usize) {
         printable(host.address.as_deref().unwrap_or("unknown address"))
     };
     let address_width = hosts.iter().map(|host| of(host).len()).max().unwrap_or(0).clamp(7, 40);
-    // Each takes two rows: who it is, and what it has.
+    // Each takes two rows: what it has, and its name, which is long.
     let shown = ((height - 3) / 2).max(1);
     let first = (chosen + 1).saturating_sub(shown);
-    canvas.put(1, 1, width, &format!("{:address_width$}  NAME, AND ITS DISKS", "ADDRESS"), TITLE);
+    canvas.put(1, 1, width, &format!("{:address_width$}  DISKS", "ADDRESS"), TITLE);
     for (number, entry) in hosts.iter().enumerate().skip(first).take(shown) {
         let y = 2 + 2 * (number - first);
         let (host, disks) = entry;
         let address = shortened(&of(entry), address_width);
         let x = canvas.put(1, y, width, &format!("{address:address_width$}  "), STRONG);
-        canvas.put_line(x, y, width, &fitted(&host.nqn, width.saturating_sub(x + 1), PLAIN));
         let names: Vec<String> = disks.iter().map(|disk| printable(&disk.name)).collect();
-        canvas.put_line(x, y + 1, width, &fitted(&names.join(" "), width.saturating_sub(x + 1), ORIGIN));
+        canvas.put_line(x, y, width, &fitted(&names.join(" "), width.saturating_sub(x + 1), PLAIN));
+        canvas.put_line(3, y + 1, width, &fitted(&host.nqn, width - 4, ORIGIN));
         if number == chosen {
             canvas.restyle(0, y, width, SELECTED);
             canvas.restyle(0, y + 1, width, SELECTED);
@@ -258,11 +258,11 @@ pub(crate) fn help(width: usize) -> Vec<Line> {
     ] {
         rows.push(line(title, TITLE));
         for binding in BINDINGS.iter().filter(|binding| binding.page == page) {
-            let asks = if binding.asks { ", asks first" } else { "" };
+            let asks = if binding.asks { " (asks)" } else { "" };
             let what = format!("{}{asks}", binding.what);
             let mut row = vec![(format!("  {:name_width$} ", binding.name), STRONG)];
             if width >= 76 {
-                row.push((format!("{what:36}"), PLAIN));
+                row.push((format!("{what:31}"), PLAIN));
                 row.push((binding.command.to_owned(), ORIGIN));
             } else {
                 row.push((what, PLAIN));
@@ -419,7 +419,12 @@ pub(crate) mod tests {
         snapshot.ssh = Some(Ssh { password: Some("brave-otter-17".to_owned()), fingerprint: "SHA256:abc".to_owned() });
         for number in 0..90_u64 {
             let level = [Level::Info, Level::Warning, Level::Error][usize::try_from(number % 3).unwrap()];
-            snapshot.log.add(Record { level, millis: number * 1234, text: format!("diskomator-dhcp: line {number}") });
+            snapshot.log.add(Record {
+                level,
+                priority: 6,
+                millis: number * 1234,
+                text: format!("diskomator-dhcp: line {number}"),
+            });
         }
         for page in [Page::Disks, Page::Network, Page::Hosts, Page::Log, Page::Machine, Page::Code, Page::Help] {
             let mut ui = Ui::default();

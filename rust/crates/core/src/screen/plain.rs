@@ -197,10 +197,14 @@ pub fn changes(before: &Snapshot, now: &Snapshot) -> Vec<String> {
         }
         let had = old.map(|old| old.hosts.as_slice()).unwrap_or_default();
         let who = |host: &Host| printable(host.address.as_deref().unwrap_or(&host.nqn));
-        for host in disk.hosts.iter().filter(|host| !had.contains(host)) {
+        // One that goes or comes has no address for a moment.
+        let same = |a: &Host, b: &Host| {
+            a.nqn == b.nqn && (a.address == b.address || a.address.is_none() || b.address.is_none())
+        };
+        for host in disk.hosts.iter().filter(|host| !had.iter().any(|old| same(old, host))) {
             lines.push(format!("{name}: {} is connected", who(host)));
         }
-        for host in had.iter().filter(|host| !disk.hosts.contains(host)) {
+        for host in had.iter().filter(|host| !disk.hosts.iter().any(|now| same(now, host))) {
             lines.push(format!("{name}: {} is no more connected", who(host)));
         }
     }

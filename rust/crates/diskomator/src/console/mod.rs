@@ -161,8 +161,8 @@ fn watch(root: &Root, config: Config) -> Result<(), Failure> {
         draw: None,
         tick: None,
     };
-    // Something is on the screen before anything has answered.
-    console.show();
+    // Something is on the screen before anything has answered. Lines that are soon others are no use.
+    console.show(true);
     log::info!("the screen is drawn");
 
     let mut events = Events::with_capacity(16);
@@ -271,7 +271,7 @@ impl Console {
             self.draw = Some(Instant::now());
         }
         if is_due(self.tick) || is_due(self.draw) {
-            self.show();
+            self.show(false);
         }
     }
 
@@ -294,7 +294,7 @@ impl Console {
         self.measure = (!self.meters.is_empty()).then(|| Instant::now() + next);
     }
 
-    fn show(&mut self) {
+    fn show(&mut self, is_first: bool) {
         let uptime = machine::uptime(&self.root).unwrap_or_default();
         let left = uptime_text(uptime).1;
         let left =
@@ -304,7 +304,7 @@ impl Console {
         self.snapshot.uptime = uptime;
         // It is lent for the time of drawing: it is large.
         self.snapshot.log = std::mem::take(&mut self.log);
-        for view in &mut self.views {
+        for view in self.views.iter_mut().filter(|view| view.is_full() || !is_first) {
             view.show(&self.registry, &self.snapshot);
         }
         self.log = std::mem::take(&mut self.snapshot.log);
@@ -312,8 +312,15 @@ impl Console {
 
     fn note(&mut self, records: Vec<diskomator_core::screen::log::Record>) {
         let before = self.log.troubles();
+        let said = console_level(&self.root);
+        let is_said = records.iter().any(|record| record.priority < said);
         for record in records {
             self.log.add(record);
+        }
+        if is_said {
+            // The kernel has written it across the screen.
+            self.views.iter_mut().for_each(View::forget);
+            self.draw_soon(SETTLE);
         }
         if self.log.troubles() != before {
             self.look_soon();
@@ -363,6 +370,12 @@ impl Console {
             }
         }
     }
+}
+
+/// Records of a lower number the kernel writes to its consoles (`proc_sys_kernel(5)`).
+fn console_level(root: &Root) -> u8 {
+    let levels = root.read("proc/sys/kernel/printk").unwrap_or_default();
+    levels.split_whitespace().next().and_then(|level| level.parse().ok()).unwrap_or(0)
 }
 
 /// Watches each directory of the target in which something can change;

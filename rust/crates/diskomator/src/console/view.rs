@@ -79,6 +79,15 @@ impl View {
         self.pause
     }
 
+    pub(super) fn is_full(&self) -> bool {
+        self.is_full
+    }
+
+    /// Something else has written on a screen: all of it must be drawn anew.
+    pub(super) fn forget(&mut self) {
+        self.shown = None;
+    }
+
     pub(super) fn shows_log(&self) -> bool {
         self.is_full && self.ui.page() == Page::Log
     }

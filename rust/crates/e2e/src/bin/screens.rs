@@ -108,6 +108,7 @@ fn take(lab: &Lab, name: &str, resolution: (u32, u32), count: usize) -> Result<V
     }
     let serial = machine.serial_log().replace('\r', "");
     let status = serial.rfind("\nDiskomator").and_then(|at| serial.get(at + 1..)).unwrap_or_default();
+    let status = status.split("\n[").next().unwrap_or_default().trim_end().to_owned() + "\n";
     let path = project().join(format!("output/screens/{name}.serial.txt"));
     fs::write(&path, &serial)?;
     if (resolution, count) == OF_DOCS {
