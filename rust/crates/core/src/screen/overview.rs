@@ -1,5 +1,7 @@
 //! The overview: what to type, large; then the network, and every disk.
 
+use std::fmt;
+
 use qrcodegen::{QrCode, QrCodeEcc};
 
 use crate::disk::human_size;
@@ -11,7 +13,7 @@ use crate::screen::traffic::{Blocks, rate_text, sparkline};
 use crate::screen::ui::{fitted, state_word};
 
 /// Draws it between the first row and the last.
-pub(crate) fn draw(canvas: &mut Canvas, snapshot: &Snapshot, blocks: Blocks) {
+pub(crate) fn draw(canvas: &mut Canvas, snapshot: &Snapshot, blocks: Blocks, codes: &mut Codes) {
     let Size { width, height } = canvas.size();
     let (first, last) = (1, height - 1);
     let addresses = snapshot.addresses();
@@ -22,10 +24,10 @@ pub(crate) fn draw(canvas: &mut Canvas, snapshot: &Snapshot, blocks: Blocks) {
     let disk_rows = snapshot.disks.len().max(1) + 1;
     let below_least = warnings.len() + disk_rows.min(5);
     let code = addresses.first().filter(|_| !snapshot.is_by_hand).and_then(|(address, _)| {
-        let text = connect_line(address);
+        let modules = codes.of(&connect_line(address));
         let all = warnings.len() + disk_rows + 2 * roomy;
         let fits = |quiet: usize, scale: usize, below: usize, beside: usize| {
-            let code = Code::new(&text, quiet, scale)?;
+            let code = Code { modules: modules.clone()?, quiet, scale };
             (first + roomy + code.height() + below <= last && code.width() + beside <= width).then_some(code)
         };
         // As large as it may be while every disk is still seen.
@@ -59,7 +61,7 @@ pub(crate) fn draw(canvas: &mut Canvas, snapshot: &Snapshot, blocks: Blocks) {
 }
 
 /// The QR code of the line to type, alone and as large as it can be.
-pub(crate) fn code_page(canvas: &mut Canvas, snapshot: &Snapshot, chosen: usize) {
+pub(crate) fn code_page(canvas: &mut Canvas, snapshot: &Snapshot, chosen: usize, codes: &mut Codes) {
     let Size { width, height } = canvas.size();
     let addresses = snapshot.addresses();
     let Some((address, _)) = addresses.get(chosen) else {
@@ -69,8 +71,10 @@ pub(crate) fn code_page(canvas: &mut Canvas, snapshot: &Snapshot, chosen: usize)
     let text = connect_line(address);
     let lines = wrap(&text, width - 2);
     let rows = height.saturating_sub(2 + lines.len());
+    let modules = codes.of(&text);
     let code = [(4, 2), (4, 1), (2, 1), (1, 1)].into_iter().find_map(|(quiet, scale)| {
-        Code::new(&text, quiet, scale).filter(|code| code.width() <= width && code.height() <= rows)
+        let code = Code { modules: modules.clone()?, quiet, scale };
+        (code.width() <= width && code.height() <= rows).then_some(code)
     });
     let mut y = 1;
     match &code {
@@ -90,6 +94,26 @@ pub(crate) fn code_page(canvas: &mut Canvas, snapshot: &Snapshot, chosen: usize)
     }
 }
 
+/// The last QR code that was made. Making one is the most work by far of drawing
+/// a screen.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) struct Codes(Option<(String, QrCode)>);
+
+impl fmt::Debug for Codes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Codes").field(&self.0.as_ref().map(|(text, _)| text)).finish()
+    }
+}
+
+impl Codes {
+    fn of(&mut self, text: &str) -> Option<QrCode> {
+        if self.0.as_ref().is_none_or(|(old, _)| old != text) {
+            self.0 = QrCode::encode_text(text, QrCodeEcc::Low).ok().map(|code| (text.to_owned(), code));
+        }
+        self.0.as_ref().map(|(_, code)| code.clone())
+    }
+}
+
 /// A QR code as it is drawn.
 struct Code {
     modules: QrCode,
@@ -99,11 +123,6 @@ struct Code {
 }
 
 impl Code {
-    fn new(text: &str, quiet: usize, scale: usize) -> Option<Self> {
-        let modules = QrCode::encode_text(text, QrCodeEcc::Low).ok()?;
-        Some(Self { modules, quiet, scale })
-    }
-
     /// In modules, with the quiet zone at both ends.
     fn side(&self) -> usize {
         usize::try_from(self.modules.size()).unwrap_or(0) + 2 * self.quiet

@@ -198,6 +198,7 @@ pub struct Ui {
     errors_only: bool,
     question: Option<Question>,
     note: Option<Note>,
+    codes: overview::Codes,
     /// What its font has.
     pub blocks: Blocks,
 }
@@ -211,6 +212,7 @@ impl Default for Ui {
             errors_only: false,
             question: None,
             note: None,
+            codes: overview::Codes::default(),
             blocks: Blocks::Half,
         }
     }
@@ -425,10 +427,10 @@ impl Ui {
             _ => 0,
         };
         match self.page {
-            Page::Overview => overview::draw(&mut canvas, snapshot, self.blocks),
+            Page::Overview => overview::draw(&mut canvas, snapshot, self.blocks, &mut self.codes),
             Page::Disks => pages::disks(&mut canvas, snapshot, self.chosen, self.blocks),
             Page::Hosts => pages::hosts(&mut canvas, snapshot, self.chosen),
-            Page::Code => overview::code_page(&mut canvas, snapshot, self.chosen),
+            Page::Code => overview::code_page(&mut canvas, snapshot, self.chosen, &mut self.codes),
             Page::Log => self.top = pages::log(&mut canvas, snapshot, self.top, self.errors_only),
             Page::Network => self.top = pages::scrolled(&mut canvas, &pages::network(snapshot, size.width), self.top),
             Page::Machine => self.top = pages::scrolled(&mut canvas, &pages::machine(snapshot, size.width), self.top),
