@@ -71,8 +71,8 @@ fn the_screen_says_what_to_type_and_its_keys_ask_and_do_it() -> std::result::Res
         sleep(Duration::from_secs(20));
         let after = effort(&machine)?;
         println!("20 s of nothing: {before:?}, then {after:?} (ticks of 10 ms, sleeps)");
-        // A minute may have passed, which is shown, and the log may have had a word of another.
-        assert!(after.1 - before.1 <= 4, "{before:?} {after:?}");
+        // It does not look again and again: a minute that has passed, a router's word and the log's are all there is.
+        assert!(after.1 - before.1 < 20, "{before:?} {after:?}");
 
         // Another machine uses it, which is seen, too.
         other.connect_all(&address)?;

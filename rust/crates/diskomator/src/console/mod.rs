@@ -157,6 +157,7 @@ fn watch(root: &Root, config: Config) -> Result<(), Failure> {
         jobs: Jobs::new(move || drop(waker.wake())),
         exports,
         look: Some(Instant::now()),
+        network: None,
         measure: None,
         draw: None,
         tick: None,
@@ -181,7 +182,12 @@ fn watch(root: &Root, config: Config) -> Result<(), Failure> {
                     console.draw_soon(Duration::ZERO);
                     continue;
                 }
-                NETWORK => network.drain().map_err(Failure::failed)?,
+                NETWORK => {
+                    network.drain().map_err(Failure::failed)?;
+                    // A router's word of an address that stays is no reason to look at every disk.
+                    console.network = Some(console.network.unwrap_or_else(|| Instant::now() + SETTLE));
+                    continue;
+                }
                 DISKS => disks.drain().map_err(Failure::failed)?,
                 EXPORTS => console.exports.drain().map_err(Failure::failed)?,
                 LOG => {
@@ -219,6 +225,8 @@ struct Console {
     exports: Directories,
     /// When to look at everything again,
     look: Option<Instant>,
+    /// at links and addresses alone,
+    network: Option<Instant>,
     /// at the counters,
     measure: Option<Instant>,
     /// when to draw,
@@ -234,7 +242,7 @@ fn is_due(due: Option<Instant>) -> bool {
 impl Console {
     fn next(&self) -> Option<Instant> {
         let views = self.views.iter().filter_map(View::due);
-        [self.look, self.measure, self.draw, self.tick].into_iter().flatten().chain(views).min()
+        [self.look, self.network, self.measure, self.draw, self.tick].into_iter().flatten().chain(views).min()
     }
 
     fn look_soon(&mut self) {
@@ -258,6 +266,7 @@ impl Console {
             let has_target = watch_exports(&self.root, &self.exports);
             let looked = self.observer.look(&self.log);
             let next = self.observer.next_look();
+            self.network = None;
             self.look = if has_target { next } else { Some(Instant::now() + NO_TARGET) };
             match looked {
                 Ok(snapshot) => self.snapshot = snapshot,
@@ -265,6 +274,13 @@ impl Console {
             }
             self.measure();
             self.draw = Some(Instant::now());
+        }
+        if is_due(self.network) {
+            self.network = None;
+            match self.observer.look_at_network(&self.log, &mut self.snapshot) {
+                Ok(()) => self.draw = Some(Instant::now()),
+                Err(error) => log::error!("{}", chain(&error)),
+            }
         }
         if is_due(self.measure) {
             self.measure();

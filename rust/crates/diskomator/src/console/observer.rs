@@ -68,6 +68,14 @@ impl Observer {
         self.snapshot(observed, log)
     }
 
+    /// Looks at links and addresses alone.
+    pub(super) fn look_at_network(&self, log: &Log, snapshot: &mut Snapshot) -> Result<(), NetlinkError> {
+        let (links, name) = self.links()?;
+        snapshot.links = links;
+        snapshot.machine.name = log.network_name().map(str::to_owned).or(name);
+        Ok(())
+    }
+
     /// When a disk will be found not to answer.
     pub(super) fn next_look(&self) -> Option<Instant> {
         self.exporter.prober.next_look()
