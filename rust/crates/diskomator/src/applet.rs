@@ -13,21 +13,24 @@ use diskomator_core::config::{Config, LogLevel};
 use diskomator_sys::root::Root;
 use diskomator_sys::{logger, settings};
 
-use crate::{config, console, dhcp, export, hotplug, mdns, net, power, remote_log, ssh};
+use crate::{blink, config, console, dhcp, export, hosts, hotplug, mdns, net, power, remote_log, ssh};
 
 /// One name of this program.
-struct Applet {
-    name: &'static str,
+pub(crate) struct Applet {
+    pub(crate) name: &'static str,
     summary: &'static str,
     run: fn(lexopt::Parser) -> Result<(), Failure>,
 }
 
-const APPLETS: [Applet; 11] = [
+pub(crate) const APPLETS: [Applet; 14] = [
     Applet { name: "export", summary: "list, add and remove the exports of this machine's disks", run: export::run },
     Applet { name: "hotplug", summary: "export each disk as it appears, until stopped", run: hotplug::run },
     Applet { name: "dhcp", summary: "bring every Ethernet link up and give it addresses", run: dhcp::run },
     Applet { name: "mdns", summary: "tell the network the machine's name and what it serves", run: mdns::run },
     Applet { name: "console", summary: "show addresses and disks on the screen, until stopped", run: console::run },
+    Applet { name: "hosts", summary: "list which hosts are connected to which disk", run: hosts::hosts },
+    Applet { name: "disconnect", summary: "end the connections of a host", run: hosts::disconnect },
+    Applet { name: "blink", summary: "make the light at a disk's bay blink", run: blink::run },
     Applet { name: "log", summary: "send this machine's log to another one, until stopped", run: remote_log::run },
     Applet { name: "ssh", summary: "let people log in over SSH, if a setting says so", run: ssh::run },
     Applet { name: "net", summary: "list the network links and their addresses", run: net::run },
@@ -178,7 +181,7 @@ fn usage() -> String {
          Exposes the local disks of this machine over NVMe/TCP.\n\nApplets:\n",
     );
     for applet in &APPLETS {
-        text.push_str(&format!("  {:<9} {}\n", applet.name, applet.summary));
+        text.push_str(&format!("  {:<10} {}\n", applet.name, applet.summary));
     }
     text.push_str("\n`diskomator help APPLET` says more. Each applet is also a command: diskomator-APPLET.\n");
     text
@@ -198,6 +201,16 @@ mod tests {
         assert_eq!(name(&["diskomator", "export", "list"]).as_deref(), Some("export"));
         assert_eq!(name(&["diskomator"]), None);
         assert_eq!(name(&[]), None);
+    }
+
+    #[test]
+    fn what_a_key_of_the_console_does_a_command_does_too() {
+        let bindings = diskomator_core::screen::ui::BINDINGS;
+        for binding in bindings.iter().filter(|binding| binding.command.starts_with("diskomator ")) {
+            let applet = binding.command.split(' ').nth(1).unwrap();
+            let is_one = APPLETS.iter().any(|other| other.name == applet) || applet == "--help";
+            assert!(is_one, "{}: {}", binding.name, binding.command);
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod answers;
 mod applet;
+mod blink;
 mod config;
 mod console;
 mod dhcp;
@@ -10,6 +11,7 @@ mod dhcp6;
 mod export;
 mod exporter;
 mod hold;
+mod hosts;
 mod hotplug;
 mod listing;
 mod mdns;

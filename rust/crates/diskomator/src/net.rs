@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use diskomator_core::screen::model::speed_text;
 use diskomator_sys::netlink::{self, Address, Link, Netlink};
 use diskomator_sys::root::Root;
 use serde::Serialize;
@@ -120,8 +121,7 @@ fn row(root: &Root, link: Link, addresses: &[Address]) -> LinkRow {
                 seconds_left: address.valid.map(|valid| valid.as_secs()),
             })
             .collect(),
-        // A link without a carrier, or whose driver can't tell, has -1 or fails.
-        speed: root.read(format!("sys/class/net/{}/speed", link.name)).ok().and_then(|speed| speed.parse().ok()),
+        speed: link_speed(root, &link.name),
         mac: link.ethernet.map(|mac| mac.to_string()),
         up: link.is_up,
         carrier: link.has_carrier,
@@ -146,7 +146,7 @@ fn text(listing: &Listing) -> String {
             link.name.clone(),
             link.mac.clone().unwrap_or_else(|| none.clone()),
             state.to_owned(),
-            link.speed.map_or_else(|| none.clone(), speed),
+            link.speed.map_or_else(|| none.clone(), speed_text),
             link.mtu.to_string(),
         ];
         if link.addresses.is_empty() {
@@ -171,13 +171,15 @@ fn text(listing: &Listing) -> String {
     table(&rows)
 }
 
-/// Megabits a second as network cards are called.
-fn speed(megabits: u32) -> String {
-    match (megabits / 1000, megabits % 1000) {
-        (0, _) => format!("{megabits} Mbit/s"),
-        (gigabits, 0) => format!("{gigabits} Gbit/s"),
-        (gigabits, rest) => format!("{gigabits}.{} Gbit/s", rest / 100),
-    }
+/// Where an address came from, in a word.
+pub(crate) fn origin_name(address: &Address) -> &'static str {
+    Origin::of(address).name()
+}
+
+/// A link's speed in megabits a second. One without a carrier, or whose driver
+/// can't tell, has -1 or fails.
+pub(crate) fn link_speed(root: &Root, link: &str) -> Option<u32> {
+    root.read(format!("sys/class/net/{link}/speed")).ok().and_then(|speed| speed.parse().ok())
 }
 
 /// A time in its largest unit but one, so that it still says something.
@@ -240,8 +242,7 @@ eth1  -                  no       -           9000  -             -           -
     }
 
     #[test]
-    fn speeds_and_times_are_said_as_people_say_them() {
-        assert_eq!([10, 1000, 2500, 100_000].map(speed), ["10 Mbit/s", "1 Gbit/s", "2.5 Gbit/s", "100 Gbit/s"]);
+    fn times_are_said_as_people_say_them() {
         let spans = [0, 119, 120, 7199, 7200, 172_800].map(|seconds| span(Duration::from_secs(seconds)));
         assert_eq!(spans, ["0 s", "119 s", "2 min", "119 min", "2 h", "2 days"]);
     }

@@ -4,7 +4,10 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
+use std::io::Write as _;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -20,6 +23,8 @@ const SLOTS: usize = 8;
 const SATA_PORTS: usize = 6;
 /// QEMU's name of the SCSI adapter that can be plugged in.
 const ADAPTER: &str = "adapter";
+/// Between two keys.
+const KEY_PAUSE: Duration = Duration::from_millis(300);
 /// The vendor part of QEMU's own addresses, then one of ours for each card.
 const MAC_PREFIX: &str = "52:54:00:d1:5c";
 
@@ -45,6 +50,7 @@ pub struct ApplianceBuilder {
     image: Option<PathBuf>,
     stick_blocks: u32,
     variables: Option<PathBuf>,
+    resolution: Option<(u32, u32)>,
     memory: u32,
     nics: Vec<Nic>,
     disks: Vec<Disk>,
@@ -64,6 +70,7 @@ impl ApplianceBuilder {
             image: None,
             stick_blocks: 512,
             variables: None,
+            resolution: None,
             memory: 256,
             nics: vec![Nic("virtio-net-pci")],
             disks: Vec::new(),
@@ -101,6 +108,13 @@ impl ApplianceBuilder {
     #[must_use]
     pub fn secure_boot(mut self, owner: &SecureBoot) -> Self {
         self.variables = Some(owner.variables());
+        self
+    }
+
+    /// Its screen has so many pixels; else as many as its firmware likes.
+    #[must_use]
+    pub fn resolution(mut self, width: u32, height: u32) -> Self {
+        self.resolution = Some((width, height));
         self
     }
 
@@ -170,7 +184,13 @@ impl ApplianceBuilder {
     pub(crate) fn start(self, name: &str, evidence: &Path, link: &Path) -> Result<Appliance> {
         let mut arguments = Arguments::default();
         arguments.add("-m", format!("{}M", self.memory)).add("-smp", processors());
-        arguments.add("-uuid", self.uuid).add("-vga", "std");
+        arguments.add("-uuid", self.uuid);
+        match self.resolution {
+            None => arguments.add("-vga", "std"),
+            Some((width, height)) => {
+                arguments.add("-vga", "none").add("-device", format!("VGA,edid=on,xres={width},yres={height}"))
+            }
+        };
         for string in &self.strings {
             arguments.add("-smbios", format!("type=11,value={}", string.replace(',', ",,")));
         }
@@ -208,7 +228,8 @@ impl ApplianceBuilder {
             }
         }
         let qemu = Qemu::start(name, evidence, SocketDir::new()?, Emulated::Everything, arguments, self.deadline)?;
-        Ok(Appliance { qemu, slots, shell: RefCell::new(None), nics: self.nics.len() })
+        let (shell, serial) = (RefCell::new(None), RefCell::new(None));
+        Ok(Appliance { qemu, slots, shell, serial, nics: self.nics.len() })
     }
 
     fn add_boot(&self, arguments: &mut Arguments, name: &str, evidence: &Path) -> Result<()> {
@@ -338,6 +359,7 @@ pub struct Appliance {
     qemu: Qemu,
     slots: Slots,
     shell: RefCell<Option<Shell>>,
+    serial: RefCell<Option<UnixStream>>,
     nics: usize,
 }
 
@@ -508,6 +530,54 @@ impl Appliance {
     /// Cuts its power.
     pub fn cut_power(self) {
         drop(self);
+    }
+
+    /// Presses keys one after the other, by QEMU's names of them; `shift-r` are two at once.
+    pub fn press_keys(&self, keys: &[&str]) -> Result<()> {
+        for key in keys {
+            let chord: Vec<Value> = key.split('-').map(|key| json!({ "type": "qcode", "data": key })).collect();
+            self.qemu.qmp("send-key", &json!({ "keys": chord }))?;
+            // An emulated keyboard loses what comes faster than its driver looks.
+            sleep(KEY_PAUSE);
+        }
+        Ok(())
+    }
+
+    /// Types on its serial line, where no shell of [`Appliance::shell`] is.
+    pub fn type_on_serial(&self, text: &str) -> Result<()> {
+        let failed = |verb, source| Error::Channel {
+            verb,
+            channel: "the serial port",
+            machine: self.qemu.name().to_owned(),
+            source,
+        };
+        let mut slot = self.serial.borrow_mut();
+        let mut stream = match slot.take() {
+            Some(stream) => stream,
+            None => {
+                let stream = UnixStream::connect(self.qemu.socket("serial")).map_err(|e| failed("connect to", e))?;
+                // What it says is in the log, too; here it must only be taken.
+                let mut other = stream.try_clone().map_err(|e| failed("connect to", e))?;
+                std::thread::spawn(move || std::io::copy(&mut other, &mut std::io::sink()));
+                stream
+            }
+        };
+        stream.write_all(text.as_bytes()).map_err(|e| failed("write to", e))?;
+        slot.replace(stream);
+        Ok(())
+    }
+
+    /// Saves what its screen shows, as PNG.
+    pub fn save_screen(&self, path: &Path) -> Result<()> {
+        self.qemu.qmp("screendump", &json!({ "filename": path, "format": "png" })).map(drop)
+    }
+
+    /// The text on its first virtual terminal, a line for each row (needs the debug shell). What is not ASCII is `?`.
+    pub fn screen_text(&self) -> Result<String> {
+        // The device is named by its glyphs, without line ends; the other begins with its rows and columns.
+        let columns = self.shell("dd if=/dev/vcsa1 bs=1 skip=1 count=1 2>/dev/null | hexdump -e '1/1 \"%d\"'")?;
+        let text = self.shell(&format!("tr -c ' -~' '?' </dev/vcs1 | fold -w {}", columns.trim()))?;
+        Ok(text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n"))
     }
 
     /// Runs a line in its debug shell (see [`ApplianceBuilder::debug`]); a failure of the line is an error.

@@ -3,8 +3,10 @@
 pub mod block;
 pub mod datagram;
 pub mod dhcp6;
+mod font;
 pub mod kmsg;
 pub mod logger;
+pub mod machine;
 pub mod multicast;
 pub mod netconsole;
 pub mod netlink;

@@ -122,6 +122,31 @@ pub fn hosts(root: &Root, nqn: &str) -> Vec<Host> {
     hosts
 }
 
+/// Has the kernel end every controller of the host that has this NQN or address,
+/// and returns how many there were. The host is told by its connection's end; it
+/// connects again after a while, unless somebody there says otherwise.
+pub fn disconnect(root: &Root, who: &str) -> Result<usize, FileError> {
+    const SUBSYSTEMS: &str = "sys/kernel/debug/nvmet";
+    let mut count = 0;
+    for nqn in root.list(SUBSYSTEMS)? {
+        for controller in root.list(controllers(&nqn)).unwrap_or_default() {
+            let directory = format!("{}/{controller}", controllers(&nqn));
+            let is = |file: &str| root.read(format!("{directory}/{file}")).is_ok_and(|value| value == who);
+            if is("hostnqn") || is("host_traddr") {
+                // The kernel's `drivers/nvme/target/debugfs.c` knows this one word.
+                match root.write(format!("{directory}/state"), "fatal") {
+                    Err(error) if error.io().kind() == io::ErrorKind::NotFound => {}
+                    outcome => {
+                        outcome?;
+                        count += 1;
+                    }
+                }
+            }
+        }
+    }
+    Ok(count)
+}
+
 /// The kernel prints a path that was never set as `(null)`.
 fn some(path: String) -> String {
     if path == "(null)" { String::new() } else { path }

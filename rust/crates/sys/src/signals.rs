@@ -2,7 +2,10 @@
 //! the machine.
 
 use std::io;
+use std::os::fd::AsFd as _;
+use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
@@ -29,6 +32,13 @@ impl Termination {
     pub fn has_come(&self) -> bool {
         matches!(self.0.read_signal(), Ok(Some(_)))
     }
+
+    /// Waits until one has come, but not longer than `limit`.
+    pub fn wait(&self, limit: Duration) {
+        let mut files = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        // A wait that is broken off is one that ends early.
+        let _ = poll(&mut files, PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX));
+    }
 }
 
 crate::source::by_descriptor!(Termination);
@@ -46,6 +56,26 @@ impl Farewell {
 }
 
 crate::source::by_descriptor!(Farewell);
+
+/// Readable once the terminal of this process has another size, or was hung up,
+/// which ends nothing here.
+#[derive(Debug)]
+pub struct TerminalSignals(SignalFd);
+
+impl TerminalSignals {
+    /// Takes the signals from now on, as [`Termination::new`] does.
+    pub fn new() -> Result<Self, SignalError> {
+        take(&[Signal::SIGWINCH, Signal::SIGHUP]).map(Self)
+    }
+
+    /// Takes what has come in.
+    pub fn drain(&mut self) -> io::Result<()> {
+        while self.0.read_signal()?.is_some() {}
+        Ok(())
+    }
+}
+
+crate::source::by_descriptor!(TerminalSignals);
 
 fn take(signals: &[Signal]) -> Result<SignalFd, SignalError> {
     let set: SigSet = signals.iter().copied().collect();

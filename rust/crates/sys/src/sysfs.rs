@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek, SeekFrom};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt};
 use std::path::Path;
 
 use diskomator_core::disk::{Activity, Attributes, Bus, Disk};
@@ -12,6 +12,7 @@ use diskomator_core::export::{by_diskseq, by_diskseq_controller};
 use diskomator_core::identity::Machine;
 use diskomator_core::net::Mac;
 use diskomator_core::selection::Selection;
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
 use crate::probe::{Key, Prober};
 use crate::root::{FileError, Root};
@@ -358,6 +359,49 @@ pub fn authorize_thunderbolt(root: &Root) -> (Vec<String>, Vec<FileError>) {
 /// What a disk or partition has done, and is at.
 pub fn activity(root: &Root, disk: &Disk) -> Option<Activity> {
     Activity::parse(&root.read(format!("{}/stat", directory(disk))).ok()?)
+}
+
+/// The switch of the light at a disk's bay, below the root, if it is in an
+/// enclosure that tells (the kernel's `drivers/misc/enclosure.c`).
+pub fn light(root: &Root, disk: &str) -> Option<String> {
+    let device = format!("sys/block/{disk}/device");
+    let bay = root.list(&device).ok()?.into_iter().find(|name| name.starts_with("enclosure_device:"))?;
+    let switch = format!("{device}/{bay}/locate");
+    root.exists(&switch).then_some(switch)
+}
+
+/// A disk that is read from, and not from memory.
+#[derive(Debug)]
+pub struct Uncached {
+    disk: File,
+    at: u64,
+    size: u64,
+    buffer: Vec<u8>,
+}
+
+impl Uncached {
+    /// Opens the disk `name`, to read `chunk` bytes at once.
+    pub fn open(root: &Root, name: &str, chunk: usize) -> io::Result<Self> {
+        let mut disk = File::open(root.path(format!("dev/{name}")))?;
+        let size = disk.seek(SeekFrom::End(0))?;
+        Ok(Self { disk, at: 0, size, buffer: vec![0; chunk] })
+    }
+
+    /// Reads what comes next, or the start again after the end.
+    pub fn read_on(&mut self) -> io::Result<()> {
+        if self.at >= self.size {
+            self.at = 0;
+        }
+        let length = self.disk.read_at(&mut self.buffer, self.at)?;
+        if length == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        // The next time it must come from the disk again.
+        let offset = nix::libc::off_t::try_from(self.at).map_err(io::Error::other)?;
+        posix_fadvise(&self.disk, offset, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
+        self.at += u64::try_from(length).map_err(io::Error::other)?;
+        Ok(())
+    }
 }
 
 /// Has the kernel ask a SCSI device for its size again; `devpath` is the device's,

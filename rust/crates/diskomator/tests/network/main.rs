@@ -689,11 +689,12 @@ fn the_console_shows_each_change_at_once_and_sleeps_otherwise() {
         run("ip", &["link", "set", "eth0", "up"]);
         lay_out_machine();
         let mut console = lab.diskomator(&["console"]);
-        let screen = || fs::read_to_string("/dev/tty1").unwrap();
+        let lines = || fs::read_to_string("/dev/ttyS0").unwrap();
+        let both = || (lines(), fs::read_to_string("/dev/tty1").unwrap());
         let shows = |text: &str| {
             let start = Instant::now();
-            wait_for(text, || screen().rsplit("\x1b[H\x1b[2J").next().unwrap().contains(text).then_some(()));
-            println!("{text:?} on the screen after {} ms", start.elapsed().as_millis());
+            wait_for(text, || lines().rsplit("\n\nDisko").next().unwrap().contains(text).then_some(()));
+            println!("{text:?} is told after {} ms", start.elapsed().as_millis());
             assert!(start.elapsed() < Duration::from_secs(2));
         };
         shows("eth0  52:54:00:00:00:01");
@@ -703,9 +704,13 @@ fn the_console_shows_each_change_at_once_and_sleeps_otherwise() {
 
         // Once IPv6 is done looking for duplicates.
         thread::sleep(Duration::from_secs(3));
-        let before = (console.effort(), screen());
+        let before = (console.effort(), both());
         thread::sleep(Duration::from_secs(6));
-        assert_eq!((console.effort(), screen()), before);
+        assert_eq!((console.effort(), both()), before);
+        // The screen is drawn once, and after that only what is different.
+        let screen = both().1;
+        assert_eq!(screen.matches("\x1b[2J").count(), 1, "{screen}");
+        assert!(screen.contains("DISKOMATOR") && screen.contains("192.0.2.9"), "{screen}");
 
         // The target as hotplug makes it. No uevent and no address tells of it.
         let list = Command::new(env!("CARGO_BIN_EXE_diskomator")).args(["export", "list", "--json"]).output().unwrap();
@@ -725,6 +730,8 @@ fn the_console_shows_each_change_at_once_and_sleeps_otherwise() {
         shows("sda  64 MiB  A DISK  S1  exported\n");
         let serial = fs::read_to_string("/dev/ttyS0").unwrap();
         assert!(serial.ends_with("exported\n") && !serial.contains('\x1b'), "{serial}");
+        // And in a line of its own, as in a log.
+        assert!(serial.lines().any(|line| line.starts_with('[') && line.ends_with("] sda: exported")), "{serial}");
         // What changes nothing on the screen is not written again.
         fs::create_dir("/sys/kernel/config/nvmet/ports/9").unwrap();
         thread::sleep(Duration::from_millis(500));
@@ -748,7 +755,7 @@ fn the_console_leaves_serial_to_a_shell_and_lives_without_any_terminal() {
         put("/dev/tty1", "");
         run("ip", &["link", "set", "eth0", "up"]);
         run("ip", &["address", "add", "192.0.2.9/24", "dev", "eth0"]);
-        wait_for("the text", || fs::read_to_string("/dev/tty1").unwrap().contains("-a 192.0.2.9\n").then_some(()));
+        wait_for("the text", || fs::read_to_string("/dev/tty1").unwrap().contains("-a 192.0.2.9").then_some(()));
         assert!(console.is_running());
         assert_eq!(fs::read_to_string("/dev/ttyS0").unwrap(), "");
     });

@@ -1,92 +1,11 @@
-//! What the screen shows, as text.
+//! The status as plain lines, for serial lines, scripts and standard output.
+//! The shape of these lines is an interface: scripts look for them.
 
 use std::fmt::Write;
-use std::net::IpAddr;
 
 use crate::disk::human_size;
-use crate::net::Mac;
-
-/// Everything the screen tells of, at one moment.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Snapshot {
-    /// No disk is exported by itself.
-    pub is_by_hand: bool,
-    /// The network interfaces, but not the loopback.
-    pub links: Vec<Link>,
-    /// The disks, exported or not.
-    pub disks: Vec<Disk>,
-    /// Why there are no disks to show, if they could not be listed.
-    pub problem: Option<String>,
-    /// How to log in over the network, if that is possible.
-    pub ssh: Option<Ssh>,
-}
-
-/// How to log in over the network.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ssh {
-    /// The password, which is good once; `None` where keys let in.
-    pub password: Option<String>,
-    /// The fingerprint of the machine's key.
-    pub fingerprint: String,
-    /// How many keys let in.
-    pub keys: usize,
-}
-
-/// A network interface.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Link {
-    /// The kernel's name for it.
-    pub name: String,
-    /// Its hardware address, if it is like Ethernet.
-    pub mac: Option<Mac>,
-    /// Whether the other end is there.
-    pub has_carrier: bool,
-    /// Its addresses.
-    pub addresses: Vec<Address>,
-}
-
-/// An address of an interface.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Address {
-    /// Whether it is good on its link only.
-    pub is_link_local: bool,
-    /// The address; IPv4 sorts before IPv6.
-    pub ip: IpAddr,
-    /// The length of its network's prefix.
-    pub prefix_len: u8,
-}
-
-/// A disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Disk {
-    /// The kernel's name for it.
-    pub name: String,
-    /// In bytes.
-    pub size: u64,
-    /// What the maker calls it.
-    pub model: Option<String>,
-    /// The maker's number.
-    pub serial: Option<String>,
-    /// What became of it.
-    pub state: DiskState,
-}
-
-/// What became of a disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DiskState {
-    /// Other machines can use it.
-    Exported,
-    /// Other machines can read it.
-    ReadOnly,
-    /// Other machines have its controller.
-    Passthru,
-    /// A drive with nothing in it, which other machines will see once there is.
-    NoMedium,
-    /// It is about to be exported.
-    Waiting,
-    /// It is not, and why.
-    NotExported(String),
-}
+use crate::nvmet::model::Host;
+use crate::screen::model::{Disk, DiskState, Link, Snapshot, Ssh, connect_line, login_line, printable, speed_text};
 
 /// Longer names are cut; the maker's name and number of NVMe are 40 and 20.
 const NAME_MAX: usize = 16;
@@ -96,13 +15,20 @@ const SERIAL_MAX: usize = 20;
 
 /// The status as lines of at most `width` columns.
 pub fn render(snapshot: &Snapshot, width: usize) -> String {
-    let mut text = String::from("Diskomator\n\n");
+    let mut text = String::from("Diskomator");
+    if let Some(name) = &snapshot.machine.name {
+        let _ = write!(text, "  {}", printable(name));
+    }
+    text.push_str("\n\n");
     if snapshot.is_by_hand {
         export_lines(&mut text);
     }
-    connect_lines(&mut text, &snapshot.links);
+    connect_lines(&mut text, snapshot);
     if let Some(ssh) = &snapshot.ssh {
-        ssh_lines(&mut text, ssh, &snapshot.links);
+        ssh_lines(&mut text, ssh, snapshot);
+    }
+    for warning in &snapshot.warnings {
+        wrapped(&mut text, &format!("! {}", printable(warning)), width);
     }
     text.push_str("\nNetwork\n");
     link_lines(&mut text, &snapshot.links);
@@ -126,49 +52,32 @@ fn export_lines(text: &mut String) {
 }
 
 /// The line to type for each address: those that are good everywhere first.
-fn connect_lines(text: &mut String, links: &[Link]) {
-    let addresses = reachable(links);
+fn connect_lines(text: &mut String, snapshot: &Snapshot) {
+    let addresses = snapshot.addresses();
     if addresses.is_empty() {
         text.push_str("No network address yet.\n");
         return;
     }
     text.push_str("To use the disks, type on another Linux machine, as root:\n");
     for (address, _) in &addresses {
-        // A zone behind the address, as in fe80::1%eth0, is lost on the way from the
-        // discovery log to the disks.
-        let link = if needs_zone(address) { " -f <interface>" } else { "" };
-        line(text, &format!("  nvme connect-all -t tcp -a {}{link}", address.ip));
+        line(text, &format!("  {}", connect_line(address)));
     }
-    if addresses.iter().any(|(address, _)| needs_zone(address)) {
-        text.push_str("  <interface>: that machine's own, where it is wired to this one\n");
+    if addresses.iter().any(|(address, _)| address.needs_zone()) {
+        text.push_str("  <your interface>: that machine's own, where it is wired to this one\n");
     }
-}
-
-/// The addresses that other machines can use, those that are good everywhere first.
-fn reachable(links: &[Link]) -> Vec<(Address, &str)> {
-    let reachable = links.iter().filter(|link| link.has_carrier);
-    let mut addresses: Vec<(Address, &str)> =
-        reachable.flat_map(|link| link.addresses.iter().map(|address| (*address, link.name.as_str()))).collect();
-    addresses.sort_unstable();
-    addresses
 }
 
 /// The line to type to log in, and what the other machine asks about then.
-fn ssh_lines(text: &mut String, ssh: &Ssh, links: &[Link]) {
-    let Some((address, _)) = reachable(links).first().copied() else { return };
+fn ssh_lines(text: &mut String, ssh: &Ssh, snapshot: &Snapshot) {
+    let addresses = snapshot.addresses();
+    let Some((address, _)) = addresses.first() else { return };
     text.push_str("\nTo log in, type on another machine:\n");
-    let zone = if needs_zone(&address) { "%<interface>" } else { "" };
-    line(text, &format!("  ssh root@{}{zone}", address.ip));
+    line(text, &format!("  {}", login_line(address)));
     line(text, &format!("  its key:   {}", printable(&ssh.fingerprint)));
     match &ssh.password {
         Some(password) => line(text, &format!("  password:  {}  (good once)", printable(password))),
         None => line(text, &format!("  let in:    who has a key, of {}", ssh.keys)),
     }
-}
-
-/// IPv6 cannot tell from a link-local address which link it is on.
-fn needs_zone(address: &Address) -> bool {
-    address.is_link_local && address.ip.is_ipv6()
 }
 
 fn link_lines(text: &mut String, links: &[Link]) {
@@ -181,9 +90,12 @@ fn link_lines(text: &mut String, links: &[Link]) {
         let mac = link.mac.map_or_else(String::new, |mac| mac.to_string());
         let mut addresses = link.addresses.clone();
         addresses.sort_unstable();
-        let mut state: Vec<String> = addresses.iter().map(|a| format!("{}/{}", a.ip, a.prefix_len)).collect();
+        let mut state: Vec<String> =
+            addresses.iter().map(|a| format!("{}/{}  {}", a.ip, a.prefix_len, a.origin)).collect();
         if !link.has_carrier {
             state.insert(0, "no cable".to_owned());
+        } else if let (Some(speed), [first, ..]) = (link.speed, state.as_mut_slice()) {
+            let _ = write!(first, "  {}", speed_text(speed));
         } else if state.is_empty() {
             state.push("no address yet".to_owned());
         }
@@ -220,14 +132,7 @@ fn disk_lines(text: &mut String, disks: &[Disk], width: usize) {
     for (disk, [name, size, model, serial]) in disks.iter().zip(&rows) {
         let mut first =
             format!("  {name:name_width$}  {size:>size_width$}  {model:model_width$}  {serial:serial_width$}");
-        let state = match &disk.state {
-            DiskState::Exported => "exported".to_owned(),
-            DiskState::ReadOnly => "exported, read-only".to_owned(),
-            DiskState::Passthru => "passed through".to_owned(),
-            DiskState::NoMedium => "no medium".to_owned(),
-            DiskState::Waiting => "waiting".to_owned(),
-            DiskState::NotExported(reason) => format!("not exported: {}", printable(reason)),
-        };
+        let state = state_text(disk);
         if first.len() + 2 + state.len() <= width {
             let _ = write!(first, "  {state}");
             line(text, &first);
@@ -241,6 +146,93 @@ fn disk_lines(text: &mut String, disks: &[Disk], width: usize) {
 fn line(text: &mut String, line: &str) {
     text.push_str(line.trim_end());
     text.push('\n');
+}
+
+/// What became of a disk, in a few words.
+fn state_text(disk: &Disk) -> String {
+    match &disk.state {
+        DiskState::Exported => "exported".to_owned(),
+        DiskState::ReadOnly => "exported, read-only".to_owned(),
+        DiskState::Passthru => "passed through".to_owned(),
+        DiskState::NoMedium => "no medium".to_owned(),
+        DiskState::Waiting => "waiting".to_owned(),
+        DiskState::NotExported(reason) => format!("not exported: {}", printable(reason)),
+    }
+}
+
+/// What has become different, a line for each thing, in words for a log.
+pub fn changes(before: &Snapshot, now: &Snapshot) -> Vec<String> {
+    let mut lines = Vec::new();
+    for link in &now.links {
+        let name = printable(&link.name);
+        let old = before.links.iter().find(|old| old.name == link.name && old.mac == link.mac);
+        let was = (old.map(|old| old.has_carrier), link.has_carrier);
+        match was {
+            (None, true) => lines.push(format!("{name}: new network card")),
+            (None, false) => lines.push(format!("{name}: new network card, no cable")),
+            (Some(true), false) => lines.push(format!("{name}: cable is gone")),
+            (Some(false), true) => lines.push(format!("{name}: cable is in")),
+            _ => {}
+        }
+        let had = old.map(|old| old.addresses.as_slice()).unwrap_or_default();
+        for address in link.addresses.iter().filter(|address| !had.contains(address)) {
+            lines.push(format!("{name}: has {}/{} ({})", address.ip, address.prefix_len, address.origin));
+        }
+        for address in had.iter().filter(|address| !link.addresses.contains(address)) {
+            lines.push(format!("{name}: has no more {}/{}", address.ip, address.prefix_len));
+        }
+    }
+    for link in &before.links {
+        if !now.links.iter().any(|other| other.name == link.name && other.mac == link.mac) {
+            lines.push(format!("{}: network card is gone", printable(&link.name)));
+        }
+    }
+    let same = |a: &Disk, b: &Disk| a.name == b.name && a.serial == b.serial && a.model == b.model;
+    for disk in &now.disks {
+        let name = printable(&disk.name);
+        let old = before.disks.iter().find(|old| same(old, disk));
+        match old {
+            None => {
+                let model = disk.model.as_deref().map_or_else(String::new, |model| format!("{}, ", printable(model)));
+                lines.push(format!("{name} ({model}{}): new disk, {}", human_size(disk.size), state_text(disk)));
+            }
+            Some(old) => {
+                if old.state != disk.state {
+                    lines.push(format!("{name}: {}", state_text(disk)));
+                }
+                if old.size != disk.size {
+                    lines.push(format!("{name}: is {} now", human_size(disk.size)));
+                }
+                let hung = |disk: &Disk| disk.traffic.as_ref().is_some_and(|traffic| traffic.is_hung);
+                match (hung(old), hung(disk)) {
+                    (false, true) => lines.push(format!("{name}: hangs")),
+                    (true, false) => lines.push(format!("{name}: hangs no more")),
+                    _ => {}
+                }
+            }
+        }
+        let had = old.map(|old| old.hosts.as_slice()).unwrap_or_default();
+        let who = |host: &Host| printable(host.address.as_deref().unwrap_or(&host.nqn));
+        // One that goes or comes has no address for a moment.
+        let same = |a: &Host, b: &Host| {
+            a.nqn == b.nqn && (a.address == b.address || a.address.is_none() || b.address.is_none())
+        };
+        for host in disk.hosts.iter().filter(|host| !had.iter().any(|old| same(old, host))) {
+            lines.push(format!("{name}: {} is connected", who(host)));
+        }
+        for host in had.iter().filter(|host| !disk.hosts.iter().any(|now| same(now, host))) {
+            lines.push(format!("{name}: {} is no more connected", who(host)));
+        }
+    }
+    for disk in &before.disks {
+        if !now.disks.iter().any(|other| same(other, disk)) {
+            lines.push(format!("{}: disk is gone", printable(&disk.name)));
+        }
+    }
+    for warning in now.warnings.iter().filter(|warning| !before.warnings.contains(warning)) {
+        lines.push(format!("warning: {}", printable(warning)));
+    }
+    lines
 }
 
 /// A text of any length, two columns in.
@@ -257,22 +249,22 @@ fn wrapped(text: &mut String, words: &str, width: usize) {
     line(text, &row);
 }
 
-/// Bytes from a disk or a network must not be able to steer a terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { '?' }).collect()
-}
-
 fn cut(text: &str, max: usize) -> String {
     text.chars().take(max).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
+    use crate::net::Mac;
+    use crate::screen::model::Address;
 
     fn address(text: &str, prefix_len: u8) -> Address {
         let ip: IpAddr = text.parse().unwrap();
-        Address { is_link_local: text.starts_with("fe80") || text.starts_with("169.254"), ip, prefix_len }
+        let is_link_local = text.starts_with("fe80") || text.starts_with("169.254");
+        Address { is_link_local, ip, prefix_len, origin: if is_link_local { "link-local" } else { "dhcp" } }
     }
 
     fn link(name: &str, last: u8, has_carrier: bool, addresses: &[Address]) -> Link {
@@ -280,12 +272,25 @@ mod tests {
             name: name.to_owned(),
             mac: Some(Mac([0x52, 0x54, 0, 0x12, 0x34, last])),
             has_carrier,
+            speed: None,
             addresses: addresses.to_vec(),
         }
     }
 
     fn disk(name: &str, size: u64, model: &str, serial: &str, state: DiskState) -> Disk {
-        Disk { name: name.into(), size, model: Some(model.into()), serial: Some(serial.into()), state }
+        Disk {
+            name: name.into(),
+            size,
+            model: Some(model.into()),
+            serial: Some(serial.into()),
+            firmware: None,
+            bus: "ata".into(),
+            nqn: None,
+            has_light: false,
+            state,
+            hosts: Vec::new(),
+            traffic: None,
+        }
     }
 
     #[test]
@@ -328,11 +333,9 @@ Disks
                 disk("sda", 500_107_862_016, "Samsung SSD 970 EVO Plus 500GB", "S4EVNX0R123456L", DiskState::Waiting),
                 disk("sdb", 4 << 40, "A\x1b[2Jb", "x", DiskState::NotExported("read-only".into())),
                 Disk {
-                    name: "mmcblk0".into(),
-                    size: 0,
                     model: None,
                     serial: None,
-                    state: DiskState::NotExported("in use by dm-0".into()),
+                    ..disk("mmcblk0", 0, "", "", DiskState::NotExported("in use by dm-0".into()))
                 },
             ],
             ..Snapshot::default()
@@ -345,16 +348,16 @@ Diskomator
 To use the disks, type on another Linux machine, as root:
   nvme connect-all -t tcp -a 192.0.2.7
   nvme connect-all -t tcp -a 2001:db8::5054:ff:fe12:3456
-  nvme connect-all -t tcp -a fe80::5054:ff:fe12:3456 -f <interface>
-  <interface>: that machine's own, where it is wired to this one
+  nvme connect-all -t tcp -a fe80::5054:ff:fe12:3456 -f <your interface>
+  <your interface>: that machine's own, where it is wired to this one
 
 Network
-  eth0         52:54:00:12:34:56  192.0.2.7/24
-                                  2001:db8::5054:ff:fe12:3456/64
-                                  fe80::5054:ff:fe12:3456/64
+  eth0         52:54:00:12:34:56  192.0.2.7/24  dhcp
+                                  2001:db8::5054:ff:fe12:3456/64  dhcp
+                                  fe80::5054:ff:fe12:3456/64  link-local
   enp0s20f0u1  52:54:00:12:34:57  no address yet
   eth2         52:54:00:12:34:58  no cable
-                                  198.51.100.9/24
+                                  198.51.100.9/24  dhcp
 
 Disks
   nvme0n1   64 GiB  QEMU NVMe Ctrl                  disk-one         exported
@@ -377,8 +380,7 @@ Disks
                 disk("nvme0n1", 64 << 30, "QEMU NVMe Ctrl", "disk-one", by_hand.clone()),
                 disk("sda", 500_107_862_016, "Samsung SSD 970 EVO Plus 500GB", "S4EVNX0R123456L", by_hand),
             ],
-            problem: None,
-            ssh: None,
+            ..Snapshot::default()
         };
         assert_eq!(
             render(&snapshot, 80),
@@ -394,7 +396,7 @@ To use the disks, type on another Linux machine, as root:
   nvme connect-all -t tcp -a 192.0.2.7
 
 Network
-  eth0  52:54:00:12:34:56  192.0.2.7/24
+  eth0  52:54:00:12:34:56  192.0.2.7/24  dhcp
 
 Disks
   nvme0n1   64 GiB  QEMU NVMe Ctrl                  disk-one
@@ -456,5 +458,45 @@ Network
         let snapshot =
             Snapshot { problem: Some("cannot use the target: no such device".into()), ..Snapshot::default() };
         assert!(render(&snapshot, 28).ends_with("Disks\n  cannot use the target: no\n  such device\n"));
+    }
+
+    #[test]
+    fn what_changed_is_said_in_a_line_for_each_thing() {
+        let host = Host { nqn: "nqn.h".to_owned(), address: Some("192.0.2.20".to_owned()) };
+        let before = Snapshot {
+            links: vec![link("eth0", 1, true, &[address("192.0.2.7", 24)]), link("eth1", 2, false, &[])],
+            disks: vec![
+                Disk { hosts: vec![host.clone()], ..disk("sda", 1 << 30, "A", "1", DiskState::Waiting) },
+                disk("sdb", 1 << 30, "B", "2", DiskState::Exported),
+            ],
+            ..Snapshot::default()
+        };
+        assert_eq!(changes(&before, &before), Vec::<String>::new());
+        let now = Snapshot {
+            links: vec![link("eth0", 1, false, &[address("192.0.2.8", 24)]), link("eth2", 3, true, &[])],
+            disks: vec![
+                disk("sda", 2 << 30, "A", "1", DiskState::Exported),
+                Disk { hosts: vec![host], ..disk("sdc", 1 << 30, "C", "3", DiskState::ReadOnly) },
+            ],
+            warnings: vec!["RAM is low".to_owned()],
+            ..Snapshot::default()
+        };
+        assert_eq!(
+            changes(&before, &now),
+            [
+                "eth0: cable is gone",
+                "eth0: has 192.0.2.8/24 (dhcp)",
+                "eth0: has no more 192.0.2.7/24",
+                "eth2: new network card",
+                "eth1: network card is gone",
+                "sda: exported",
+                "sda: is 2 GiB now",
+                "sda: 192.0.2.20 is no more connected",
+                "sdc (C, 1 GiB): new disk, exported, read-only",
+                "sdc: 192.0.2.20 is connected",
+                "sdb: disk is gone",
+                "warning: RAM is low",
+            ]
+        );
     }
 }

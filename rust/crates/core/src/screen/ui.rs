@@ -1,0 +1,650 @@
+//! What a person at one terminal is looking at, and what each key does.
+
+use crate::screen::canvas::{
+    BAD, BAR, BAR_STRONG, Canvas, GOOD, Line, PLAIN, STRONG, Size, Style, TITLE, WARN, line, wrap,
+};
+use crate::screen::keys::Key;
+use crate::screen::model::{DiskState, Snapshot, printable, shortened, uptime_text};
+use crate::screen::overview;
+use crate::screen::pages;
+use crate::screen::traffic::Blocks;
+
+/// What is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Page {
+    /// All in one view.
+    Overview,
+    /// Each disk.
+    Disks,
+    /// Each link and address.
+    Network,
+    /// Who is connected.
+    Hosts,
+    /// The kernel's log.
+    Log,
+    /// The machine, and what to know of it.
+    Machine,
+    /// The line to type, as a QR code alone.
+    Code,
+    /// What each key does.
+    Help,
+}
+
+/// What a key makes happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    /// Shows another page.
+    Go(Page),
+    /// Does something with the disk that is chosen.
+    Disk(DiskAct),
+    /// Ends the connections of the host that is chosen.
+    Disconnect,
+    /// Restarts the machine.
+    Reboot,
+    /// Switches it off.
+    PowerOff,
+    /// Gives a root shell.
+    Shell,
+    /// Shows only what went wrong, or all again.
+    ErrorsOnly,
+    /// Draws everything anew.
+    Redraw,
+    /// Leaves the full screen for plain lines.
+    Leave,
+}
+
+/// What can be done with a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskAct {
+    /// Hosts can only read it.
+    ReadOnly,
+    /// Hosts can write to it.
+    ReadWrite,
+    /// It is not exported any more.
+    Remove,
+    /// It is exported.
+    Export,
+    /// Its light tells where it is.
+    Blink,
+}
+
+/// A key and what it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Binding {
+    /// The key.
+    pub key: Key,
+    /// What is printed for it.
+    pub name: &'static str,
+    /// What it does, in a few words.
+    pub what: &'static str,
+    /// The command that does the same; `DISK` and `HOST` stand for those chosen.
+    pub command: &'static str,
+    /// On which page alone it counts.
+    pub page: Option<Page>,
+    /// Whether it is asked first.
+    pub asks: bool,
+    /// What it does.
+    pub act: Act,
+}
+
+const fn page(letter: char, name: &'static str, what: &'static str, command: &'static str, to: Page) -> Binding {
+    Binding { key: Key::Char(letter), name, what, command, page: None, asks: false, act: Act::Go(to) }
+}
+
+const fn disk(letter: char, name: &'static str, what: &'static str, command: &'static str, act: DiskAct) -> Binding {
+    let page = Some(Page::Disks);
+    Binding { key: Key::Char(letter), name, what, command, page, asks: true, act: Act::Disk(act) }
+}
+
+const fn deed(letter: char, name: &'static str, what: &'static str, command: &'static str, act: Act) -> Binding {
+    Binding { key: Key::Char(letter), name, what, command, page: None, asks: true, act }
+}
+
+/// Every key that does more than move, each with its command.
+pub const BINDINGS: [Binding; 21] = [
+    page('o', "o", "overview", "diskomator console --once", Page::Overview),
+    page('d', "d", "disks", "diskomator export list", Page::Disks),
+    page('n', "n", "network", "diskomator net", Page::Network),
+    page('c', "c", "connected hosts", "diskomator hosts", Page::Hosts),
+    page('l', "l", "log", "dmesg", Page::Log),
+    page('m', "m", "machine and warnings", "diskomator config", Page::Machine),
+    page('q', "q", "QR code alone", "diskomator console --once", Page::Code),
+    page('h', "h", "help", "diskomator --help", Page::Help),
+    page('?', "?", "help", "diskomator --help", Page::Help),
+    disk('r', "r", "hosts only read it", "diskomator export readonly DISK", DiskAct::ReadOnly),
+    disk('w', "w", "hosts read and write it", "diskomator export readwrite DISK", DiskAct::ReadWrite),
+    disk('u', "u", "not exported any more", "diskomator export remove DISK", DiskAct::Remove),
+    disk('e', "e", "export it", "diskomator export sync DISK", DiskAct::Export),
+    disk('b', "b", "blink its light", "diskomator blink DISK", DiskAct::Blink),
+    Binding {
+        key: Key::Char('x'),
+        name: "x",
+        what: "disconnect it",
+        command: "diskomator disconnect HOST",
+        page: Some(Page::Hosts),
+        asks: true,
+        act: Act::Disconnect,
+    },
+    deed('R', "R", "reboot", "diskomator reboot", Act::Reboot),
+    deed('P', "P", "power off", "diskomator poweroff", Act::PowerOff),
+    deed('s', "s", "root shell", "Alt-F9, or diskomator.debug", Act::Shell),
+    Binding {
+        key: Key::Char('f'),
+        name: "f",
+        what: "errors only, or all",
+        command: "dmesg -r",
+        page: Some(Page::Log),
+        asks: false,
+        act: Act::ErrorsOnly,
+    },
+    Binding {
+        key: Key::Ctrl('l'),
+        name: "Ctrl-L",
+        what: "draw everything anew",
+        command: "diskomator console --once",
+        page: None,
+        asks: false,
+        act: Act::Redraw,
+    },
+    Binding {
+        key: Key::Ctrl('c'),
+        name: "Ctrl-C",
+        what: "plain lines (serial)",
+        command: "diskomator console --once",
+        page: None,
+        asks: false,
+        act: Act::Leave,
+    },
+];
+
+/// What is to be done for a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing more than to draw.
+    Shown,
+    /// Everything is to be drawn anew.
+    Redraw,
+    /// This program is to be run with these arguments.
+    Run(Vec<String>),
+    /// A root shell is wanted.
+    Shell,
+    /// No full screen is wanted any more.
+    Leave,
+}
+
+/// A question that must be answered before anything else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Question {
+    text: String,
+    grave: bool,
+    outcome: Outcome,
+}
+
+/// What came of the last deed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Note {
+    text: String,
+    style: Style,
+}
+
+/// What a person at one terminal is looking at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ui {
+    page: Page,
+    /// Rows from the page's start, or of the log from its end.
+    top: usize,
+    /// Which of the disks or hosts is chosen.
+    chosen: usize,
+    errors_only: bool,
+    question: Option<Question>,
+    note: Option<Note>,
+    codes: overview::Codes,
+    /// What its font has.
+    pub blocks: Blocks,
+}
+
+impl Default for Ui {
+    fn default() -> Self {
+        Self {
+            page: Page::Overview,
+            top: 0,
+            chosen: 0,
+            errors_only: false,
+            question: None,
+            note: None,
+            codes: overview::Codes::default(),
+            blocks: Blocks::Half,
+        }
+    }
+}
+
+impl Ui {
+    /// Shows a page from its start.
+    pub fn go(&mut self, page: Page) {
+        (self.page, self.top, self.chosen) = (page, 0, 0);
+    }
+
+    /// The page that is shown.
+    pub fn page(&self) -> Page {
+        self.page
+    }
+
+    /// Says what is being done, or came of it.
+    pub fn say(&mut self, text: &str, is_bad: bool) {
+        // Many lines of an error are one here.
+        let text = printable(&text.trim().replace('\n', "; "));
+        self.note = Some(Note { text, style: if is_bad { BAD } else { GOOD } });
+    }
+
+    /// What is to be done for a key.
+    pub fn key(&mut self, key: Key, snapshot: &Snapshot, size: Size) -> Outcome {
+        self.note = None;
+        if let Some(question) = self.question.take() {
+            if key == Key::Char('y') {
+                return question.outcome;
+            }
+            self.say("Nothing was done.", false);
+            return Outcome::Shown;
+        }
+        let binding = BINDINGS.iter().find(|binding| binding.key == key);
+        match binding {
+            Some(binding) if binding.page.is_none_or(|page| page == self.page) => self.act(binding, snapshot),
+            Some(Binding { page: Some(page), what, .. }) => {
+                let (letter, thing) = if *page == Page::Disks { ("d", "disk") } else { ("c", "host") };
+                if *page != Page::Log {
+                    self.say(&format!("Choose a {thing} first: press {letter} (then: {what})."), true);
+                }
+                Outcome::Shown
+            }
+            _ => self.move_about(key, snapshot, size),
+        }
+    }
+
+    fn act(&mut self, binding: &Binding, snapshot: &Snapshot) -> Outcome {
+        let words = |command: &str, name: &str| -> Outcome {
+            let words = command.split(' ').skip(1);
+            Outcome::Run(
+                words.map(|word| if matches!(word, "DISK" | "HOST") { name } else { word }.to_owned()).collect(),
+            )
+        };
+        match binding.act {
+            Act::Go(page) => self.go(page),
+            Act::ErrorsOnly => {
+                self.errors_only = !self.errors_only;
+                self.top = 0;
+            }
+            Act::Redraw => return Outcome::Redraw,
+            Act::Leave => return Outcome::Leave,
+            Act::Disk(act) => {
+                let Some(disk) = snapshot.disks.get(self.chosen) else {
+                    self.say("There is no disk.", true);
+                    return Outcome::Shown;
+                };
+                let name = printable(&disk.name);
+                let model = disk.model.as_deref().map_or_else(String::new, |model| format!(" ({})", printable(model)));
+                let whose = match disk.hosts.len() {
+                    0 => String::new(),
+                    1 => " One host is connected to it.".to_owned(),
+                    count => format!(" {count} hosts are connected to it."),
+                };
+                let mut outcome = words(binding.command, &name);
+                let text = match act {
+                    DiskAct::ReadOnly => format!(
+                        "Let hosts only read {name}{model}?{whose} They see it go and come back protected, until this machine is restarted."
+                    ),
+                    DiskAct::ReadWrite => {
+                        format!("Let hosts write to {name}{model}?{whose} They see it go and come back.")
+                    }
+                    DiskAct::Remove => {
+                        let again = if snapshot.is_by_hand {
+                            ""
+                        } else {
+                            " As all disks are exported by themselves here, it comes back at the next change of disks."
+                        };
+                        format!("Take {name}{model} away from all hosts?{whose}{again}")
+                    }
+                    DiskAct::Export => {
+                        format!("Export {name}{model}? Everyone on this network can read and overwrite it then.")
+                    }
+                    DiskAct::Blink if disk.has_light => format!("Blink the light of {name}{model} for 15 seconds?"),
+                    DiskAct::Blink => {
+                        if let Outcome::Run(words) = &mut outcome {
+                            words.push("--read".to_owned());
+                        }
+                        format!(
+                            "The bay of {name}{model} has no light of its own to switch. Read from the disk for 15 seconds, so that its activity light blinks?"
+                        )
+                    }
+                };
+                self.ask(text, matches!(act, DiskAct::Remove), outcome);
+            }
+            Act::Disconnect => {
+                let hosts = snapshot.hosts();
+                let Some((host, disks)) = hosts.get(self.chosen) else {
+                    self.say("No host is connected.", true);
+                    return Outcome::Shown;
+                };
+                let who = printable(host.address.as_deref().unwrap_or(&host.nqn));
+                let names: Vec<String> = disks.iter().map(|disk| printable(&disk.name)).collect();
+                let text = format!(
+                    "End the connections of {who} to {}? What it has under way fails or waits. It tries again after some seconds, and may: to keep a disk from everyone, press u among the disks.",
+                    names.join(", ")
+                );
+                self.ask(text, true, words(binding.command, &printable(&host.nqn)));
+            }
+            Act::Reboot | Act::PowerOff => {
+                let what = if binding.act == Act::Reboot { "Restart this machine?" } else { "Switch this machine off?" };
+                let whose = match snapshot.hosts().len() {
+                    0 => "No host is connected.".to_owned(),
+                    1 => "ONE HOST IS CONNECTED and loses its disks.".to_owned(),
+                    count => format!("{count} HOSTS ARE CONNECTED and lose their disks."),
+                };
+                self.ask(format!("{what}\n{whose}"), true, words(binding.command, ""));
+            }
+            Act::Shell => self.ask(
+                "Open a root shell? It can do anything to this machine and its disks. On the screen it is on Alt-F9, and Alt-F1 leads back; on a serial line `exit` does.".to_owned(),
+                false,
+                Outcome::Shell,
+            ),
+        }
+        Outcome::Shown
+    }
+
+    fn ask(&mut self, text: String, grave: bool, outcome: Outcome) {
+        self.question = Some(Question { text, grave, outcome });
+    }
+
+    fn move_about(&mut self, key: Key, snapshot: &Snapshot, size: Size) -> Outcome {
+        const PAGES: [Page; 6] = [Page::Overview, Page::Disks, Page::Network, Page::Hosts, Page::Log, Page::Machine];
+        let rows = size.height.saturating_sub(4).max(1);
+        let at = PAGES.iter().position(|page| *page == self.page);
+        let turned = |step: usize| PAGES.get((at.unwrap_or(0) + step) % PAGES.len()).copied().unwrap_or(Page::Overview);
+        match key {
+            Key::Tab | Key::Right => {
+                let page = turned(1);
+                self.go(page);
+                return Outcome::Shown;
+            }
+            Key::Left => {
+                let page = turned(PAGES.len() - 1);
+                self.go(page);
+                return Outcome::Shown;
+            }
+            Key::Esc | Key::Backspace => {
+                self.go(Page::Overview);
+                return Outcome::Shown;
+            }
+            _ => {}
+        }
+        // On pages with rows to choose the choice moves, on others the view.
+        let count = match self.page {
+            Page::Disks => Some(snapshot.disks.len()),
+            Page::Hosts => Some(snapshot.hosts().len()),
+            Page::Code => Some(snapshot.addresses().len()),
+            _ => None,
+        };
+        if key == Key::Enter || (self.page == Page::Overview && matches!(key, Key::Down | Key::PageDown)) {
+            if self.page == Page::Overview {
+                self.go(Page::Disks);
+            }
+            return Outcome::Shown;
+        }
+        let most = count.map_or(usize::MAX, |count| count.saturating_sub(1));
+        let place = if count.is_some() { &mut self.chosen } else { &mut self.top };
+        // The log is read from its end.
+        let key = match (self.page, key) {
+            (Page::Log, Key::Up) => Key::Down,
+            (Page::Log, Key::Down) => Key::Up,
+            (Page::Log, Key::PageUp) => Key::PageDown,
+            (Page::Log, Key::PageDown) => Key::PageUp,
+            (Page::Log, Key::Home) => Key::End,
+            (Page::Log, Key::End) => Key::Home,
+            (_, key) => key,
+        };
+        *place = match key {
+            Key::Up => place.saturating_sub(1),
+            Key::Down => place.saturating_add(1),
+            Key::PageUp => place.saturating_sub(rows),
+            Key::PageDown => place.saturating_add(rows),
+            Key::Home => 0,
+            // What is too much is put right where the length of the page is known.
+            Key::End => usize::MAX / 2,
+            _ => *place,
+        }
+        .min(most);
+        Outcome::Shown
+    }
+
+    /// Draws everything. It may put right how far down the view is.
+    pub fn render(&mut self, snapshot: &Snapshot, size: Size) -> Canvas {
+        let size = Size { width: size.width.clamp(20, 500), height: size.height.clamp(6, 200) };
+        let mut canvas = Canvas::new(size);
+        header(&mut canvas, snapshot, self.page);
+        self.chosen = match self.page {
+            Page::Disks => self.chosen.min(snapshot.disks.len().saturating_sub(1)),
+            Page::Hosts => self.chosen.min(snapshot.hosts().len().saturating_sub(1)),
+            Page::Code => self.chosen.min(snapshot.addresses().len().saturating_sub(1)),
+            _ => 0,
+        };
+        match self.page {
+            Page::Overview => overview::draw(&mut canvas, snapshot, self.blocks, &mut self.codes),
+            Page::Disks => pages::disks(&mut canvas, snapshot, self.chosen, self.blocks),
+            Page::Hosts => pages::hosts(&mut canvas, snapshot, self.chosen),
+            Page::Code => overview::code_page(&mut canvas, snapshot, self.chosen, &mut self.codes),
+            Page::Log => self.top = pages::log(&mut canvas, snapshot, self.top, self.errors_only),
+            Page::Network => self.top = pages::scrolled(&mut canvas, &pages::network(snapshot, size.width), self.top),
+            Page::Machine => self.top = pages::scrolled(&mut canvas, &pages::machine(snapshot, size.width), self.top),
+            Page::Help => self.top = pages::scrolled(&mut canvas, &pages::help(size.width), self.top),
+        }
+        self.footer(&mut canvas);
+        if let Some(question) = &self.question {
+            ask(&mut canvas, question);
+        }
+        canvas
+    }
+
+    fn footer(&self, canvas: &mut Canvas) {
+        let Size { width, height } = canvas.size();
+        let y = height - 1;
+        canvas.fill(0, y, width, BAR);
+        if let Some(note) = &self.note {
+            let style = Style { paper: BAR.paper, ..note.style };
+            // What is longer than the row has others above it.
+            let lines = wrap(&note.text, width.saturating_sub(2));
+            let shown = lines.iter().rev().take(height / 2).rev();
+            let first = height - shown.len();
+            for (row, text) in (first..).zip(shown) {
+                canvas.fill(0, row, width, BAR);
+                canvas.put(1, row, width, text, style);
+            }
+            return;
+        }
+        let here: &[(&str, &str)] = match self.page {
+            Page::Disks => {
+                &[("r", "read-only"), ("w", "read-write"), ("u", "take away"), ("e", "export"), ("b", "blink")]
+            }
+            Page::Hosts => &[("x", "disconnect")],
+            Page::Log => &[("f", if self.errors_only { "all" } else { "errors only" })],
+            _ => &[],
+        };
+        let move_keys: &[(&str, &str)] = match self.page {
+            Page::Overview => &[],
+            Page::Disks | Page::Hosts | Page::Code => &[("Esc", "back"), ("h", "help"), ("↑↓", "choose")],
+            _ => &[("Esc", "back"), ("h", "help"), ("↑↓", "scroll")],
+        };
+        let pages: &[(&str, &str)] = match self.page {
+            Page::Overview => &[
+                ("d", "disks"),
+                ("n", "network"),
+                ("c", "hosts"),
+                ("l", "log"),
+                ("m", "machine"),
+                ("q", "QR"),
+                ("h", "help"),
+                ("R", "reboot"),
+                ("P", "off"),
+            ],
+            _ => &[("d", "disks"), ("n", "network"), ("c", "hosts"), ("l", "log"), ("m", "machine")],
+        };
+        let mut x = 1;
+        for (key, what) in here.iter().chain(move_keys).chain(pages) {
+            let needed = key.chars().count() + 1 + what.len();
+            if x + needed + 1 > width {
+                break;
+            }
+            x = canvas.put(x, y, width, key, BAR_STRONG);
+            x = canvas.put(x + 1, y, width, what, BAR) + 2;
+        }
+    }
+}
+
+fn header(canvas: &mut Canvas, snapshot: &Snapshot, page: Page) {
+    let width = canvas.size().width;
+    canvas.fill(0, 0, width, BAR);
+    let mut x = canvas.put(1, 0, width, "■", Style { ink: 10, paper: BAR.paper });
+    x = canvas.put(x + 1, 0, width, "DISKOMATOR", BAR_STRONG);
+    let title = match page {
+        Page::Overview => "",
+        Page::Disks => "Disks",
+        Page::Network => "Network",
+        Page::Hosts => "Connected hosts",
+        Page::Log => "Log",
+        Page::Machine => "Machine",
+        Page::Code => "QR code",
+        Page::Help => "Help",
+    };
+    let hosts = match snapshot.hosts().len() {
+        0 => String::new(),
+        1 => "1 host  ".to_owned(),
+        count => format!("{count} hosts  "),
+    };
+    let uptime = format!("{hosts}{}", uptime_text(snapshot.uptime).0);
+    let right = width.saturating_sub(uptime.len() + 1);
+    let name = snapshot.machine.name.as_deref().map(printable).unwrap_or_default();
+    for (text, style) in [(title, Style { ink: 14, paper: BAR.paper }), (name.as_str(), BAR)] {
+        if !text.is_empty() && x + 2 + text.len() < right {
+            x = canvas.put(x + 2, 0, right, text, style);
+        }
+    }
+    if right > x {
+        canvas.put(right, 0, width, &uptime, BAR);
+    }
+}
+
+/// The question in the middle of everything.
+fn ask(canvas: &mut Canvas, question: &Question) {
+    let Size { width, height } = canvas.size();
+    let inner = width.saturating_sub(8).clamp(12, 64);
+    let mut lines: Vec<String> = question.text.lines().flat_map(|line| wrap(line, inner)).collect();
+    lines.truncate(height.saturating_sub(6).max(1));
+    let (w, h) = (inner + 4, lines.len() + 4);
+    let (x, y) = (width.saturating_sub(w) / 2, height.saturating_sub(h) / 2);
+    let edge = if question.grave { BAD } else { WARN };
+    canvas.frame(x, y, w, h, edge);
+    for (row, text) in (y + 1..).zip(&lines) {
+        canvas.put(x + 2, row, x + w - 2, text, STRONG);
+    }
+    let answer: Line = vec![
+        ("y".to_owned(), edge),
+        (" yes".to_owned(), PLAIN),
+        ("    any other key".to_owned(), edge),
+        (" no".to_owned(), PLAIN),
+    ];
+    canvas.put_line(x + 2, y + h - 2, x + w - 2, &answer);
+}
+
+/// What became of a disk, in a word and its colour.
+pub(crate) fn state_word(disk: &crate::screen::model::Disk) -> (&'static str, Style) {
+    if disk.traffic.as_ref().is_some_and(|traffic| traffic.is_hung) {
+        return ("hung", BAD);
+    }
+    match &disk.state {
+        DiskState::Exported => ("exported", GOOD),
+        DiskState::ReadOnly => ("read-only", WARN),
+        DiskState::Passthru => ("passthru", TITLE),
+        DiskState::NoMedium => ("no medium", PLAIN),
+        DiskState::Waiting => ("waiting", WARN),
+        DiskState::NotExported(_) => ("not exported", BAD),
+    }
+}
+
+/// A text as one line that ends with a mark if it is too long.
+pub(crate) fn fitted(text: &str, max: usize, style: Style) -> Line {
+    line(shortened(&printable(text), max), style)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nvmet::model::Host;
+    use crate::screen::pages::tests::sample;
+
+    const SIZE: Size = Size { width: 80, height: 25 };
+
+    #[test]
+    fn each_key_is_there_once_and_has_a_command_and_what_changes_anything_asks() {
+        for (number, binding) in BINDINGS.iter().enumerate() {
+            assert!(!BINDINGS.iter().skip(number + 1).any(|other| other.key == binding.key), "{}", binding.name);
+            assert!(!binding.command.is_empty() && !binding.what.is_empty(), "{}", binding.name);
+            let is_looking = matches!(binding.act, Act::Go(_) | Act::ErrorsOnly | Act::Redraw | Act::Leave);
+            assert_eq!(binding.asks, !is_looking, "{}", binding.name);
+        }
+    }
+
+    #[test]
+    fn a_key_that_changes_anything_does_nothing_before_y() {
+        let mut snapshot = sample(3, 1);
+        let host = Host { nqn: "nqn.host".to_owned(), address: Some("192.0.2.9".to_owned()) };
+        snapshot.disks[1].hosts.push(host);
+        for binding in BINDINGS.iter().filter(|binding| binding.asks) {
+            for other in [Key::Char('n'), Key::Enter, Key::Esc, Key::Char('Y'), binding.key] {
+                let mut ui = Ui::default();
+                ui.go(binding.page.unwrap_or(Page::Overview));
+                assert_eq!(ui.key(binding.key, &snapshot, SIZE), Outcome::Shown);
+                assert!(ui.render(&snapshot, SIZE).text().contains("y yes    any other key no"), "{}", binding.name);
+                assert_eq!(ui.key(other, &snapshot, SIZE), Outcome::Shown, "{}", binding.name);
+                // The question is over.
+                assert_eq!(ui.key(Key::Char('y'), &snapshot, SIZE), Outcome::Shown);
+            }
+            let mut ui = Ui::default();
+            ui.go(binding.page.unwrap_or(Page::Overview));
+            ui.key(binding.key, &snapshot, SIZE);
+            let done = ui.key(Key::Char('y'), &snapshot, SIZE);
+            let wanted = binding.command.replace("DISK", "nvme0n1").replace("HOST", "nqn.host");
+            match done {
+                Outcome::Shell => assert_eq!(binding.act, Act::Shell),
+                Outcome::Run(words) => {
+                    assert!(format!("diskomator {}", words.join(" ")).starts_with(&wanted), "{words:?}");
+                }
+                other => panic!("{other:?} for {}", binding.name),
+            }
+        }
+    }
+
+    #[test]
+    fn who_switches_off_is_told_who_loses_disks() {
+        let mut snapshot = sample(1, 1);
+        snapshot.disks[0].hosts.clear();
+        let mut ui = Ui::default();
+        ui.key(Key::Char('P'), &snapshot, SIZE);
+        assert!(ui.render(&snapshot, SIZE).text().contains("No host is connected."));
+        snapshot.disks[0].hosts.push(Host { nqn: "nqn.host".to_owned(), address: None });
+        let mut ui = Ui::default();
+        ui.key(Key::Char('R'), &snapshot, SIZE);
+        assert!(ui.render(&snapshot, SIZE).text().contains("ONE HOST IS CONNECTED"));
+    }
+
+    #[test]
+    fn the_disk_that_is_chosen_is_the_one_that_is_meant() {
+        let snapshot = sample(40, 1);
+        let mut ui = Ui::default();
+        for key in [Key::Char('d'), Key::End, Key::Up, Key::Char('r')] {
+            ui.key(key, &snapshot, SIZE);
+            ui.render(&snapshot, SIZE);
+        }
+        let name = snapshot.disks[38].name.clone();
+        assert!(ui.render(&snapshot, SIZE).text().contains(&format!("Let hosts only read {name}")));
+        let words = ["export", "readonly", &name].map(str::to_owned).to_vec();
+        assert_eq!(ui.key(Key::Char('y'), &snapshot, SIZE), Outcome::Run(words));
+    }
+}

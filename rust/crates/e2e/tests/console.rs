@@ -1,0 +1,207 @@
+//! What a person at the machine sees, and what keys do.
+
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
+
+use e2e::{Appliance, Bus, Error, Failure, Lab, Result, wait_for};
+use serde_json::Value;
+
+const SOON: Duration = Duration::from_secs(60);
+
+/// Waits until the screen has a text.
+fn wait_shown(machine: &Appliance, text: &str) -> Result<String> {
+    wait_for(&format!("{text:?} on the screen"), SOON, || {
+        let screen = machine.screen_text()?;
+        Ok(if screen.contains(text) { Ok(screen) } else { Err(screen) })
+    })
+}
+
+/// What a phone would read on the screen.
+fn read_code(machine: &Appliance, name: &str) -> std::result::Result<String, Failure> {
+    let path = std::env::temp_dir().join(format!("diskomator-{}-{name}.png", std::process::id()));
+    machine.save_screen(&path)?;
+    let output = Command::new("zbarimg").args(["-q", "--raw"]).arg(&path).output();
+    let output = output.map_err(|source| Error::Start { program: "zbarimg".to_owned(), source })?;
+    std::fs::remove_file(&path)?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+fn state(machine: &Appliance, serial: &str) -> Result<String> {
+    let list: Value = serde_json::from_str(&machine.shell("diskomator export list --json")?).unwrap_or_default();
+    let disk = list["disks"].as_array().into_iter().flatten().find(|disk| disk["serial"] == serial);
+    Ok(disk.map(|disk| disk["state"].as_str().unwrap_or_default().to_owned()).unwrap_or_default())
+}
+
+/// How much processor time the console has used, in ticks of 10 ms, and how often it has slept.
+fn effort(machine: &Appliance) -> Result<(u64, u64)> {
+    let text = machine.shell(
+        "p=$(pidof diskomator-console); set -- $(cat /proc/$p/stat); echo $((${14} + ${15})); \
+         sed -n 's/^voluntary_ctxt_switches:.//p' /proc/$p/status",
+    )?;
+    let mut numbers = text.split_whitespace().map(|word| word.parse().unwrap_or(0));
+    Ok((numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)))
+}
+
+#[test]
+#[ignore = "boots virtual machines; run by make test"]
+fn the_screen_says_what_to_type_and_its_keys_ask_and_do_it() -> std::result::Result<(), Failure> {
+    Lab::run("the_screen_says_what_to_type_and_its_keys_ask_and_do_it", |lab| {
+        let disk = lab.disk(Bus::Nvme, "SCREEN-7001", 64)?;
+        let machine = lab.appliance().resolution(1280, 800).disk(&disk).debug();
+        let (machine, address) = lab.boot_with_address(machine)?;
+        let other = lab.initiator();
+        let line = format!("nvme connect-all -t tcp -a {address}");
+        let screen = wait_shown(&machine, &line)?;
+        for text in ["DISKOMATOR", "Everyone on this network", "nvme0n1", "exported", "h help"] {
+            assert!(screen.contains(text), "{text} is not on the screen:\n{screen}");
+        }
+        assert_eq!(read_code(&machine, "overview")?, line);
+        machine.press_keys(&["q"])?;
+        wait_shown(&machine, "QR code")?;
+        assert_eq!(read_code(&machine, "alone")?, line);
+
+        // The screen is up before anything else is; and once nothing changes, it takes no time.
+        let log = machine.kernel_log()?;
+        for text in ["Run /init as init process", "diskomator-console: the screen is drawn"] {
+            println!("{}", log.lines().find(|line| line.contains(text)).unwrap_or(text));
+        }
+        sleep(Duration::from_secs(5));
+        let before = effort(&machine)?;
+        sleep(Duration::from_secs(20));
+        let after = effort(&machine)?;
+        println!("20 s of nothing: {before:?}, then {after:?} (ticks of 10 ms, sleeps)");
+        // It does not look again and again: a minute that has passed, a router's word and the log's are all there is.
+        assert!(after.1 - before.1 < 20, "{before:?} {after:?}");
+
+        // Another machine uses it, which is seen, too.
+        other.connect_all(&address)?;
+        let device = other.wait_disk(disk.serial(), SOON)?.device;
+        machine.press_keys(&["c"])?;
+        wait_shown(&machine, "nqn.")?;
+        let load = other.start_load(&device)?;
+        machine.press_keys(&["o"])?;
+        wait_shown(&machine, "iB/s")?;
+        let before = effort(&machine)?;
+        sleep(Duration::from_secs(20));
+        let after = effort(&machine)?;
+        println!("20 s of data flow: {before:?}, then {after:?}");
+        load.finish()?;
+
+        // Whatever changes anything asks, and nothing is done without a yes.
+        let disk_keys = ["r", "w", "u", "e", "b"].map(|key| (key, "d"));
+        let others = [("shift-r", "o"), ("shift-p", "o"), ("s", "o"), ("x", "c")];
+        for (key, page) in disk_keys.into_iter().chain(others) {
+            machine.press_keys(&[page, key])?;
+            let screen = wait_shown(&machine, "any other key")?;
+            if key.starts_with("shift") {
+                assert!(screen.contains("ONE HOST IS CONNECTED"), "{screen}");
+            }
+            machine.press_keys(&["n"])?;
+            wait_shown(&machine, "Nothing was done.")?;
+        }
+        assert_eq!(state(&machine, disk.serial())?, "exported");
+        let name = device.trim_start_matches("/dev/");
+        assert_eq!(other.run(&format!("cat /sys/block/{name}/ro"))?.trim(), "0");
+
+        machine.press_keys(&["d", "r"])?;
+        wait_shown(&machine, "Let hosts only read nvme0n1")?;
+        machine.press_keys(&["y"])?;
+        wait_shown(&machine, "done: diskomator export readonly nvme0n1")?;
+        assert_eq!(state(&machine, disk.serial())?, "read-only");
+        other.connect_all(&address)?;
+        let device = other.wait_disk(disk.serial(), SOON)?.device;
+        wait_for("the disk to be read-only over there", SOON, || {
+            let said = other.run(&format!("cat /sys/block/{}/ro", device.trim_start_matches("/dev/")))?;
+            Ok(if said.trim() == "1" { Ok(()) } else { Err(said) })
+        })?;
+
+        // Its end is no end of the screen.
+        let before = machine.shell("pidof diskomator-console")?;
+        machine.shell("kill -9 $(pidof diskomator-console)")?;
+        wait_for("another console", SOON, || {
+            let now = machine.try_shell("pidof diskomator-console", SOON)?.stdout;
+            Ok(if now.trim().is_empty() || now == before { Err(now) } else { Ok(()) })
+        })?;
+        wait_shown(&machine, &line)?;
+        machine.press_keys(&["m"])?;
+        wait_shown(&machine, "Version")?;
+
+        // A host that is sent away tries again.
+        machine.press_keys(&["c", "x", "y"])?;
+        wait_shown(&machine, "done: diskomator disconnect")?;
+        wait_for("the host to be back", SOON, || {
+            let hosts = machine.shell("diskomator hosts")?;
+            Ok(if hosts.contains("nvme0n1") { Ok(()) } else { Err(hosts) })
+        })?;
+        Ok(())
+    })
+}
+
+#[test]
+#[ignore = "boots virtual machines; run by make test"]
+fn the_serial_line_has_plain_lines_and_a_full_screen_on_a_key() -> std::result::Result<(), Failure> {
+    Lab::run("the_serial_line_has_plain_lines_and_a_full_screen_on_a_key", |lab| {
+        let disk = lab.disk(Bus::Nvme, "SERIAL-7002", 64)?;
+        let (machine, address) = lab.boot_with_address(lab.appliance().disk(&disk))?;
+        let line = format!("  nvme connect-all -t tcp -a {address}\r\n");
+        let wait_said = |from: usize, text: &str| {
+            wait_for(&format!("{text:?} on the serial line"), SOON, || {
+                machine.check()?;
+                let log = machine.serial_log();
+                let new = log.get(from..).unwrap_or_default().to_owned();
+                Ok(if new.contains(text) { Ok(()) } else { Err(new) })
+            })
+        };
+        wait_said(0, &line)?;
+        wait_said(0, "SERIAL-7002")?;
+        let plain = machine.serial_log();
+        let start = plain.find("f: full screen").unwrap_or(0);
+        assert!(!plain.get(start..).unwrap_or_default().contains('\u{1b}'), "{plain:?}");
+
+        let mark = machine.serial_log().len();
+        machine.type_on_serial("f")?;
+        wait_said(mark, "DISKOMATOR")?;
+        // It asks how large the terminal is, and believes it.
+        wait_said(mark, "\u{1b}[999;999H\u{1b}[6n")?;
+        machine.type_on_serial("\u{1b}[30;100R")?;
+        wait_said(mark, "\u{1b}[30;1H")?;
+        machine.type_on_serial("h")?;
+        wait_said(mark, "diskomator export readonly DISK")?;
+        machine.type_on_serial("P")?;
+        wait_said(mark, "Switch this machine off?")?;
+        machine.type_on_serial("\u{1b}")?;
+        wait_said(mark, "Nothing was done.")?;
+
+        let mark = machine.serial_log().len();
+        machine.type_on_serial("\u{3}")?;
+        wait_said(mark, &line)?;
+        let mark = machine.serial_log().len();
+        machine.type_on_serial("\r")?;
+        wait_said(mark, &line)?;
+        // Keys that are none there do nothing, on a line that may be noisy.
+        machine.type_on_serial("PyRyxysy")?;
+        let late = lab.disk(Bus::VirtioBlk, "LATE-7003", 65)?;
+        machine.add_disk(&late)?;
+        wait_said(mark, "vda (virtio-blk, 65 MiB): new disk")?;
+        Ok(())
+    })
+}
+
+#[test]
+#[ignore = "boots virtual machines; run by make test"]
+fn a_kernel_that_panics_says_so_and_stays() -> std::result::Result<(), Failure> {
+    Lab::run("a_kernel_that_panics_says_so_and_stays", |lab| {
+        let (machine, _) = lab.boot_with_address(lab.appliance().debug())?;
+        // The shell will not answer.
+        let _ = machine.try_shell("echo c >/proc/sysrq-trigger", Duration::from_secs(3));
+        wait_for("the panic on the serial line", SOON, || {
+            let log = machine.serial_log();
+            Ok(if log.contains("end Kernel panic - not syncing") { Ok(()) } else { Err(log) })
+        })?;
+        // A restart would end it.
+        sleep(Duration::from_secs(15));
+        machine.check()?;
+        Ok(())
+    })
+}
