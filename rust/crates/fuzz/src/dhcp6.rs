@@ -12,7 +12,7 @@ use diskomator_core::pace::Moment;
 use crate::input::{AT_ONCE, Input, Sent};
 
 const MAC: Mac = Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
-const SERVERS: [[u8; 10]; 2] = [[0, 3, 0, 1, 2, 0, 0, 0, 0, 1], [0, 3, 0, 1, 2, 0, 0, 0, 0, 2]];
+const SERVERS: [&[u8]; 2] = [&[0, 3, 0, 1, 2, 0, 0, 0, 0, 1], &[0, 3, 0, 1, 2, 0, 0, 0, 0, 2]];
 const GIVEN: [Ipv6Addr; 3] = [
     Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7),
     Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 8),
@@ -20,11 +20,11 @@ const GIVEN: [Ipv6Addr; 3] = [
 ];
 /// The client's pace lets twenty through; a RELEASE does not wait.
 const IN_A_MINUTE: usize = 21;
-/// The least that any link carries (RFC 8200 section 5), less the headers.
+/// RFC 8200 section 5: what passes every link unfragmented, less the headers.
 const LENGTH_MAX: usize = 1280 - 48;
 
-/// A message; then links, routers, answers and duplicates for a client. In the
-/// end, whatever has come before, a good server makes it have an address.
+/// A message; then links, routers, duplicates and answers for a client. In the
+/// end, whatever has come before, a good server makes it have a lease.
 pub fn dhcp6(data: &[u8]) {
     read(data);
     let mut input = Input::new(data);
@@ -44,18 +44,18 @@ pub fn dhcp6(data: &[u8]) {
                 link.client.link_down();
                 link.is_up = false;
             }
-            3 | 4 => {
-                link.is_managed = input.byte() % 4 > 0;
+            3 => {
+                link.is_managed = input.flag();
                 link.client.set_managed(link.now, link.is_managed);
             }
-            5 if input.byte() == 7 => {
+            4 => link.client.settled(link.held.unwrap_or(GIVEN[1])),
+            5 => link.client.duplicate(link.now, link.held.unwrap_or(GIVEN[1])),
+            6 => link.hear(input.bytes()),
+            7 if input.byte() == 7 => {
                 link.client.release(link.now);
                 link.is_released = true;
             }
-            6 => link.client.settled(link.held.unwrap_or(GIVEN[1])),
-            7 => link.client.duplicate(link.now, link.held.unwrap_or(GIVEN[1])),
-            8 => link.hear(input.bytes()),
-            9..=11 => link.hear_answer(&mut input),
+            8..=10 => link.hear_answer(&mut input),
             _ => {}
         }
         let deadline = link.settle();
@@ -113,43 +113,46 @@ impl Link {
     /// An answer to the last question that is good but for what the input changes.
     fn hear_answer(&mut self, input: &mut Input<'_>) {
         let Some(asked) = &self.asked else { return };
-        let mut message = answer(asked, input.pick(&[Kind::Advertise, Kind::Reply, Kind::Reply]));
+        let mut message = answer(asked, SERVERS[0]);
         let change = input.byte();
-        let status = |input: &mut Input<'_>| {
-            let code = u16::from(input.byte() % 8);
-            (code < 7).then(|| Status { code, text: vec![code.to_be_bytes()[1]; usize::from(code)] })
-        };
         let options = &mut message.options;
         if change & 1 != 0 {
-            options.server = input.pick(&[SERVERS[0].to_vec(), SERVERS[1].to_vec(), Vec::new()]);
+            message.kind = input.pick(&[Kind::Advertise, Kind::Reply]);
         }
         if change & 2 != 0 {
-            options.status = status(input);
+            options.server = input.pick(&[SERVERS[1], &[]]).to_vec();
+            options.preference = input.pick(&[None, Some(1), Some(255)]);
         }
         if change & 4 != 0 {
-            options.preference = Some(input.byte());
-            options.rapid_commit = input.flag();
-        }
-        if change & 8 != 0 {
+            options.rapid_commit = true;
             options.sol_max_rt = Some(input.number());
         }
+        if change & 8 != 0 {
+            options.status = Some(status(input));
+        }
         for ia in &mut options.ias {
-            let mut time = || input.pick(&[0, 1, 2, 9, 60, 3600, FOR_EVER - 1, FOR_EVER]);
             if change & 16 != 0 {
-                (ia.t1, ia.t2) = (time(), time());
+                (ia.t1, ia.t2) = (time(input), time(input));
             }
             if change & 32 != 0 {
-                let ip = input.pick(&GIVEN);
-                let mut time = || input.pick(&[0, 1, 2, 9, 60, 3600, FOR_EVER - 1, FOR_EVER]);
-                let (preferred, valid) = (time(), time());
-                ia.addresses.insert(0, IaAddress { ip, preferred, valid, status: status(input) });
+                ia.status = Some(status(input));
             }
             if change & 64 != 0 {
-                ia.status = status(input);
+                let address = |_| IaAddress {
+                    ip: if input.flag() {
+                        Ipv6Addr::from_bits(u128::from(input.number()) << 96 | 7)
+                    } else {
+                        input.pick(&GIVEN)
+                    },
+                    preferred: time(input),
+                    valid: time(input),
+                    status: input.flag().then(|| status(input)),
+                };
+                ia.addresses = (0..change & 3).map(address).collect();
             }
         }
         if change & 128 != 0 {
-            message.xid ^= u32::from(input.byte());
+            options.ias.clear();
         }
         assert_eq!(read(&message.build()).as_ref(), Some(&message));
         self.hear(&message.build());
@@ -163,8 +166,8 @@ impl Link {
                 Output::Event(event) => self.learns(&event),
                 Output::Timeout(at) => {
                     assert!(at.is_none_or(|at| at > self.now), "a deadline in the past");
-                    let is_idle = !self.is_up || !self.is_managed || self.is_released || self.is_endless;
-                    assert!(at.is_some() || is_idle, "stuck");
+                    let is_idle = !self.is_up || !self.is_managed || self.is_released;
+                    assert!(at.is_some() || is_idle || self.held.is_some() && self.is_endless, "stuck");
                     return at;
                 }
             }
@@ -173,12 +176,12 @@ impl Link {
     }
 
     fn takes(&mut self, payload: &[u8]) {
+        assert!(self.is_up, "a message without a link");
         assert!(payload.len() <= LENGTH_MAX, "{} bytes", payload.len());
         let message = read(payload).expect("ours are good");
         assert_eq!(message.options.client, Identity::of(MAC).duid);
-        assert!(self.is_up, "a message without a link");
-        assert_eq!(self.is_released, message.kind == Kind::Release);
-        assert!(self.is_managed || self.is_released, "nobody wanted that");
+        assert!(self.is_managed || message.kind == Kind::Release, "nobody wants it");
+        assert!(!self.is_released || message.kind == Kind::Release);
         self.sent.count(self.now);
         self.asked = Some(message);
     }
@@ -187,63 +190,76 @@ impl Link {
         match event {
             Event::Bound { address, preferred, until, renewed } => {
                 assert!(until.is_none_or(|until| until > self.now), "a lease that is over");
-                assert!(until.is_none() || preferred.is_some_and(|preferred| Some(preferred) <= *until));
-                assert!(GIVEN[..2].contains(address));
+                assert!(until.is_none_or(|until| preferred.is_some_and(|preferred| preferred <= until)));
                 assert_eq!(*renewed, self.held == Some(*address));
                 (self.held, self.is_endless, self.is_bound) = (Some(*address), until.is_none(), true);
             }
             Event::Lost { address, why } => {
                 assert_eq!(self.held.take(), Some(*address));
                 assert!(!why.to_string().is_empty());
-                self.is_endless = false;
             }
-            Event::Declined(address) => {
-                assert_eq!(self.held.take(), Some(*address));
-                self.is_endless = false;
-            }
+            Event::Declined(address) => assert_eq!(self.held.take(), Some(*address)),
             Event::Refused(why) => assert!(!why.to_string().is_empty()),
             Event::Silence => {}
         }
     }
 
     fn meets_a_good_server(&mut self) {
-        const STEPS: usize = 200;
+        /// Some hours at least, of a question every few minutes.
+        const STEPS: usize = 400;
         if self.is_released {
             self.settle();
             return assert!(self.client.is_gone() && self.held.is_none());
         }
         self.client.link_up(self.now);
-        self.is_up = true;
         self.client.set_managed(self.now, true);
-        self.is_managed = true;
-        self.is_bound = false;
+        (self.is_up, self.is_managed, self.is_bound) = (true, true, false);
         for _ in 0..STEPS {
             self.asked = None;
             let mut deadline = self.settle();
-            if let Some(asked) = &self.asked {
-                let kind = if asked.kind == Kind::Solicit { Kind::Advertise } else { Kind::Reply };
-                let payload = answer(asked, kind).build();
+            let [server, ..] = SERVERS;
+            let is_for_it = |asked: &&Message| asked.options.server.is_empty() || asked.options.server == server;
+            if let Some(asked) = self.asked.as_ref().filter(is_for_it) {
+                let payload = answer(asked, server).build();
                 self.hear(&payload);
                 deadline = self.settle();
             }
             match deadline {
                 _ if self.is_bound => return,
-                None => return assert!(self.held.is_some(), "no address"),
+                None => return assert!(self.held.is_some(), "no lease"),
                 Some(at) => self.now = at,
             }
         }
-        panic!("a good server does not help");
+        // A lease of a server that is gone, for years: it is asked for more every ten minutes.
+        assert!(self.held.is_some(), "a good server does not help");
     }
 }
 
-/// An answer that gives what was asked for, by whom it was asked of.
-fn answer(asked: &Message, kind: Kind) -> Message {
-    let times = |ip| IaAddress { ip, preferred: 3600, valid: 3600, status: None };
-    let ias = asked.options.ias.iter().map(|ia| {
-        let ip = ia.addresses.first().map_or(GIVEN[0], |address| address.ip);
-        IaNa { addresses: vec![times(ip)], ..ia.clone() }
-    });
-    let server = if asked.options.server.is_empty() { SERVERS[0].to_vec() } else { asked.options.server.clone() };
-    let options = Options { client: asked.options.client.clone(), server, ias: ias.collect(), ..Options::default() };
-    Message { kind, xid: asked.xid, options }
+fn time(input: &mut Input<'_>) -> u32 {
+    input.pick(&[0, 1, 60, 3600, FOR_EVER - 1, FOR_EVER])
+}
+
+fn status(input: &mut Input<'_>) -> Status {
+    Status { code: u16::from(input.byte() % 7), text: input.bytes().to_vec() }
+}
+
+/// An answer that gives what was asked for.
+fn answer(asked: &Message, server: &[u8]) -> Message {
+    let wanted = asked.options.ias.iter().flat_map(|ia| &ia.addresses).map(|address| address.ip).next();
+    let kind = if asked.kind == Kind::Solicit { Kind::Advertise } else { Kind::Reply };
+    let address = IaAddress { ip: wanted.unwrap_or(GIVEN[0]), preferred: 1800, valid: 3600, status: None };
+    let iaid = Identity::of(MAC).iaid;
+    let ia = IaNa { iaid, t1: 900, t2: 1500, addresses: vec![address], status: None };
+    let gives = !matches!(asked.kind, Kind::Confirm | Kind::Decline | Kind::Release);
+    Message {
+        kind,
+        xid: asked.xid,
+        options: Options {
+            client: asked.options.client.clone(),
+            server: server.to_vec(),
+            ias: if gives { vec![ia] } else { Vec::new() },
+            status: (!gives).then(|| Status { code: Status::SUCCESS, text: Vec::new() }),
+            ..Options::default()
+        },
+    }
 }
