@@ -805,10 +805,8 @@ impl Client {
         match state.binding.take() {
             Some(binding) => {
                 self.state = State::Bound(Bound { binding });
-                // The kernel drops it when somebody takes the link down. An answer may
-                // come when the lease is over, just before that is noticed.
-                let held = self.held.as_ref().filter(|held| held.until.is_none_or(|until| until > now));
-                if let Some(&Held { preferred, until, .. }) = held {
+                // The kernel drops it when somebody takes the link down.
+                if let Some(Held { preferred, until, .. }) = self.held {
                     self.say(Event::Bound { address, preferred, until, renewed: true });
                 }
             }

@@ -522,7 +522,8 @@ fn a_lease_that_ends_as_it_is_confirmed_is_over() {
     script.client.link_up(script.now);
     script.next(Kind::Confirm);
     script.now += s(5);
-    script.answer_with(Kind::Reply, |options| options.status = Some(status(Status::SUCCESS))).unwrap();
+    let answer = script.answer_with(Kind::Reply, |options| options.status = Some(status(Status::SUCCESS)));
+    assert_eq!(answer, Err(Dropped::Unexpected(Kind::Reply)));
     assert_eq!(script.event(), Event::Lost { address: ADDRESS, why: Loss::Expired });
 }
 
