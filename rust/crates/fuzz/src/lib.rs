@@ -11,6 +11,7 @@
 
 mod arp;
 mod dhcp;
+mod dhcp6;
 mod input;
 mod mdns;
 mod netlink;
@@ -19,6 +20,7 @@ mod uevent;
 
 pub use arp::arp;
 pub use dhcp::dhcp;
+pub use dhcp6::dhcp6;
 pub use mdns::mdns;
 pub use netlink::netlink;
 pub use settings::settings;
@@ -29,5 +31,12 @@ pub type Target = fn(&[u8]);
 
 /// Every target with its name, which its fuzzer and the folder of its corpus
 /// have, too.
-pub const TARGETS: [(&str, Target); 6] =
-    [("arp", arp), ("dhcp", dhcp), ("mdns", mdns), ("netlink", netlink), ("settings", settings), ("uevent", uevent)];
+pub const TARGETS: [(&str, Target); 7] = [
+    ("arp", arp),
+    ("dhcp", dhcp),
+    ("dhcp6", dhcp6),
+    ("mdns", mdns),
+    ("netlink", netlink),
+    ("settings", settings),
+    ("uevent", uevent),
+];

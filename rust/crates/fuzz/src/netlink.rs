@@ -4,7 +4,7 @@ use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 
 use diskomator_core::net::Mac;
-use diskomator_sys::netlink::{Address, Link, Route, Rule};
+use diskomator_sys::netlink::{Address, Link, Route, Route6, Rule};
 
 /// A netlink message: what is taken for a route or a rule of ours is the same
 /// after a way to the kernel and back.
@@ -23,6 +23,11 @@ pub fn netlink(data: &[u8]) {
             }
         }
         RouteNetlinkMessage::NewRoute(message) => {
+            if let Some((route, _)) = Route6::from_message(&message) {
+                let again = there_and_back(RouteNetlinkMessage::NewRoute(route.to_message()));
+                let Some(RouteNetlinkMessage::NewRoute(message)) = again else { panic!("no route: {again:?}") };
+                assert_eq!(Route6::from_message(&message), Some((route, 0)));
+            }
             let Some(route) = Route::from_message(&message) else { return };
             let again = there_and_back(RouteNetlinkMessage::NewRoute(route.to_message()));
             let Some(RouteNetlinkMessage::NewRoute(message)) = again else { panic!("no route: {again:?}") };

@@ -1,7 +1,7 @@
-//! The kernel command line.
+//! The kernel command line, and credentials.
 
 use diskomator_core::addressing::Setting;
-use diskomator_core::config::Config;
+use diskomator_core::config::{Config, Credential, Given, PREFIX, SETTINGS, Settings, Source, from_smbios};
 use diskomator_core::disk::{Attributes, Disk};
 use diskomator_core::net::Mac;
 use diskomator_core::selection::Selection;
@@ -9,6 +9,7 @@ use diskomator_core::selection::Selection;
 /// A command line: every word of it means something or is complained of at most
 /// once, and what it means can be written down and read again.
 pub fn settings(data: &[u8]) {
+    credentials(data);
     let line = String::from_utf8_lossy(data);
     let (config, warnings) = Config::from_cmdline(&line);
     assert!(warnings.len() <= line.split_whitespace().count());
@@ -37,6 +38,32 @@ pub fn settings(data: &[u8]) {
             let (takes, asks) = (selection.takes(disk), selection.asks_for(disk));
             assert!(takes || !asks);
             assert!(!takes || !selection.is_none());
+        }
+    }
+}
+
+/// The bytes as the content of each credential that is a setting, and as an
+/// SMBIOS structure: what comes of it can be given as words, too.
+fn credentials(data: &[u8]) {
+    let mut credentials = from_smbios(data);
+    for setting in &SETTINGS {
+        let name = format!("{PREFIX}{}", setting.name);
+        let is_base64 = data.first().is_some_and(|first| first & 1 == 1);
+        credentials.push(Credential { name, source: Source::BesideImage, content: data.to_vec(), is_base64 });
+    }
+    for secure_boot in [false, true] {
+        let given = Given { credentials: credentials.clone(), secure_boot, ..Given::default() };
+        let settings = Settings::read(&given);
+        assert!(settings.warnings.iter().all(|warning| !warning.to_string().is_empty()));
+        let values = SETTINGS.iter().flat_map(|setting| {
+            let values = settings.values(setting);
+            assert!(!values.is_empty());
+            values.into_iter().map(|(value, _)| format!("\"{PREFIX}{}={value}\"", setting.name))
+        });
+        let line: Vec<String> = values.collect();
+        // A quote would end the word, and the command line knows no other way to write one.
+        if !line.iter().any(|word| word.matches('"').count() > 2) {
+            assert_eq!(Config::from_cmdline(&line.join(" ")), (settings.config, vec![]));
         }
     }
 }

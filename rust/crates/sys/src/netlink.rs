@@ -440,7 +440,8 @@ pub struct Route6 {
 }
 
 impl Route6 {
-    fn to_message(self) -> RouteMessage {
+    /// For the kernel.
+    pub fn to_message(self) -> RouteMessage {
         let mut builder = RouteMessageBuilder::<Ipv6Addr>::new()
             .protocol(RouteProtocol::from(Origin::Setting.protocol()))
             .table_id(self.table.unwrap_or(MAIN_TABLE))
@@ -456,7 +457,7 @@ impl Route6 {
 
     /// With how much its router wants to be preferred (RFC 4191). `None` if it is
     /// of another kind, or of a table of others.
-    fn from_message(message: &RouteMessage) -> Option<(Self, i8)> {
+    pub fn from_message(message: &RouteMessage) -> Option<(Self, i8)> {
         let header = &message.header;
         if header.kind != RouteType::Unicast || header.flags.contains(RouteFlags::Cloned) {
             return None;

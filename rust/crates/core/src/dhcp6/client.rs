@@ -436,6 +436,7 @@ impl Client {
     /// the address that is held is right here, or for any. RFC 8415 section
     /// 18.2.12: whenever "the client may have moved to a new link".
     pub fn link_up(&mut self, now: Moment) {
+        self.expire(now);
         let State::Down(down) = &mut self.state else { return };
         let binding = down.binding.take();
         self.failures = 0;
@@ -534,6 +535,8 @@ impl Client {
     pub fn handle(&mut self, now: Moment, payload: &[u8]) -> Result<(), Dropped> {
         let message = Message::parse(payload)?;
         let kind = message.kind;
+        // An answer that comes too late is one to no question.
+        self.expire(now);
         let xid = self.state.xid().filter(|_| self.is_managed).ok_or(Dropped::Unexpected(kind))?;
         if xid != message.xid {
             return Err(Dropped::WrongXid(message.xid));
@@ -567,15 +570,7 @@ impl Client {
             if let Some(output) = self.outbox.pop_front() {
                 return output;
             }
-            if let Some(held) = self.held.take_if(|held| held.until.is_some_and(|until| until <= now)) {
-                self.say(Event::Lost { address: held.address, why: Loss::Expired });
-                match &mut self.state {
-                    State::Down(state) => state.binding = None,
-                    State::Confirming(_) | State::Bound(_) | State::Renewing(_) | State::Rebinding(_) => {
-                        self.state = Self::init(now, None);
-                    }
-                    _ => {}
-                }
+            if self.expire(now) {
                 continue;
             }
             let deadline = self.state.deadline().filter(|_| self.is_managed);
@@ -590,6 +585,20 @@ impl Client {
             let end = self.held.as_ref().and_then(|held| held.until);
             return Output::Timeout(due.into_iter().chain(end).min());
         }
+    }
+
+    /// Lets the address go if its time is over.
+    fn expire(&mut self, now: Moment) -> bool {
+        let Some(held) = self.held.take_if(|held| held.until.is_some_and(|until| until <= now)) else { return false };
+        self.say(Event::Lost { address: held.address, why: Loss::Expired });
+        match &mut self.state {
+            State::Down(state) => state.binding = None,
+            State::Confirming(_) | State::Bound(_) | State::Renewing(_) | State::Rebinding(_) => {
+                self.state = Self::init(now, None);
+            }
+            _ => {}
+        }
+        true
     }
 
     /// Does what the state's deadline was for.

@@ -515,6 +515,19 @@ fn a_cable_plugged_in_again_asks_whether_the_address_is_right_there() {
 }
 
 #[test]
+fn a_lease_that_ends_as_it_is_confirmed_is_over() {
+    let mut script = Script::bound();
+    script.now += s(3595);
+    script.client.link_down();
+    script.client.link_up(script.now);
+    script.next(Kind::Confirm);
+    script.now += s(5);
+    let answer = script.answer_with(Kind::Reply, |options| options.status = Some(status(Status::SUCCESS)));
+    assert_eq!(answer, Err(Dropped::Unexpected(Kind::Reply)));
+    assert_eq!(script.event(), Event::Lost { address: ADDRESS, why: Loss::Expired });
+}
+
+#[test]
 fn on_another_link_the_address_goes_at_once() {
     let mut script = Script::bound();
     script.client.link_down();

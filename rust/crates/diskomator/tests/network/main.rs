@@ -9,6 +9,7 @@ mod compared;
 mod flapping;
 mod ipv6;
 mod lab;
+mod logs;
 mod matrix;
 mod mdns;
 mod servers;

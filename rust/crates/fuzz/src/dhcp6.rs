@@ -1,0 +1,265 @@
+//! DHCPv6: messages, and the client.
+
+use std::net::Ipv6Addr;
+use std::time::Duration;
+
+use diskomator_core::dhcp::client::Identity;
+use diskomator_core::dhcp6::client::{Client, Event, Output};
+use diskomator_core::dhcp6::wire::{FOR_EVER, IaAddress, IaNa, Kind, Message, Options, Status};
+use diskomator_core::net::Mac;
+use diskomator_core::pace::Moment;
+
+use crate::input::{AT_ONCE, Input, Sent};
+
+const MAC: Mac = Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
+const SERVERS: [&[u8]; 2] = [&[0, 3, 0, 1, 2, 0, 0, 0, 0, 1], &[0, 3, 0, 1, 2, 0, 0, 0, 0, 2]];
+const GIVEN: [Ipv6Addr; 3] = [
+    Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7),
+    Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 8),
+    Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 7),
+];
+/// The client's pace lets twenty through; a RELEASE does not wait.
+const IN_A_MINUTE: usize = 21;
+/// RFC 8200 section 5: what passes every link unfragmented, less the headers.
+const LENGTH_MAX: usize = 1280 - 48;
+
+/// A message; then links, routers, duplicates and answers for a client. In the
+/// end, whatever has come before, a good server makes it have a lease.
+pub fn dhcp6(data: &[u8]) {
+    read(data);
+    let mut input = Input::new(data);
+    let mut link = Link::new(u64::from(input.byte()));
+    if input.flag() {
+        let until = input.flag().then(|| link.now + Duration::from_secs(input.short().into()));
+        link.client.adopt(GIVEN[0], until);
+        (link.held, link.is_endless) = (Some(GIVEN[0]), until.is_none());
+    }
+    while let Some(what) = input.next() {
+        match what % 12 {
+            0 | 1 => {
+                link.client.link_up(link.now);
+                link.is_up = true;
+            }
+            2 => {
+                link.client.link_down();
+                link.is_up = false;
+            }
+            3 => {
+                link.is_managed = input.flag();
+                link.client.set_managed(link.now, link.is_managed);
+            }
+            4 => link.client.settled(link.held.unwrap_or(GIVEN[1])),
+            5 => link.client.duplicate(link.now, link.held.unwrap_or(GIVEN[1])),
+            6 => link.hear(input.bytes()),
+            7 if input.byte() == 7 => {
+                link.client.release(link.now);
+                link.is_released = true;
+            }
+            8..=10 => link.hear_answer(&mut input),
+            _ => {}
+        }
+        let deadline = link.settle();
+        link.now = input.pass(link.now, deadline);
+    }
+    link.meets_a_good_server();
+}
+
+/// What is understood of a message survives another trip.
+fn read(bytes: &[u8]) -> Option<Message> {
+    let message = Message::parse(bytes).ok()?;
+    assert_eq!(Message::parse(&message.build()).as_ref(), Ok(&message));
+    Some(message)
+}
+
+/// A link, and what is known of its address.
+struct Link {
+    client: Client,
+    now: Moment,
+    is_up: bool,
+    is_managed: bool,
+    is_released: bool,
+    held: Option<Ipv6Addr>,
+    /// What is held has no end.
+    is_endless: bool,
+    /// A server has said so since this was last set to false.
+    is_bound: bool,
+    asked: Option<Message>,
+    sent: Sent,
+}
+
+impl Link {
+    fn new(seed: u64) -> Self {
+        Self {
+            client: Client::new(Identity::of(MAC), seed),
+            now: Duration::from_secs(1000),
+            is_up: false,
+            is_managed: false,
+            is_released: false,
+            held: None,
+            is_endless: false,
+            is_bound: false,
+            asked: None,
+            sent: Sent::new("DHCPv6 messages", IN_A_MINUTE),
+        }
+    }
+
+    fn hear(&mut self, payload: &[u8]) {
+        read(payload);
+        if let Err(why) = self.client.handle(self.now, payload) {
+            assert!(!why.to_string().is_empty());
+        }
+    }
+
+    /// An answer to the last question that is good but for what the input changes.
+    fn hear_answer(&mut self, input: &mut Input<'_>) {
+        let Some(asked) = &self.asked else { return };
+        let mut message = answer(asked, SERVERS[0]);
+        let change = input.byte();
+        let options = &mut message.options;
+        if change & 1 != 0 {
+            message.kind = input.pick(&[Kind::Advertise, Kind::Reply]);
+        }
+        if change & 2 != 0 {
+            options.server = input.pick(&[SERVERS[1], &[]]).to_vec();
+            options.preference = input.pick(&[None, Some(1), Some(255)]);
+        }
+        if change & 4 != 0 {
+            options.rapid_commit = true;
+            options.sol_max_rt = Some(input.number());
+        }
+        if change & 8 != 0 {
+            options.status = Some(status(input));
+        }
+        for ia in &mut options.ias {
+            if change & 16 != 0 {
+                (ia.t1, ia.t2) = (time(input), time(input));
+            }
+            if change & 32 != 0 {
+                ia.status = Some(status(input));
+            }
+            if change & 64 != 0 {
+                let address = |_| IaAddress {
+                    ip: if input.flag() {
+                        Ipv6Addr::from_bits(u128::from(input.number()) << 96 | 7)
+                    } else {
+                        input.pick(&GIVEN)
+                    },
+                    preferred: time(input),
+                    valid: time(input),
+                    status: input.flag().then(|| status(input)),
+                };
+                ia.addresses = (0..change & 3).map(address).collect();
+            }
+        }
+        if change & 128 != 0 {
+            options.ias.clear();
+        }
+        assert_eq!(read(&message.build()).as_ref(), Some(&message));
+        self.hear(&message.build());
+    }
+
+    /// Does all that is due; returns when the next thing is.
+    fn settle(&mut self) -> Option<Moment> {
+        for _ in 0..AT_ONCE {
+            match self.client.poll(self.now) {
+                Output::Transmit(payload) => self.takes(&payload),
+                Output::Event(event) => self.learns(&event),
+                Output::Timeout(at) => {
+                    assert!(at.is_none_or(|at| at > self.now), "a deadline in the past");
+                    let is_idle = !self.is_up || !self.is_managed || self.is_released;
+                    assert!(at.is_some() || is_idle || self.held.is_some() && self.is_endless, "stuck");
+                    return at;
+                }
+            }
+        }
+        panic!("it does not come to rest");
+    }
+
+    fn takes(&mut self, payload: &[u8]) {
+        assert!(self.is_up, "a message without a link");
+        assert!(payload.len() <= LENGTH_MAX, "{} bytes", payload.len());
+        let message = read(payload).expect("ours are good");
+        assert_eq!(message.options.client, Identity::of(MAC).duid);
+        assert!(self.is_managed || message.kind == Kind::Release, "nobody wants it");
+        assert!(!self.is_released || message.kind == Kind::Release);
+        self.sent.count(self.now);
+        self.asked = Some(message);
+    }
+
+    fn learns(&mut self, event: &Event) {
+        match event {
+            Event::Bound { address, preferred, until, renewed } => {
+                assert!(until.is_none_or(|until| until > self.now), "a lease that is over");
+                assert!(until.is_none_or(|until| preferred.is_some_and(|preferred| preferred <= until)));
+                assert_eq!(*renewed, self.held == Some(*address));
+                (self.held, self.is_endless, self.is_bound) = (Some(*address), until.is_none(), true);
+            }
+            Event::Lost { address, why } => {
+                assert_eq!(self.held.take(), Some(*address));
+                assert!(!why.to_string().is_empty());
+            }
+            Event::Declined(address) => assert_eq!(self.held.take(), Some(*address)),
+            Event::Refused(why) => assert!(!why.to_string().is_empty()),
+            Event::Silence => {}
+        }
+    }
+
+    fn meets_a_good_server(&mut self) {
+        /// Some hours at least, of a question every few minutes.
+        const STEPS: usize = 400;
+        if self.is_released {
+            self.settle();
+            return assert!(self.client.is_gone() && self.held.is_none());
+        }
+        self.client.link_up(self.now);
+        self.client.set_managed(self.now, true);
+        (self.is_up, self.is_managed, self.is_bound) = (true, true, false);
+        for _ in 0..STEPS {
+            self.asked = None;
+            let mut deadline = self.settle();
+            let [server, ..] = SERVERS;
+            let is_for_it = |asked: &&Message| asked.options.server.is_empty() || asked.options.server == server;
+            if let Some(asked) = self.asked.as_ref().filter(is_for_it) {
+                let payload = answer(asked, server).build();
+                self.hear(&payload);
+                deadline = self.settle();
+            }
+            match deadline {
+                _ if self.is_bound => return,
+                None => return assert!(self.held.is_some(), "no lease"),
+                Some(at) => self.now = at,
+            }
+        }
+        // A lease of a server that is gone, for years: it is asked for more every ten minutes.
+        assert!(self.held.is_some(), "a good server does not help");
+    }
+}
+
+fn time(input: &mut Input<'_>) -> u32 {
+    input.pick(&[0, 1, 60, 3600, FOR_EVER - 1, FOR_EVER])
+}
+
+fn status(input: &mut Input<'_>) -> Status {
+    Status { code: u16::from(input.byte() % 7), text: input.bytes().to_vec() }
+}
+
+/// An answer that gives what was asked for.
+fn answer(asked: &Message, server: &[u8]) -> Message {
+    let wanted = asked.options.ias.iter().flat_map(|ia| &ia.addresses).map(|address| address.ip).next();
+    let kind = if asked.kind == Kind::Solicit { Kind::Advertise } else { Kind::Reply };
+    let address = IaAddress { ip: wanted.unwrap_or(GIVEN[0]), preferred: 1800, valid: 3600, status: None };
+    let iaid = Identity::of(MAC).iaid;
+    let ia = IaNa { iaid, t1: 900, t2: 1500, addresses: vec![address], status: None };
+    let gives = !matches!(asked.kind, Kind::Confirm | Kind::Decline | Kind::Release);
+    Message {
+        kind,
+        xid: asked.xid,
+        options: Options {
+            client: asked.options.client.clone(),
+            server: server.to_vec(),
+            ias: if gives { vec![ia] } else { Vec::new() },
+            status: (!gives).then(|| Status { code: Status::SUCCESS, text: Vec::new() }),
+            ..Options::default()
+        },
+    }
+}
