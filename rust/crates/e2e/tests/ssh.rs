@@ -73,9 +73,11 @@ fn wait_listening(other: &Initiator, address: &str) -> Result<()> {
 
 /// The TCP ports that answer, all 65535 of them asked.
 fn open_ports(other: &Initiator, address: &str) -> Result<BTreeSet<u16>> {
-    let report =
-        other.try_run(&format!("nmap -n -Pn -sS -p- --min-rate 1500 -oG - {address}"), Duration::from_secs(200))?;
-    let ports = report.stdout.lines().filter_map(|line| line.split_once("Ports: ")).flat_map(|(_, ports)| {
+    // Its library is where Debian's alternatives would make a link to.
+    let scan =
+        "LD_LIBRARY_PATH=/usr/lib/x86_64-linux-gnu/blas nmap --unprivileged -n -Pn -sT -p- --min-rate 1500 -oG -";
+    let report = other.start_command(&format!("{scan} {address}"))?.wait(Duration::from_secs(240))?;
+    let ports = report.lines().filter_map(|line| line.split_once("Ports: ")).flat_map(|(_, ports)| {
         let open = ports.split(", ").filter(|port| port.contains("/open/"));
         open.filter_map(|port| port.trim().split('/').next()?.parse().ok()).collect::<Vec<u16>>()
     });
@@ -181,10 +183,13 @@ fn who_has_a_key_that_was_given_gets_in_and_nobody_else() -> std::result::Result
             LOGIN,
         )?;
         assert!(output.status == 7 && output.stdout.contains("/dev/pts/"), "{output:?}");
-        other.run(&format!(
-            "scp -q -O {OPTIONS} -i /tmp/line /usr/bin/nvme root@{address}:/tmp/copy && \
-             scp -q -O {OPTIONS} -i /tmp/line root@{address}:/tmp/copy /tmp/copy && cmp /usr/bin/nvme /tmp/copy"
+        let digests = other.run(&format!(
+            "scp -q -O {OPTIONS} -i /tmp/line /usr/bin/ssh-keygen root@{address}:/tmp/copy && \
+             scp -q -O {OPTIONS} -i /tmp/line root@{address}:/tmp/copy /tmp/copy && \
+             b2sum </usr/bin/ssh-keygen && b2sum </tmp/copy"
         ))?;
+        let digests: Vec<&str> = digests.lines().collect();
+        assert!(digests.len() == 2 && digests[0] == digests[1], "{digests:?}");
         let output = other.try_run(
             &format!("ssh {OPTIONS} -o IdentitiesOnly=yes -i /tmp/line -W {address}:4420 root@{address} </dev/null"),
             LOGIN,

@@ -145,7 +145,7 @@ mod tests {
             }
         );
         let odd = parsed("4,1,0,-,caller=T1;a\\x1b[2J\u{7}b");
-        assert_eq!((odd.level, odd.text.as_str()), (Level::Warning, "a^[[2J?b"));
+        assert_eq!((odd.level, odd.text.as_str()), (Level::Warning, "a^[[2J b"));
         for broken in ["", "6", "6,1,2,-", "x,1,2,-;y", "6,1,x,-;y"] {
             assert_eq!(Record::parse(broken.as_bytes()), None, "{broken}");
         }
