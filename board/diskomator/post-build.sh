@@ -18,7 +18,19 @@ cat >"$target/usr/lib/os-release" <<-RELEASE
 	VERSION="$version"
 	VERSION_ID=${version%%[!0-9.]*}
 	PRETTY_NAME="Diskomator $version"
+	DISKOMATOR_EPOCH=${SOURCE_DATE_EPOCH:-$("$board/version.sh" epoch)}
 RELEASE
+
+# The command line of the image, which a program must tell from words that are added later.
+# Of two words that contradict each other, the later one wins.
+cmdline() {
+	local words
+	words=$(cat "$board/cmdline")
+	if [ "$(setting BR2_PACKAGE_DISKOMATOR_EXPORT_NONE)" = y ]; then words+=" diskomator.export=none"; fi
+	printf '%s\n' "$words $(setting BR2_PACKAGE_DISKOMATOR_CMDLINE)" | sed 's/ *$//'
+}
+mkdir -p "$target/usr/lib/diskomator"
+cmdline >"$target/usr/lib/diskomator/cmdline"
 
 # Buildroot's links for shared libraries, of which there are none.
 for link in lib64 usr/lib64 lib/ld-musl*; do

@@ -6,8 +6,6 @@
 # and sbsign, when settings name a key (secureboot.sh).
 set -euo pipefail
 board=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-# shellcheck disable=SC1091 source=board/diskomator/settings.sh
-. "$board/settings.sh"
 images=$1
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$("$board/version.sh" epoch)}
 export SOURCE_DATE_EPOCH
@@ -25,20 +23,11 @@ compress_root() {
 		"$images/rootfs.cpio" >"$work/initrd"
 }
 
-# Of two words that contradict each other, the later one wins.
-cmdline() {
-	local words
-	words=$(cat "$board/cmdline")
-	if [ "$(setting BR2_PACKAGE_DISKOMATOR_EXPORT_NONE)" = y ]; then words+=" diskomator.export=none"; fi
-	printf '%s\n' "$words $(setting BR2_PACKAGE_DISKOMATOR_CMDLINE)" | sed 's/ *$//'
-}
-
 make_uki() {
-	cmdline >"$work/cmdline"
 	ukify build \
 		--stub="$images/linuxx64.efi.stub" \
 		--os-release=@"$TARGET_DIR/usr/lib/os-release" \
-		--cmdline=@"$work/cmdline" \
+		--cmdline=@"$TARGET_DIR/usr/lib/diskomator/cmdline" \
 		--linux="$images/bzImage" \
 		--initrd="$work/initrd" \
 		--output="$work/diskomator.efi"

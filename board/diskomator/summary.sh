@@ -26,6 +26,6 @@ Diskomator $(member version): Linux $(member kernel), BusyBox $(member busybox),
   $(size diskomator.efi)   the same as one EFI file
   $shown/manifest.json   versions, sizes and checksums
   $secure_boot
-To a USB stick (all on it is lost):
+To a USB stick (all on it is lost), with \`make burn IMAGE=$shown\`, or:
   sudo dd if=$shown/diskomator.raw of=/dev/sdX bs=4M oflag=direct conv=fsync status=progress
 TEXT

@@ -5,10 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use crate::net::{Mac, Prefix4, class_mask, is_unicast};
-
-/// What the kernel allows, `IFNAMSIZ` less its end.
-const NAME_MAX: usize = 15;
+use crate::net::{Mac, Prefix4, class_mask, is_link_name, is_unicast};
 
 /// Which links are meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,9 +96,7 @@ impl FromStr for Device {
         if let Some(mac) = parse_mac(text) {
             return Ok(Self::Mac(mac));
         }
-        let is_name = (1..=NAME_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
-        // `dev_valid_name` in the kernel's `net/core/dev.c`.
-        if is_name && !text.contains(['/', ':']) && text != "." && text != ".." {
+        if is_link_name(text) {
             Ok(Self::Name(text.to_owned()))
         } else {
             Err(AddressingError::BadDevice(text.to_owned()))
@@ -279,9 +274,21 @@ impl Addressing {
     /// the last word about it says so.
     pub fn asks(&self, name: &str, mac: Mac, is_chosen: bool) -> bool {
         let has_one = self.addresses(name, mac, is_chosen).any(|address| address.ip.is_ipv4());
+        !has_one && self.may_ask(name, mac)
+    }
+
+    /// Whether a link asks for an IPv6 address where routers want that: by the
+    /// same rules. One that is good on its link only is none to be had by asking.
+    pub fn asks_for_ipv6(&self, name: &str, mac: Mac, is_chosen: bool) -> bool {
+        let is_one = |ip| matches!(ip, IpAddr::V6(ip) if !ip.is_unicast_link_local());
+        let has_one = self.addresses(name, mac, is_chosen).any(|address| is_one(address.ip));
+        !has_one && self.may_ask(name, mac)
+    }
+
+    fn may_ask(&self, name: &str, mac: Mac) -> bool {
         let mut about_asking = self.0.iter().filter(|setting| !matches!(setting.method, Method::Address(_)));
         let last = about_asking.rfind(|setting| setting.device.is(name, mac, true));
-        !has_one && last.is_none_or(|setting| setting.method == Method::Dhcp)
+        last.is_none_or(|setting| setting.method == Method::Dhcp)
     }
 }
 
@@ -437,6 +444,9 @@ mod tests {
         assert!(!of(&["52:54:00:12:34:56:192.0.2.7/24"], "any", false).1);
         // IPv6 is another matter.
         assert_eq!(of(&["eth0:2001:db8::7/64"], "eth0", false), (vec!["2001:db8::7/64".to_owned()], true));
+        let asks_for_ipv6 = |words: &[&str]| all(words).asks_for_ipv6("eth0", MAC, false);
+        assert!(asks_for_ipv6(&["eth0:192.0.2.7/24"]) && asks_for_ipv6(&["eth0:fe80::7/64"]));
+        assert!(!asks_for_ipv6(&["eth0:2001:db8::7/64"]) && !asks_for_ipv6(&["eth0:off"]));
         let two = ["eth0:192.0.2.7/24", "eth0:198.51.100.7/24", "eth0:192.0.2.7/24"];
         assert_eq!(of(&two, "eth0", false).0, ["198.51.100.7/24", "192.0.2.7/24"]);
     }

@@ -11,22 +11,57 @@ use crate::net::Mac;
 use crate::pace::{Moment, Pace, spread};
 use crate::rng::Rng;
 
-// RFC 5227 section 1.1 takes 5 to 7 s: PROBE_WAIT 0 to 1 s, PROBE_NUM 3, one
-// or two seconds apart, and ANNOUNCE_WAIT 2 s. Somebody looks at the screen
-// meanwhile. The waits are for ports that do not forward yet, which have just
-// carried a DHCP exchange or seconds of questions, and for stations that are
-// slow to answer, which on a cable means milliseconds; a host that answers too
-// late still is a conflict that is noticed, and answered as below. The number
-// of probes, which is what makes up for lost packets, is the RFC's.
-/// `PROBE_WAIT`.
-const PROBE_WAIT: Duration = Duration::from_millis(20);
-/// `PROBE_NUM`.
-const PROBES: u32 = 3;
-/// `PROBE_MIN`, and what lies between that and `PROBE_MAX`.
-const PROBE_MIN: Duration = Duration::from_millis(90);
-const PROBE_SPREAD: Duration = Duration::from_millis(40);
-/// `ANNOUNCE_WAIT`, from the last probe to the first use.
-const ANNOUNCE_WAIT: Duration = Duration::from_millis(150);
+/// When to ask, and for how long to wait for an answer.
+///
+/// RFC 5227 section 1.1 takes 5 to 7 s: `PROBE_WAIT` 0 to 1 s, `PROBE_NUM` 3,
+/// one or two seconds apart, and `ANNOUNCE_WAIT` 2 s. Somebody looks at the
+/// screen meanwhile. The waits are for ports that do not forward yet, which
+/// have just carried a DHCP exchange or seconds of questions, and for stations
+/// that are slow to answer, which on a cable means milliseconds. The number of
+/// probes, which is what makes up for lost packets, is the RFC's.
+#[derive(Debug, Clone, Copy)]
+pub struct Schedule {
+    /// Until the first probe, at least, and what there may be more of it.
+    wait: Duration,
+    wait_spread: Duration,
+    probes: u32,
+    /// From one to the next.
+    interval: Duration,
+    interval_spread: Duration,
+    /// From the last one to the end.
+    silence: Duration,
+}
+
+/// For an address that nobody has given.
+pub const BY_CHANCE: Schedule = Schedule {
+    wait: Duration::ZERO,
+    wait_spread: Duration::from_millis(20),
+    probes: 3,
+    interval: Duration::from_millis(90),
+    interval_spread: Duration::from_millis(40),
+    silence: Duration::from_millis(150),
+};
+/// Before the first use of an address that a server gave: nobody else should
+/// have it. The rest of the probes are sent [while it is used](WHILE_USED), so
+/// that only a station that is slow to answer is met by a user of its address,
+/// who then makes off before he has told anybody about it.
+pub const BEFORE_USE: Schedule = Schedule {
+    wait: Duration::ZERO,
+    wait_spread: Duration::ZERO,
+    probes: 2,
+    interval: Duration::from_millis(20),
+    interval_spread: Duration::ZERO,
+    silence: Duration::from_millis(20),
+};
+/// What follows that.
+const WHILE_USED: Schedule = Schedule {
+    wait: Duration::from_millis(120),
+    wait_spread: Duration::from_millis(40),
+    probes: 1,
+    interval: Duration::ZERO,
+    interval_spread: Duration::ZERO,
+    silence: Duration::from_millis(300),
+};
 /// `ANNOUNCE_NUM` and `ANNOUNCE_INTERVAL`, as they are in the RFC.
 const ANNOUNCEMENTS: u32 = 2;
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
@@ -39,6 +74,7 @@ pub(crate) const PACE: Pace = Pace::new(20, Duration::from_secs(2));
 /// Asks whether an address is free.
 #[derive(Debug)]
 pub struct Probing {
+    schedule: Schedule,
     mac: Mac,
     address: Ipv4Addr,
     sent: u32,
@@ -58,8 +94,9 @@ pub enum Probe {
 
 impl Probing {
     /// Begins.
-    pub fn new(mac: Mac, address: Ipv4Addr, now: Moment, rng: &mut Rng) -> Self {
-        Self { mac, address, sent: 0, next: now + spread(PROBE_WAIT, rng) }
+    pub fn new(schedule: Schedule, mac: Mac, address: Ipv4Addr, now: Moment, rng: &mut Rng) -> Self {
+        let next = now + schedule.wait + spread(schedule.wait_spread, rng);
+        Self { schedule, mac, address, sent: 0, next }
     }
 
     /// The address in question.
@@ -77,11 +114,12 @@ impl Probing {
         if now < self.next {
             return Probe::Wait;
         }
-        if self.sent == PROBES {
+        let Schedule { probes, interval, interval_spread, silence, .. } = self.schedule;
+        if self.sent == probes {
             return Probe::Free;
         }
         self.sent += 1;
-        self.next = now + if self.sent == PROBES { ANNOUNCE_WAIT } else { PROBE_MIN + spread(PROBE_SPREAD, rng) };
+        self.next = now + if self.sent == probes { silence } else { interval + spread(interval_spread, rng) };
         Probe::Send(Packet::probe(self.mac, self.address))
     }
 
@@ -99,6 +137,8 @@ impl Probing {
 pub struct Holding {
     mac: Mac,
     address: Ipv4Addr,
+    /// It is in use, but still asked about.
+    probing: Option<Probing>,
     announce: Option<Announcing>,
     /// When another host was last heard to use the address.
     conflict: Option<Moment>,
@@ -119,28 +159,52 @@ pub enum Verdict {
     /// Another host uses it: it is told, with the next announcement, that this
     /// one will not give in.
     Disputed,
-    /// Another host goes on using it.
+    /// It is another host's, or another host goes on using it.
     Lost,
 }
 
 impl Holding {
     /// An address that nobody need be told about.
     pub const fn new(mac: Mac, address: Ipv4Addr) -> Self {
-        Self { mac, address, announce: None, conflict: None }
+        Self { mac, address, probing: None, announce: None, conflict: None }
     }
 
-    /// Tells everybody, from now on.
+    /// An address about which nobody has answered [`BEFORE_USE`]. It is asked
+    /// about once more before everybody is told, and belongs to whoever answers.
+    pub fn unsure(mac: Mac, address: Ipv4Addr, now: Moment, rng: &mut Rng) -> Self {
+        let probing = Some(Probing::new(WHILE_USED, mac, address, now, rng));
+        Self { probing, ..Self::new(mac, address) }
+    }
+
+    /// Whether it is asked about no more.
+    pub const fn is_sure(&self) -> bool {
+        self.probing.is_none()
+    }
+
+    /// Tells everybody, from now on; or when it is sure that there is something to tell.
     pub fn announce(&mut self, now: Moment) {
-        self.announce = Some(Announcing { left: ANNOUNCEMENTS, next: now });
+        if self.probing.is_none() {
+            self.announce = Some(Announcing { left: ANNOUNCEMENTS, next: now });
+        }
     }
 
-    /// When there is something to send.
+    /// When there is something to do.
     pub fn deadline(&self) -> Option<Moment> {
-        self.announce.map(|announce| announce.next)
+        let probing = self.probing.as_ref().map(Probing::deadline);
+        probing.or(self.announce.map(|announce| announce.next))
     }
 
     /// What to send now.
-    pub fn poll(&mut self, now: Moment) -> Option<Packet> {
+    pub fn poll(&mut self, now: Moment, rng: &mut Rng) -> Option<Packet> {
+        match self.probing.as_mut().map(|probing| probing.poll(now, rng)) {
+            None => {}
+            Some(Probe::Wait) => return None,
+            Some(Probe::Send(packet)) => return Some(packet),
+            Some(Probe::Free) => {
+                self.probing = None;
+                self.announce(now);
+            }
+        }
         let announce = self.announce.filter(|announce| announce.next <= now)?;
         let left = announce.left.saturating_sub(1);
         self.announce = (left > 0).then(|| Announcing { left, next: now + ANNOUNCE_INTERVAL });
@@ -149,12 +213,13 @@ impl Holding {
 
     /// Takes a packet. RFC 5227 section 2.4 (b): one announcement answers the
     /// first conflict, a second one within ten seconds is the end, lest two
-    /// hosts go on for ever.
+    /// hosts go on for ever. One that was still asked about is not defended: the
+    /// other host had it first.
     pub fn hear(&mut self, now: Moment, packet: &Packet) -> Verdict {
         if packet.sender != self.address || packet.sender_mac == self.mac {
             return Verdict::Ours;
         }
-        if self.conflict.is_some_and(|last| now < last + DEFEND_INTERVAL) {
+        if self.probing.is_some() || self.conflict.is_some_and(|last| now < last + DEFEND_INTERVAL) {
             return Verdict::Lost;
         }
         self.conflict = Some(now);
@@ -187,7 +252,7 @@ mod tests {
     fn three_probes_within_half_a_second_and_the_address_is_free() {
         for seed in 0..50 {
             let mut rng = Rng::new(seed);
-            let mut probing = Probing::new(MAC, ADDRESS, s(10), &mut rng);
+            let mut probing = Probing::new(BY_CHANCE, MAC, ADDRESS, s(10), &mut rng);
             let mut probes = 0;
             let end = loop {
                 let now = probing.deadline();
@@ -208,7 +273,7 @@ mod tests {
 
     #[test]
     fn who_uses_an_address_or_probes_for_it_conflicts_with_a_probe() {
-        let probing = Probing::new(MAC, ADDRESS, s(0), &mut Rng::new(1));
+        let probing = Probing::new(BEFORE_USE, MAC, ADDRESS, s(0), &mut Rng::new(1));
         assert!(probing.conflicts(&heard(OTHER, ADDRESS)));
         assert!(probing.conflicts(&Packet::announcement(OTHER, ADDRESS)));
         assert!(probing.conflicts(&Packet::probe(OTHER, ADDRESS)));
@@ -221,17 +286,19 @@ mod tests {
 
     #[test]
     fn an_address_is_announced_twice_two_seconds_apart() {
+        let rng = &mut Rng::new(1);
         let mut holding = Holding::new(MAC, ADDRESS);
-        assert_eq!((holding.deadline(), holding.poll(s(1))), (None, None));
+        assert_eq!((holding.deadline(), holding.poll(s(1), rng)), (None, None));
         holding.announce(s(1));
-        assert_eq!(holding.poll(s(1)), Some(Packet::announcement(MAC, ADDRESS)));
-        assert_eq!((holding.deadline(), holding.poll(s(2))), (Some(s(3)), None));
-        assert_eq!(holding.poll(s(3)), Some(Packet::announcement(MAC, ADDRESS)));
+        assert_eq!(holding.poll(s(1), rng), Some(Packet::announcement(MAC, ADDRESS)));
+        assert_eq!((holding.deadline(), holding.poll(s(2), rng)), (Some(s(3)), None));
+        assert_eq!(holding.poll(s(3), rng), Some(Packet::announcement(MAC, ADDRESS)));
         assert_eq!(holding.deadline(), None);
     }
 
     #[test]
     fn one_conflict_is_answered_and_a_second_within_ten_seconds_is_lost() {
+        let rng = &mut Rng::new(1);
         let mut holding = Holding::new(MAC, ADDRESS);
         assert_eq!(holding.hear(s(1), &heard(OTHER, ELSEWHERE)), Verdict::Ours);
         assert_eq!(holding.hear(s(1), &heard(MAC, ADDRESS)), Verdict::Ours);
@@ -239,10 +306,35 @@ mod tests {
         assert_eq!(holding.deadline(), None);
 
         assert_eq!(holding.hear(s(1), &heard(OTHER, ADDRESS)), Verdict::Disputed);
-        assert_eq!(holding.poll(s(1)), Some(Packet::announcement(MAC, ADDRESS)));
+        assert_eq!(holding.poll(s(1), rng), Some(Packet::announcement(MAC, ADDRESS)));
         assert_eq!(holding.deadline(), None, "one is enough");
         assert_eq!(holding.hear(s(11), &heard(OTHER, ADDRESS)), Verdict::Disputed);
-        assert_eq!(holding.poll(s(11)), Some(Packet::announcement(MAC, ADDRESS)));
+        assert_eq!(holding.poll(s(11), rng), Some(Packet::announcement(MAC, ADDRESS)));
         assert_eq!(holding.hear(s(20), &heard(OTHER, ADDRESS)), Verdict::Lost);
+    }
+
+    #[test]
+    fn an_address_in_use_that_is_still_asked_about_is_told_of_when_nobody_has_answered() {
+        for seed in 0..50 {
+            let rng = &mut Rng::new(seed);
+            let mut holding = Holding::unsure(MAC, ADDRESS, s(1), rng);
+            holding.announce(s(1));
+            let probed = holding.deadline().unwrap();
+            assert!(probed >= s(1) + Duration::from_millis(120) && holding.poll(s(1), rng).is_none());
+            assert_eq!(holding.poll(probed, rng), Some(Packet::probe(MAC, ADDRESS)));
+            let sure = holding.deadline().unwrap();
+            assert_eq!(sure, probed + Duration::from_millis(300));
+            assert_eq!(holding.poll(sure, rng), Some(Packet::announcement(MAC, ADDRESS)));
+            assert_eq!(holding.deadline(), Some(sure + s(2)));
+            assert_eq!(holding.hear(sure, &heard(OTHER, ADDRESS)), Verdict::Disputed);
+        }
+    }
+
+    #[test]
+    fn an_address_that_is_still_asked_about_is_left_to_whoever_answers() {
+        let mut holding = Holding::unsure(MAC, ADDRESS, s(1), &mut Rng::new(1));
+        assert_eq!(holding.hear(s(1), &heard(OTHER, ELSEWHERE)), Verdict::Ours);
+        assert_eq!(holding.hear(s(1), &Packet::probe(OTHER, ADDRESS)), Verdict::Ours, "the kernel answers it");
+        assert_eq!(holding.hear(s(1), &heard(OTHER, ADDRESS)), Verdict::Lost);
     }
 }

@@ -290,7 +290,7 @@ impl LinkLocal {
                     None
                 }
             },
-            State::InUse(InUse { claim }) | State::Leaving(Leaving { claim, .. }) => claim.poll(now),
+            State::InUse(InUse { claim }) | State::Leaving(Leaving { claim, .. }) => claim.poll(now, &mut self.rng),
         }
     }
 
@@ -309,7 +309,7 @@ impl LinkLocal {
     }
 
     fn probing(&mut self, now: Moment) -> State {
-        State::Probing(Probing::new(self.mac, self.candidate.address(), now, &mut self.rng))
+        State::Probing(Probing::new(claim::BY_CHANCE, self.mac, self.candidate.address(), now, &mut self.rng))
     }
 
     fn lose(&mut self, by: Option<Mac>) {

@@ -7,10 +7,13 @@
 
 pub mod addressing;
 pub mod arp;
+pub mod base64;
 pub mod boot;
 pub mod claim;
 pub mod config;
+pub mod destination;
 pub mod dhcp;
+pub mod dhcp6;
 pub mod disk;
 pub mod export;
 pub mod identity;
@@ -23,4 +26,5 @@ pub mod policy;
 pub mod rng;
 pub mod screen;
 pub mod selection;
+pub mod syslog;
 pub mod uevent;

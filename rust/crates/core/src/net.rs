@@ -107,6 +107,15 @@ pub fn class_mask(address: Ipv4Addr) -> Ipv4Addr {
     }
 }
 
+/// Whether a link can be called that: `dev_valid_name` in the kernel's
+/// `net/core/dev.c`, but no names that a terminal could not show.
+pub fn is_link_name(name: &str) -> bool {
+    /// `IFNAMSIZ` less its end.
+    const NAME_MAX: usize = 15;
+    let is_printable = (1..=NAME_MAX).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
+    is_printable && !name.contains(['/', ':']) && name != "." && name != ".."
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,9 +10,10 @@ use log::LevelFilter;
 use serde::Serialize;
 
 use diskomator_core::config::{Config, LogLevel};
-use diskomator_sys::{logger, root::Root};
+use diskomator_sys::root::Root;
+use diskomator_sys::{logger, settings};
 
-use crate::{blink, console, dhcp, export, hosts, hotplug, mdns, net, power, settings};
+use crate::{blink, config, console, dhcp, export, hosts, hotplug, mdns, net, power, remote_log};
 
 /// One name of this program.
 pub(crate) struct Applet {
@@ -21,17 +22,18 @@ pub(crate) struct Applet {
     run: fn(lexopt::Parser) -> Result<(), Failure>,
 }
 
-pub(crate) const APPLETS: [Applet; 12] = [
+pub(crate) const APPLETS: [Applet; 13] = [
     Applet { name: "export", summary: "list, add and remove the exports of this machine's disks", run: export::run },
     Applet { name: "hotplug", summary: "export each disk as it appears, until stopped", run: hotplug::run },
-    Applet { name: "dhcp", summary: "bring every Ethernet link up and give it an IPv4 address", run: dhcp::run },
+    Applet { name: "dhcp", summary: "bring every Ethernet link up and give it addresses", run: dhcp::run },
     Applet { name: "mdns", summary: "tell the network the machine's name and what it serves", run: mdns::run },
     Applet { name: "console", summary: "show addresses and disks on the screen, until stopped", run: console::run },
+    Applet { name: "log", summary: "send this machine's log to another one, until stopped", run: remote_log::run },
     Applet { name: "hosts", summary: "list which hosts are connected to which disk", run: hosts::hosts },
     Applet { name: "disconnect", summary: "end the connections of a host", run: hosts::disconnect },
     Applet { name: "blink", summary: "make the light at a disk's bay blink", run: blink::run },
     Applet { name: "net", summary: "list the network links and their addresses", run: net::run },
-    Applet { name: "config", summary: "show the settings of this boot", run: settings::run },
+    Applet { name: "config", summary: "show the settings of this boot", run: config::run },
     Applet { name: "poweroff", summary: "switch the machine off, when its disks are at rest", run: power::poweroff },
     Applet { name: "reboot", summary: "restart the machine, when its disks are at rest", run: power::reboot },
 ];
@@ -63,7 +65,7 @@ impl Failure {
 
 /// Runs the applet that the arguments name and reports how it ended.
 pub(crate) fn dispatch(args: impl Iterator<Item = OsString>) -> ExitCode {
-    let (name, parser) = split(args);
+    let (name, parser) = help_of_applet(split(args));
     let outcome = match name.as_deref() {
         None | Some("--help" | "-h" | "help") => print(&usage()),
         Some("--version" | "-V") => print(&format!("diskomator {}\n", env!("CARGO_PKG_VERSION"))),
@@ -128,18 +130,17 @@ pub(crate) fn print_json(list: &impl Serialize) -> Result<(), Failure> {
 /// Starts a daemon's log and returns the settings of this boot. Every daemon
 /// would find the same typos, so only one of them reports (`report_typos`).
 pub(crate) fn start_daemon(name: &'static str, root: &Root, report_typos: bool) -> Config {
-    let cmdline = root.read("proc/cmdline");
-    let (config, warnings) = Config::from_cmdline(cmdline.as_deref().unwrap_or_default());
-    logger::init(name, level_filter(config.log), true);
-    if let Err(error) = &cmdline {
-        log::warn!("no settings: {}", chain(error));
+    let (settings, error) = settings::read(root);
+    logger::init(name, level_filter(settings.config.log), true);
+    if let Some(error) = &error {
+        log::warn!("no kernel command line: {}", chain(error));
     }
     if report_typos {
-        for warning in warnings {
+        for warning in settings.warnings {
             log::warn!("{warning}");
         }
     }
-    config
+    settings.config
 }
 
 /// `log`'s name for a level.
@@ -163,6 +164,16 @@ fn split(mut args: impl Iterator<Item = OsString>) -> (Option<String>, lexopt::P
     (name, lexopt::Parser::from_args(args))
 }
 
+/// `help APPLET` is `APPLET --help`.
+fn help_of_applet((name, mut parser): (Option<String>, lexopt::Parser)) -> (Option<String>, lexopt::Parser) {
+    if name.as_deref() == Some("help") {
+        if let Ok(Some(lexopt::Arg::Value(applet))) = parser.next() {
+            return (Some(applet.to_string_lossy().into_owned()), lexopt::Parser::from_args(["--help"]));
+        }
+    }
+    (name, parser)
+}
+
 fn usage() -> String {
     let mut text = String::from(
         "Usage: diskomator APPLET [ARGUMENT...]\n\n\
@@ -171,7 +182,7 @@ fn usage() -> String {
     for applet in &APPLETS {
         text.push_str(&format!("  {:<10} {}\n", applet.name, applet.summary));
     }
-    text.push_str("\n`diskomator APPLET --help` says more. Each applet is also a command: diskomator-APPLET.\n");
+    text.push_str("\n`diskomator help APPLET` says more. Each applet is also a command: diskomator-APPLET.\n");
     text
 }
 

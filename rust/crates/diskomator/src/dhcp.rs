@@ -1,12 +1,13 @@
 //! `diskomator dhcp`: brings every Ethernet link up and keeps a DHCP lease on
 //! each, or a link-local address where there is no server, or the addresses that
-//! settings give it. IPv6 is the kernel's own business otherwise; it is only
-//! switched on here.
+//! settings give it. Of IPv6 the kernel does what it does by itself; here it is
+//! switched on, addresses are asked for where routers want that, and each is
+//! answered for by its own link.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
@@ -20,12 +21,14 @@ use diskomator_core::dhcp::frame;
 use diskomator_core::dhcp::lease::{self, Lease};
 use diskomator_core::ipv4ll::{self, LinkLocal};
 use diskomator_core::net::{Mac, Prefix4};
-use diskomator_sys::netlink::{Link, Monitor, Netlink, Origin, Watch};
+use diskomator_sys::netlink::{self, Lifetimes, Link, Monitor, Netlink, Origin, Route6, Watch};
 use diskomator_sys::packet::{ArpSocket, LeasedSocket, PacketSocket};
 use diskomator_sys::root::Root;
 use diskomator_sys::signals::{Farewell, Termination};
 
+use crate::answers;
 use crate::applet::{Failure, chain, chosen_links, print, start_daemon};
+use crate::dhcp6::Port6;
 use crate::hold::{Holder, Wish, forget_links, set_up_ipv4};
 
 const HELP: &str = "\
@@ -33,10 +36,12 @@ Usage: diskomator dhcp [--interface NAME]...
 
 Brings every Ethernet link up, now and when it appears, and keeps an IPv4
 address on each by DHCP, until stopped. Where no server answers for some seconds
-a link has a link-local address (169.254/16) until one does. Links that have an
-address by the setting `ip` ask nobody (`diskomator config --help`). The
-addresses stay when it stops, and the next run goes on with them. SIGUSR1 gives
-them back to their servers and ends it.
+a link has a link-local address (169.254/16) until one does. IPv6 addresses are
+made of the prefixes that routers announce, and come by DHCPv6 where routers say
+so. Links that have an address of a family by the setting `ip` ask nobody for
+another one (`diskomator help config`). The addresses stay when it stops, and
+the next run goes on with them. SIGUSR1 gives them back to their servers and ends
+it.
 
 Options:
   -i, --interface NAME  only this link; can be given more than once
@@ -52,7 +57,7 @@ const FIRST_LINK: usize = 3;
 /// How long to leave a link alone that did not come up.
 const BRING_UP_AGAIN: Duration = Duration::from_secs(5);
 /// After so many packets at one go the other links have their turn.
-const PACKETS_AT_ONCE: usize = 32;
+pub(crate) const PACKETS_AT_ONCE: usize = 32;
 /// No link that DHCP runs on has longer packets without fragments.
 const PACKET_MAX: usize = 2048;
 
@@ -60,7 +65,7 @@ pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
     let Some(only) = chosen_links(args)? else { return print(HELP) };
     let root = Root::default();
     let config = start_daemon("dhcp", &root, false);
-    Daemon::new(root, only, config.ip)?.run()
+    Daemon::new(root, only, config.ip, config.name)?.run()
 }
 
 /// All links.
@@ -68,6 +73,8 @@ struct Daemon {
     root: Root,
     only: Vec<String>,
     addressing: Addressing,
+    /// The name that servers are told, if it is not made of the link's hardware address.
+    name: Option<String>,
     /// The link that has the addresses which name none.
     chosen: Option<u32>,
     started: Instant,
@@ -106,6 +113,7 @@ struct Port {
     is_stubborn: bool,
     client: Client,
     link_local: LinkLocal,
+    six: Port6,
     socket: Option<PacketSocket>,
     arp_socket: Option<ArpSocket>,
     /// The addresses that the ARP socket hears of.
@@ -114,10 +122,10 @@ struct Port {
 }
 
 impl Daemon {
-    fn new(root: Root, only: Vec<String>, addressing: Addressing) -> Result<Self, Failure> {
+    fn new(root: Root, only: Vec<String>, addressing: Addressing, name: Option<String>) -> Result<Self, Failure> {
         let mut termination = Termination::new().map_err(Failure::failed)?;
         let mut farewell = Farewell::new().map_err(Failure::failed)?;
-        let mut monitor = Monitor::new(Watch::Links).map_err(Failure::failed)?;
+        let mut monitor = Monitor::new(Watch::LinksAndIpv6).map_err(Failure::failed)?;
         let poll = Poll::new().map_err(Failure::failed)?;
         poll.registry().register(&mut termination, TERMINATION, Interest::READABLE).map_err(Failure::failed)?;
         poll.registry().register(&mut farewell, FAREWELL, Interest::READABLE).map_err(Failure::failed)?;
@@ -126,6 +134,7 @@ impl Daemon {
             root,
             only,
             addressing,
+            name,
             chosen: None,
             started: Instant::now(),
             seeds: RandomState::new(),
@@ -146,7 +155,8 @@ impl Daemon {
         self.look_at_links();
         loop {
             let next = self.act();
-            if self.is_leaving && self.ports.values().all(|port| port.client.is_gone()) {
+            if self.is_leaving && self.ports.values().all(|port| port.client.is_gone() && port.six.is_gone()) {
+                answers::forget_all(&self.netlink);
                 log::info!("stopped; the addresses were given back");
                 return Ok(());
             }
@@ -192,6 +202,7 @@ impl Daemon {
         for port in self.ports.values_mut() {
             port.client.release(now);
             port.link_local.stop();
+            port.six.release(now);
         }
     }
 
@@ -201,8 +212,11 @@ impl Daemon {
 
     /// Compares the kernel's links with ours.
     fn look_at_links(&mut self) {
-        let links = match self.netlink.links() {
-            Ok(links) => links,
+        // The addresses first: one that went with its link's carrier is then not
+        // missed before that is known.
+        let listed = self.netlink.addresses().and_then(|addresses| Ok((addresses, self.netlink.links()?)));
+        let (addresses, links) = match listed {
+            Ok(listed) => listed,
             Err(error) => {
                 log::error!("{}", chain(&error));
                 return;
@@ -217,7 +231,7 @@ impl Daemon {
         });
         let present: Vec<u32> = links.iter().map(|link| link.index).collect();
         forget_links(&self.netlink, &present);
-        self.choose(&links);
+        self.choose(&links, &addresses);
         self.own = links.iter().filter_map(|link| link.mac).collect();
         for link in links {
             let Some(mac) = link.ethernet else { continue };
@@ -225,29 +239,32 @@ impl Daemon {
                 continue;
             }
             if !self.ports.contains_key(&link.index) {
-                let port = self.appeared(&link, mac);
+                let port = self.appeared(&link, mac, &addresses);
                 self.ports.insert(link.index, port);
             }
             let now = self.now();
             if let Some(port) = self.ports.get_mut(&link.index) {
                 let is_chosen = self.chosen == Some(link.index);
                 port.set_asking(now, self.addressing.asks(&link.name, mac, is_chosen));
-                port.changed(now, &link);
+                port.six.set_asking(now, self.addressing.asks_for_ipv6(&link.name, mac, is_chosen));
+                port.changed(now, &link, &addresses);
                 if !link.is_up {
                     port.is_set = false;
                 } else if !port.is_set {
                     port.is_set = true;
-                    let addresses: Vec<_> = self.addressing.addresses(&link.name, mac, is_chosen).collect();
-                    port.set_addresses(&self.netlink, &addresses);
+                    let settings: Vec<_> = self.addressing.addresses(&link.name, mac, is_chosen).collect();
+                    port.set_addresses(&self.netlink, &settings);
                 }
             }
         }
+        let own: Vec<u32> = self.ports.keys().copied().collect();
+        answers::keep(&self.netlink, &own, &present, &addresses);
     }
 
     /// Chooses the link for the addresses that name none: the one that has them
     /// from an earlier run, else the first with a carrier, for as long as it is
     /// there.
-    fn choose(&mut self, links: &[Link]) {
+    fn choose(&mut self, links: &[Link], addresses: &[netlink::Address]) {
         if !self.addressing.needs_choice() {
             return;
         }
@@ -256,7 +273,6 @@ impl Daemon {
         if self.chosen.is_some_and(|chosen| links.iter().filter(is_ours).any(|link| link.index == chosen)) {
             return;
         }
-        let addresses = self.netlink.addresses().unwrap_or_default();
         let has_them = |link: &&Link| {
             let mut own = addresses.iter().filter(|address| address.link == link.index);
             own.any(|address| address.origin == Some(Origin::Setting) && self.addressing.is_for_chosen(address.ip))
@@ -275,34 +291,35 @@ impl Daemon {
 
     /// A link that was not there before: up with it, and on with the address
     /// that an earlier run gave it.
-    fn appeared(&self, link: &Link, mac: Mac) -> Port {
+    fn appeared(&self, link: &Link, mac: Mac, addresses: &[netlink::Address]) -> Port {
         log::info!("{}: Ethernet link {mac}", link.name);
         enable_ipv6(&self.root, &link.name);
         set_up_ipv4(&self.root, &link.name);
         let seed = self.seeds.hash_one((link.index, self.started));
-        let mut client = Client::new(Identity::of(mac), seed);
-        let mut link_local = LinkLocal::new(mac, seed);
-        match self.netlink.addresses() {
-            Ok(addresses) => {
-                let from = |origin| {
-                    let ours = addresses.iter().filter(move |address| {
-                        address.link == link.index && address.origin == Some(origin) && address.prefix4().is_some()
-                    });
-                    let longest = ours.max_by_key(|address| address.valid.unwrap_or(Duration::MAX))?;
-                    let prefix = longest.prefix4()?;
-                    log::info!("{}: the address {prefix} is there already", link.name);
-                    Some((prefix, longest.valid))
-                };
-                if let Some((prefix, _)) = from(Origin::LinkLocal) {
-                    link_local.adopt(prefix);
-                }
-                if let Some((prefix, valid)) = from(Origin::Dhcp) {
-                    client.adopt(prefix, valid.map(|valid| self.now() + valid));
-                    link_local.leased(self.now());
-                }
-            }
-            Err(error) => log::warn!("{}: {}", link.name, chain(&error)),
+        let mut identity = Identity::of(mac);
+        if let Some(name) = &self.name {
+            identity.hostname.clone_from(name);
         }
+        let mut client = Client::new(identity.clone(), seed);
+        let mut link_local = LinkLocal::new(mac, seed);
+        let mut six = Port6::new(identity, seed);
+        let from = |origin| {
+            let ours = addresses.iter().filter(move |address| {
+                address.link == link.index && address.origin == Some(origin) && address.prefix4().is_some()
+            });
+            let longest = ours.max_by_key(|address| address.valid.unwrap_or(Duration::MAX))?;
+            let prefix = longest.prefix4()?;
+            log::info!("{}: the address {prefix} is there already", link.name);
+            Some((prefix, longest.valid))
+        };
+        if let Some((prefix, _)) = from(Origin::LinkLocal) {
+            link_local.adopt(prefix);
+        }
+        if let Some((prefix, valid)) = from(Origin::Dhcp) {
+            client.adopt(prefix, valid.map(|valid| self.now() + valid));
+            link_local.leased(self.now());
+        }
+        six.adopt(self.now(), link, addresses);
         Port {
             index: link.index,
             name: link.name.clone(),
@@ -317,6 +334,7 @@ impl Daemon {
             is_stubborn: false,
             client,
             link_local,
+            six,
             socket: None,
             arp_socket: None,
             heard: Vec::new(),
@@ -352,6 +370,10 @@ impl Daemon {
                 }
             }
             port.listen(self.poll.registry());
+            let holder = Holder { netlink: &self.netlink, index: port.index, name: &port.name };
+            let registry = self.poll.registry();
+            let register = |socket: &_| register(registry, holder.index, holder.name, socket);
+            next = next.into_iter().chain(port.six.act(holder, || self.started.elapsed(), register)).min();
         }
         next
     }
@@ -359,7 +381,7 @@ impl Daemon {
 
 /// Whether there may be more to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Input {
+pub(crate) enum Input {
     /// Perhaps; nobody will say so again.
     More,
     /// No; the socket becomes readable when there is.
@@ -404,15 +426,22 @@ impl Port {
             log::info!("{}: the address is {}/{} by a setting", self.name, address.ip, address.prefix_len);
             if let IpAddr::V6(ip) = address.ip {
                 let own = (ip, address.prefix_len);
-                holder.warn(netlink.set_address6(self.index, own, holder.metric(), Origin::Setting));
+                let set = netlink.set_address6(self.index, own, Lifetimes::FOR_EVER, holder.metric(), Origin::Setting);
+                holder.warn(set);
             }
             if let Some(IpAddr::V6(router)) = address.gateway {
-                holder.warn(netlink.set_default_route6(self.index, router, holder.metric()));
+                holder.warn(netlink.set_route6(Route6 {
+                    link: self.index,
+                    destination: (Ipv6Addr::UNSPECIFIED, 0),
+                    router: Some(router),
+                    metric: holder.metric(),
+                    table: None,
+                }));
             }
         }
     }
 
-    fn changed(&mut self, now: Moment, link: &Link) {
+    fn changed(&mut self, now: Moment, link: &Link, addresses: &[netlink::Address]) {
         if self.name != link.name {
             log::info!("{}: now called {}", self.name, link.name);
             self.name.clone_from(&link.name);
@@ -432,6 +461,7 @@ impl Port {
                 self.link_local.link_up(now);
             }
         }
+        self.six.changed(now, link, addresses, self.has_carrier && lost);
         self.has_carrier = link.has_carrier;
         self.carrier_losses = link.carrier_losses;
     }
@@ -488,14 +518,8 @@ impl Port {
         }
     }
 
-    /// Waits for what comes in through `socket`; false if that is impossible.
     fn register(&self, registry: &mio::Registry, socket: &impl AsFd) -> bool {
-        let token = Token(FIRST_LINK + usize::try_from(self.index).unwrap_or(0));
-        let outcome = registry.register(&mut SourceFd(&socket.as_fd().as_raw_fd()), token, Interest::READABLE);
-        if let Err(error) = &outcome {
-            log::warn!("{}: failed to wait for packets: {error}", self.name);
-        }
-        outcome.is_ok()
+        register(registry, self.index, &self.name, socket)
     }
 
     fn open(&mut self, registry: &mio::Registry) {
@@ -529,7 +553,11 @@ impl Port {
     }
 
     fn receive(&mut self, now: Moment, own: &[Mac], buffer: &mut [u8]) -> Input {
-        let more = [self.receive_arp(now, own, buffer), self.receive_messages(now, buffer)];
+        let more = [
+            self.receive_arp(now, own, buffer),
+            self.receive_messages(now, buffer),
+            self.six.receive(now, &self.name, buffer),
+        ];
         if more.contains(&Input::More) { Input::More } else { Input::Done }
     }
 
@@ -662,6 +690,16 @@ impl Port {
     }
 }
 
+/// Waits for what comes in through a link's `socket`; false if that is impossible.
+fn register(registry: &mio::Registry, index: u32, name: &str, socket: &impl AsFd) -> bool {
+    let token = Token(FIRST_LINK + usize::try_from(index).unwrap_or(0));
+    let outcome = registry.register(&mut SourceFd(&socket.as_fd().as_raw_fd()), token, Interest::READABLE);
+    if let Err(error) = &outcome {
+        log::warn!("{name}: failed to wait for packets: {error}");
+    }
+    outcome.is_ok()
+}
+
 /// An IPv4 address of the settings, for the kernel.
 fn wish(address: &Address) -> Option<Wish> {
     let prefix = address.prefix4()?;
@@ -676,7 +714,14 @@ fn wish(address: &Address) -> Option<Wish> {
 
 /// The kernel does the rest: link-local addresses, and what routers announce.
 fn enable_ipv6(root: &Root, link: &str) {
-    for (name, value) in [("disable_ipv6", "0"), ("accept_ra", "1")] {
+    for (name, value) in [
+        // Each address has the card's number in it, so it is the same on each
+        // boot, and no other one comes and goes beside it.
+        ("addr_gen_mode", "0"),
+        ("use_tempaddr", "0"),
+        ("accept_ra", "1"),
+        ("disable_ipv6", "0"),
+    ] {
         let path = format!("proc/sys/net/ipv6/conf/{link}/{name}");
         let outcome = root.read(&path).and_then(|now| if now == value { Ok(()) } else { root.write(&path, value) });
         if let Err(error) = outcome {

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use diskomator_core::config::Config;
 use diskomator_core::export::{Export, exported_access, exported_as};
-use diskomator_core::nvmet::model::{LISTENER_NQN, Subsystem, Target, is_ours};
+use diskomator_core::nvmet::model::{DISCOVERY_NQN, LISTENER_NQN, Subsystem, Target, is_ours};
 use diskomator_core::nvmet::plan::{Op, plan_disks, plan_no_hosts, plan_no_ports, plan_ports};
 use diskomator_core::policy::Access;
 use diskomator_core::selection::Selection;
 use diskomator_sys::nvmet;
 use diskomator_sys::process::Worker;
 use diskomator_sys::root::{FileError, Root};
-use diskomator_sys::{logger, sysfs};
+use diskomator_sys::{logger, settings, sysfs};
 use lexopt::Arg::{Long, Short, Value};
 
 use crate::applet::{Failure, chain, level_filter, print};
@@ -35,12 +35,12 @@ Commands:
   list        show every disk, and what it is exported as or why it is not
   sync        export the disks named, or all; disks that are gone are withdrawn.
               This is an explicit command, so it exports them also where
-              `diskomator.export=none` on the kernel command line keeps
-              `diskomator hotplug` from doing so, which then leaves them exported
+              the setting `diskomator.export=none` keeps `diskomator hotplug`
+              from doing so, which then leaves them exported
   remove      withdraw the disks named, or with --all every one and the ports;
               hosts are told that the disk is gone. Where `diskomator hotplug`
-              runs, it exports them again at the next event, unless
-              `diskomator.export=none` is on the kernel command line
+              runs, it exports them again at the next event, unless the setting
+              is `diskomator.export=none`
   readonly    have hosts only read the disks named, from now on until the machine
               is restarted or `readwrite` is said; they see the disk go and come
               back protected
@@ -57,10 +57,10 @@ Options:
 List:
   STATE is one of
     exported   hosts can read and write the disk
-    read-only  hosts can read it: it can't be written to, or
-               `diskomator.readonly` on the kernel command line says so
-    passthru   hosts have its controller, because `diskomator.passthru` on the
-               kernel command line says so
+    read-only  hosts can read it: it can't be written to, or the setting
+               `diskomator.readonly` says so
+    passthru   hosts have its controller, because the setting
+               `diskomator.passthru` says so
     empty      a drive with no medium; hosts can connect to it and see one
                that is put in
     hung       exported, and has finished no request for two seconds though
@@ -86,14 +86,17 @@ Exit status: 0 done, 1 something could not be done, 2 wrong usage.
 /// the command.
 const PATIENCE: Duration = Duration::from_secs(8);
 
+/// How long a host that stays connected to discovery may take to read the log,
+/// once it was told that it has changed.
+const READING: Duration = Duration::from_secs(1);
+
 /// How often it looks whether work is done.
 const POLL: Duration = Duration::from_millis(10);
 
 /// Runs the applet.
 pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
     let root = Root::default();
-    let cmdline = root.read("proc/cmdline").unwrap_or_default();
-    let (config, _) = Config::from_cmdline(&cmdline);
+    let config = settings::read(&root).0.config;
     logger::init("export", level_filter(config.log), false);
     let nobody = || {};
     match parse(args)? {
@@ -182,7 +185,7 @@ enum Incomplete {
     NoSuchDisk(String),
     #[error("{disk} cannot be exported: {reason}")]
     Refused { disk: String, reason: String },
-    #[error("{0} stays read-only: it cannot be written to, or diskomator.readonly on the kernel command line says so")]
+    #[error("{0} stays read-only: it cannot be written to, or the setting diskomator.readonly says so")]
     StaysReadOnly(String),
     #[error("{0} is passed through with its controller, which knows no such protection")]
     PassedThrough(String),
@@ -330,6 +333,8 @@ fn remove(exporter: &mut Exporter, words: &[String], dry_run: bool) -> Result<()
     }
     let mut failures = Failures::default();
     failures.extend(carry_out(&exporter.root, &shut).err().iter());
+    // From here on the discovery log is empty, and hosts are told so.
+    let told = Instant::now();
     let (root, was) = (exporter.root.clone(), target.clone());
     failures.each(disks, move |nqn, ops| {
         carry_out(&root, ops)?;
@@ -342,6 +347,10 @@ fn remove(exporter: &mut Exporter, words: &[String], dry_run: bool) -> Result<()
         Ok(())
     });
     if words.is_empty() {
+        // A host that can't read it any more would go on looking for disks that it was not told to drop.
+        if !shut.is_empty() && nvmet::has_hosts(&exporter.root, DISCOVERY_NQN) {
+            sleep(READING.saturating_sub(told.elapsed()));
+        }
         let target = nvmet::read(&exporter.root).map_err(ExportError::from).map_err(Failure::failed)?;
         failures.extend(carry_out(&exporter.root, &plan_no_ports(&exporter.addresses, &target)).err().iter());
     }

@@ -2,11 +2,12 @@
 //! come with them, and rules by which an answer leaves where the question came
 //! in.
 
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use diskomator_core::dhcp::lease;
 use diskomator_core::net::Prefix4;
-use diskomator_sys::netlink::{Netlink, NetlinkError, Origin, Route, Rule};
+use diskomator_sys::netlink::{IpVersion, Lifetimes, Netlink, NetlinkError, Origin, Route, Rule};
 use diskomator_sys::root::Root;
 
 use crate::applet::chain;
@@ -50,6 +51,29 @@ impl Holder<'_> {
         self.keep_routes(origin, wishes, has_rules);
     }
 
+    /// Makes the kernel have this IPv6 address, which says nothing about what else
+    /// is on its link, and no other of this origin. Returns whether it has it.
+    pub(crate) fn hold6(self, origin: Origin, wish: Option<(Ipv6Addr, Lifetimes)>) -> bool {
+        const ALONE: u8 = 128;
+        let set = wish.is_none_or(|(ip, lifetimes)| {
+            let outcome = self.netlink.set_address6(self.index, (ip, ALONE), lifetimes, self.metric(), origin);
+            let is_set = outcome.is_ok();
+            self.warn(outcome);
+            is_set
+        });
+        let addresses = self.netlink.addresses();
+        let ours = addresses.as_ref().map_or(&[][..], Vec::as_slice).iter();
+        for address in ours.filter(|address| address.link == self.index && address.origin == Some(origin)) {
+            if let IpAddr::V6(ip) = address.ip {
+                if wish.is_none_or(|(wanted, _)| wanted != ip) {
+                    self.warn_unless_gone(self.netlink.remove_address6(self.index, (ip, address.prefix_len)));
+                }
+            }
+        }
+        self.warn(addresses.map(drop));
+        set
+    }
+
     /// Removes the other addresses. Routes of the main table go with them.
     fn keep_addresses(self, origin: Origin, wishes: &[Wish]) {
         let addresses = match self.netlink.addresses() {
@@ -71,7 +95,8 @@ impl Holder<'_> {
     /// only table must then have no routes of another one.
     fn keep_rules(self, origin: Origin, wishes: &[Wish]) -> bool {
         let table = origin.table(self.index);
-        let rules: Vec<Rule> = wishes.iter().map(|wish| Rule { source: wish.address.address(), table }).collect();
+        let rules: Vec<Rule> =
+            wishes.iter().map(|wish| Rule { source: wish.address.address().into(), table }).collect();
         for rule in &rules {
             if let Err(error) = self.netlink.set_rule(*rule) {
                 log::debug!("{}: answers may leave by another link: {}", self.name, chain(&error));
@@ -79,7 +104,7 @@ impl Holder<'_> {
             }
         }
         // Whoever knows no rules has none to remove.
-        for rule in self.netlink.rules().unwrap_or_default() {
+        for rule in self.netlink.rules(IpVersion::V4).unwrap_or_default() {
             if rule.table == table && !rules.contains(&rule) {
                 self.warn_unless_gone(self.netlink.remove_rule(rule));
             }
@@ -153,7 +178,7 @@ pub(crate) fn forget_links(netlink: &Netlink, present: &[u32]) {
     let is_present = |rule: &Rule| {
         present.iter().any(|link| Origin::ALL.into_iter().any(|origin| origin.table(*link) == rule.table))
     };
-    for rule in netlink.rules().unwrap_or_default().into_iter().filter(|rule| !is_present(rule)) {
+    for rule in netlink.rules(IpVersion::V4).unwrap_or_default().into_iter().filter(|rule| !is_present(rule)) {
         if let Err(error) = netlink.remove_rule(rule) {
             if !error.is_gone() {
                 log::warn!("{}", chain(&error));

@@ -34,14 +34,12 @@ Exports every local disk over NVMe/TCP as soon as the kernel finds it, and
 withdraws it when it goes away. Runs until it is stopped, and leaves what is
 exported as it is: `diskomator export remove --all` ends that.
 
-`diskomator.export` on the kernel command line says which disks it exports by
-itself. It looks after others that `diskomator export sync` has exported.
-`diskomator.readonly` says which of them hosts can only read, and
-`diskomator.partitions` of which the partitions are exported instead. What can
-be said there: see `diskomator config --help`.
+The setting `diskomator.export` says which disks it exports by itself. It looks
+after others that `diskomator export sync` has exported. `diskomator.readonly`
+says which of them hosts can only read, and `diskomator.partitions` of which the
+partitions are exported instead. See `diskomator help config`.
 
-Logs to the kernel's log (dmesg); `diskomator.log=debug` on the kernel command
-line says more.
+Logs to the kernel's log (dmesg); the setting `diskomator.log=debug` says more.
 
 Options:
   -h, --help  show this text

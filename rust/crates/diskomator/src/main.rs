@@ -1,10 +1,13 @@
 //! The appliance's one binary. Each applet is one of its names: called as
 //! `diskomator-dhcp` it is what `diskomator dhcp` is.
 
+mod answers;
 mod applet;
 mod blink;
+mod config;
 mod console;
 mod dhcp;
+mod dhcp6;
 mod export;
 mod exporter;
 mod hold;
@@ -12,9 +15,10 @@ mod hosts;
 mod hotplug;
 mod listing;
 mod mdns;
+mod name;
 mod net;
 mod power;
-mod settings;
+mod remote_log;
 mod table;
 
 use std::process::ExitCode;

@@ -6,12 +6,13 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token};
 
-use diskomator_core::dhcp::client::Identity;
+use diskomator_core::config::Config;
 use diskomator_core::mdns::responder::{Event, Family, Output, Responder};
 use diskomator_core::mdns::wire::MESSAGE_MAX;
 use diskomator_core::pace::Moment;
@@ -19,9 +20,9 @@ use diskomator_sys::multicast::MulticastSocket;
 use diskomator_sys::netlink::{Link, Monitor, Netlink, NetlinkError, Watch};
 use diskomator_sys::root::Root;
 use diskomator_sys::signals::Termination;
-use diskomator_sys::sysfs::naming_mac;
 
 use crate::applet::{Failure, chain, chosen_links, print, start_daemon};
+use crate::name::machine_name;
 
 const HELP: &str = "\
 Usage: diskomator mdns [--interface NAME]...
@@ -31,7 +32,8 @@ that there is an NVMe/TCP discovery controller (RFC 6763), until stopped:
 
   diskomator-XXXXXX.local
       has the link's own addresses; XXXXXX are the last three bytes of the
-      lowest hardware address that is built in
+      lowest hardware address that is built in; the setting `diskomator.name`
+      gives another name
   diskomator-XXXXXX._nvme-disc._tcp.local
       is the service, at port 8009
 
@@ -59,13 +61,14 @@ const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
     let Some(only) = chosen_links(args)? else { return print(HELP) };
     let root = Root::default();
-    start_daemon("mdns", &root, false);
-    Daemon::new(root, only)?.run()
+    let config = start_daemon("mdns", &root, false);
+    Daemon::new(root, config, only)?.run()
 }
 
 /// All links.
 struct Daemon {
     root: Root,
+    config: Config,
     only: Vec<String>,
     started: Instant,
     seeds: RandomState,
@@ -95,7 +98,7 @@ struct End {
 }
 
 impl Daemon {
-    fn new(root: Root, only: Vec<String>) -> Result<Self, Failure> {
+    fn new(root: Root, config: Config, only: Vec<String>) -> Result<Self, Failure> {
         let mut termination = Termination::new().map_err(Failure::failed)?;
         let mut monitor = Monitor::new(Watch::LinksAndAddresses).map_err(Failure::failed)?;
         let poll = Poll::new().map_err(Failure::failed)?;
@@ -103,6 +106,7 @@ impl Daemon {
         poll.registry().register(&mut monitor, MONITOR, Interest::READABLE).map_err(Failure::failed)?;
         Ok(Self {
             root,
+            config,
             only,
             started: Instant::now(),
             seeds: RandomState::new(),
@@ -175,14 +179,13 @@ impl Daemon {
     /// Compares the kernel's links and addresses with ours.
     fn look_at_links(&mut self) -> Result<(), NetlinkError> {
         let (links, addresses) = (self.netlink.links()?, self.netlink.addresses()?);
-        let own: Vec<IpAddr> = addresses.iter().map(|address| address.ip).collect();
+        let own: Rc<[IpAddr]> = addresses.iter().map(|address| address.ip).collect();
         let is_wanted = |link: &&Link| self.only.is_empty() || self.only.contains(&link.name);
         let ours: Vec<&Link> = links.iter().filter(|link| link.ethernet.is_some()).filter(is_wanted).collect();
         self.links.retain(|index, _| ours.iter().any(|link| link.index == *index));
         // Once said, a name stays, whatever is plugged in later.
         if self.base.is_none() {
-            let named = links.iter().filter_map(|link| Some((link.name.as_str(), link.ethernet?)));
-            self.base = naming_mac(&self.root, named).map(|mac| Identity::of(mac).hostname);
+            self.base = machine_name(&self.config, &self.root, &links);
         }
         let Some(base) = self.base.clone() else { return Ok(()) };
         let now = self.now();

@@ -21,10 +21,10 @@ Options:
   -h, --help  show this text
 
 FROM is one of
-  dhcp        a DHCP server
+  dhcp        a DHCP or DHCPv6 server
   router      made of a prefix that a router announces (IPv6)
   link-local  made by this machine itself, good on this link only
-  static      `diskomator.ip` on the kernel command line, or somebody here
+  static      the setting `diskomator.ip`, or somebody here
 An address with ? behind it can't be used: another machine may have it.
 
 As JSON: {\"links\": [{\"name\", \"mac\", \"up\", \"carrier\", \"speed\" (megabits a
@@ -51,7 +51,7 @@ impl Origin {
             Some(netlink::Origin::Dhcp) => Self::Dhcp,
             Some(netlink::Origin::LinkLocal) => Self::LinkLocal,
             None if address.is_link_local => Self::LinkLocal,
-            None if address.ip.is_ipv6() && address.valid.is_some() => Self::Router,
+            None if address.is_announced => Self::Router,
             Some(netlink::Origin::Setting) | None => Self::Static,
         }
     }

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use diskomator_core::base64;
 use serde_json::{Value, json};
 
 use crate::qmp::Lines;
@@ -66,7 +67,9 @@ impl Agent {
         if answer.get("exited").and_then(Value::as_bool) != Some(true) {
             return Ok(None);
         }
-        let text = |key| decode_base64(answer.get(key).and_then(Value::as_str).unwrap_or_default());
+        // The agent writes no other than good Base64.
+        let bytes = |key| base64::decode(answer.get(key)?.as_str()?.as_bytes());
+        let text = |key| String::from_utf8_lossy(&bytes(key).unwrap_or_default()).into_owned();
         let number = |key| answer.get(key).and_then(Value::as_i64).and_then(|value| i32::try_from(value).ok());
         let status = number("exitcode").or_else(|| number("signal").map(|signal| 128 + signal)).unwrap_or(-1);
         Ok(Some(Output { stdout: text("out-data"), stderr: text("err-data"), status }))
@@ -110,42 +113,5 @@ impl Agent {
 
     fn failed(&self, verb: &'static str, source: io::Error) -> Error {
         Error::Channel { verb, channel: "the guest agent", machine: self.machine.clone(), source }
-    }
-}
-
-/// RFC 4648, section 4. The agent writes it, so anything else in it is skipped.
-fn decode_base64(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
-    let mut bits = 0_u32;
-    let mut count = 0;
-    for symbol in text.bytes() {
-        let value = match symbol {
-            b'A'..=b'Z' => symbol - b'A',
-            b'a'..=b'z' => symbol - b'a' + 26,
-            b'0'..=b'9' => symbol - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => continue,
-        };
-        bits = (bits << 6) | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            bytes.push((bits >> count).to_le_bytes()[0]);
-            bits &= (1 << count) - 1;
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::decode_base64;
-
-    #[test]
-    fn base64_of_every_length_is_decoded() {
-        for (encoded, text) in [("", ""), ("Zg==", "f"), ("Zm8=", "fo"), ("Zm9v", "foo"), ("Zm9vYmFy", "foobar")] {
-            assert_eq!(decode_base64(encoded), text);
-        }
     }
 }

@@ -48,6 +48,7 @@ pub struct Nic(pub &'static str);
 pub struct ApplianceBuilder {
     boot: Boot,
     image: Option<PathBuf>,
+    stick_blocks: u32,
     variables: Option<PathBuf>,
     resolution: Option<(u32, u32)>,
     memory: u32,
@@ -55,6 +56,8 @@ pub struct ApplianceBuilder {
     disks: Vec<Disk>,
     drives: Vec<Drive>,
     words: Vec<String>,
+    strings: Vec<String>,
+    fw_cfg: Vec<(String, String)>,
     uuid: &'static str,
     deadline: Duration,
 }
@@ -65,6 +68,7 @@ impl ApplianceBuilder {
         Self {
             boot: Boot::UsbStick,
             image: None,
+            stick_blocks: 512,
             variables: None,
             resolution: None,
             memory: 256,
@@ -72,6 +76,8 @@ impl ApplianceBuilder {
             disks: Vec::new(),
             drives: Vec::new(),
             words: Vec::new(),
+            strings: Vec::new(),
+            fw_cfg: Vec::new(),
             uuid: "5f6e1a2c-74b0-4c1e-9d53-0a1b2c3d4e5f",
             deadline: Duration::from_secs(300),
         }
@@ -88,6 +94,13 @@ impl ApplianceBuilder {
     #[must_use]
     pub fn image(mut self, raw: &Path) -> Self {
         self.image = Some(raw.to_owned());
+        self
+    }
+
+    /// Of how many bytes the blocks of its USB stick are.
+    #[must_use]
+    pub fn stick_blocks(mut self, bytes: u32) -> Self {
+        self.stick_blocks = bytes;
         self
     }
 
@@ -140,6 +153,20 @@ impl ApplianceBuilder {
         self
     }
 
+    /// One more SMBIOS string of type 11.
+    #[must_use]
+    pub fn smbios(mut self, string: &str) -> Self {
+        self.strings.push(string.to_owned());
+        self
+    }
+
+    /// A file in the device `fw_cfg`.
+    #[must_use]
+    pub fn fw_cfg(mut self, name: &str, content: &str) -> Self {
+        self.fw_cfg.push((name.to_owned(), content.to_owned()));
+        self
+    }
+
     /// A root shell on the serial port, for tests that look inside.
     #[must_use]
     pub fn debug(self) -> Self {
@@ -164,6 +191,12 @@ impl ApplianceBuilder {
                 arguments.add("-vga", "none").add("-device", format!("VGA,edid=on,xres={width},yres={height}"))
             }
         };
+        for string in &self.strings {
+            arguments.add("-smbios", format!("type=11,value={}", string.replace(',', ",,")));
+        }
+        for (name, content) in &self.fw_cfg {
+            arguments.add("-fw_cfg", format!("name={name},string={}", content.replace(',', ",,")));
+        }
         // A restart ends it, so that a test sees it; QEMU's own way out is quit.
         arguments.flag("-no-reboot");
         // Buses come before what sits on them: QEMU creates devices in the order given.
@@ -228,7 +261,8 @@ impl ApplianceBuilder {
             let image = escaped(&self.image.clone().map_or_else(|| image_file("diskomator.raw"), Ok)?);
             arguments.add("-drive", format!("if=none,id=stick,format=raw,snapshot=on,file={image}"));
             let stick = "usb-storage,id=stick,drive=stick,bus=usb.0,removable=on,bootindex=0,serial=STICK";
-            arguments.add("-device", stick);
+            let blocks = self.stick_blocks;
+            arguments.add("-device", format!("{stick},logical_block_size={blocks},physical_block_size={blocks}"));
         }
         Ok(())
     }

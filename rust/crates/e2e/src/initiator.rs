@@ -14,6 +14,28 @@ use crate::{Error, Result, wait_for};
 /// What a command may take when the caller says nothing else.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What the other machine runs first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Init {
+    /// `BusyBox`, which starts what the tests of the appliance need and nothing else.
+    Busybox,
+    /// Debian's own, with udev and a system bus, for services that are packaged for it.
+    Systemd,
+}
+
+impl Init {
+    /// Words for the kernel's command line.
+    fn words(self) -> &'static str {
+        match self {
+            Self::Busybox => "userland=/usr/lib/initiator/init",
+            // The link has one name everywhere, no one logs in, and what updates rebuild is as it was shipped.
+            Self::Systemd => {
+                "userland=/usr/lib/systemd/systemd net.ifnames=0 systemd.getty_auto=no systemd.condition-needs-update=no"
+            }
+        }
+    }
+}
+
 /// The running other machine.
 pub struct Initiator {
     qemu: Qemu,
@@ -37,12 +59,13 @@ pub struct Load<'a> {
 
 impl Initiator {
     /// Powers it on; it is ready when its first command returns.
-    pub(crate) fn start(evidence: &Path, deadline: Duration) -> Result<Self> {
+    pub(crate) fn start(init: Init, evidence: &Path, deadline: Duration) -> Result<Self> {
         let sockets = SocketDir::new()?;
         let mut arguments = Arguments::default();
         arguments.add("-m", "640M").add("-smp", processors()).add("-uuid", "8d0f2f0e-5c5e-4c0b-9e0a-b1c2d3e4f5a6");
         arguments.add("-kernel", initiator_file("vmlinuz")?).add("-initrd", initiator_file("initrd")?);
-        arguments.add("-append", "console=ttyS0 quiet panic=-1 mitigations=off").flag("-no-reboot");
+        arguments.add("-append", format!("console=ttyS0 quiet panic=-1 mitigations=off {}", init.words()));
+        arguments.flag("-no-reboot");
         let root = escaped(&initiator_file("root.ext4")?);
         arguments.add("-drive", format!("if=none,id=root,format=raw,snapshot=on,file={root}"));
         arguments.add("-device", "virtio-blk-pci,drive=root").add("-device", "virtio-rng-pci");

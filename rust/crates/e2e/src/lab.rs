@@ -2,13 +2,15 @@
 
 use std::cell::Cell;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use crate::appliance::secure_firmware;
-use crate::paths::evidence;
-use crate::{Appliance, ApplianceBuilder, Bus, Disk, Error, Failure, Initiator, Result, SecureBoot};
+use crate::burner;
+use crate::paths::{evidence, image_file};
+use crate::{Appliance, ApplianceBuilder, Bus, Disk, Error, Failure, Init, Initiator, Result, SecureBoot, Stick};
 
 /// How long a test may take, emulated or not.
 const DEADLINE: Duration = Duration::from_secs(400);
@@ -35,11 +37,21 @@ impl Lab {
         deadline: Duration,
         story: impl FnOnce(&Self) -> std::result::Result<T, Failure>,
     ) -> std::result::Result<T, Failure> {
+        Self::run_beside(Init::Busybox, name, deadline, story)
+    }
+
+    /// The same, with what the other machine runs.
+    pub fn run_beside<T>(
+        init: Init,
+        name: &str,
+        deadline: Duration,
+        story: impl FnOnce(&Self) -> std::result::Result<T, Failure>,
+    ) -> std::result::Result<T, Failure> {
         let evidence = evidence(name);
         if evidence.exists() {
             remove(&evidence)?;
         }
-        let initiator = Initiator::start(&evidence, deadline)?;
+        let initiator = Initiator::start(init, &evidence, deadline)?;
         let lab = Self { initiator, evidence: evidence.clone(), boots: Cell::new(0) };
         let result = story(&lab);
         if result.is_err() {
@@ -70,6 +82,41 @@ impl Lab {
     /// A key to sign images with, and firmware that boots nothing else.
     pub fn secure_boot(&self) -> Result<SecureBoot> {
         SecureBoot::create(self.evidence.join("disks"), &secure_firmware()?.1)
+    }
+
+    /// A file with the image as `make burn` writes it for a disk of `size`, in blocks of `blocks` bytes.
+    pub fn burn(&self, blocks: u32, size: &str) -> Result<PathBuf> {
+        let file = self.disks()?.join(format!("burned-{blocks}-{size}"));
+        burner::into_file(&file, blocks, size)?;
+        Ok(file)
+    }
+
+    /// A disk with a tar archive on it, of the program behind `make burn`, and of the image.
+    pub fn burner(&self, serial: &str) -> Result<Disk> {
+        let archive = burner::archive(&self.disks()?)?;
+        let disk = self.disk(Bus::VirtioBlk, serial, 64)?;
+        let copy = || {
+            let mut file = fs::OpenOptions::new().write(true).open(disk.file())?;
+            io::copy(&mut fs::File::open(&archive)?, &mut file)
+        };
+        copy().map_err(|source| Error::File { verb: "write", path: disk.file().to_owned(), source })?;
+        Ok(disk)
+    }
+
+    fn disks(&self) -> Result<PathBuf> {
+        let dir = self.evidence.join("disks");
+        fs::create_dir_all(&dir).map_err(|source| Error::File { verb: "create", path: dir.clone(), source })?;
+        Ok(dir)
+    }
+
+    /// A stick with the image, to put files on.
+    pub fn stick(&self, name: &str) -> Result<Stick> {
+        self.stick_of(&image_file("diskomator.raw")?, name)
+    }
+
+    /// The same with another image.
+    pub fn stick_of(&self, image: &Path, name: &str) -> Result<Stick> {
+        Stick::create(image, &self.evidence.join("disks"), name)
     }
 
     /// A machine to put together.
@@ -112,9 +159,9 @@ impl Lab {
     }
 
     fn save_dmesg(&self) {
-        if let Ok(output) =
-            self.initiator.try_run("dmesg; cat /run/dnsmasq.log; nvme list-subsys", Duration::from_secs(10))
-        {
+        let said = "dmesg; cat /run/dnsmasq.log; nvme list-subsys; \
+                    if [ -d /run/systemd/system ]; then journalctl --no-pager --output=short-monotonic; fi";
+        if let Ok(output) = self.initiator.try_run(said, Duration::from_secs(10)) {
             let _ = fs::write(self.evidence.join("initiator.dmesg"), output.stdout);
         }
     }

@@ -6,6 +6,7 @@
 
 mod agent;
 mod appliance;
+mod burner;
 mod disk;
 mod error;
 mod initiator;
@@ -18,16 +19,18 @@ mod qemu;
 mod qmp;
 mod secure_boot;
 mod shell;
+mod stick;
 mod wait;
 
 pub use agent::Output;
 pub use appliance::{Appliance, ApplianceBuilder, Boot, Drive, Nic};
 pub use disk::{Bus, Disk};
 pub use error::{Error, Failure, Result};
-pub use initiator::{Background, Initiator, Load};
+pub use initiator::{Background, Init, Initiator, Load};
 pub use lab::{Lab, digest_of_file};
 pub use nvme::{LogEntry, Namespace};
 pub use paths::{cmdline, image_file, project};
 pub use qemu::{accelerator, supports_device};
 pub use secure_boot::SecureBoot;
+pub use stick::Stick;
 pub use wait::wait_for;

@@ -1,8 +1,9 @@
-//! What the programs beside the tests share: `make demo`, `make bench`.
+//! What the programs beside the tests share: `make demo`, `make bench`. And how programs of this machine are run.
 
+use std::ffi::OsStr;
 use std::io::{self, Write as _};
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::{fs, result};
 
 use serde::Serialize;
@@ -29,4 +30,20 @@ pub fn exit_code(outcome: result::Result<(), Failure>) -> ExitCode {
 pub fn write_json(path: &Path, report: &impl Serialize) -> result::Result<(), Failure> {
     let text = serde_json::to_string_pretty(report)? + "\n";
     Ok(fs::write(path, text).map_err(|source| Error::File { verb: "write", path: path.to_owned(), source })?)
+}
+
+/// Runs a program of this machine to its end.
+pub(crate) fn run(command: &mut Command) -> crate::Result<()> {
+    let program = || command.get_program().to_string_lossy().into_owned();
+    let name = program();
+    let output = command.output().map_err(|source| Error::Start { program: name, source })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let words = [command.get_program()].into_iter().chain(command.get_args());
+    Err(Error::Program {
+        command: words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" "),
+        status: output.status,
+        said: String::from_utf8_lossy(&output.stderr).into_owned(),
+    })
 }

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -150,13 +151,14 @@ impl Qemu {
     /// QMP answers once every device exists, so the machine's sockets are there when this returns.
     fn open_qmp(&self) -> Result<()> {
         let socket = self.sockets.path("qmp");
-        wait_for(&format!("QEMU of {}", self.name), Duration::from_secs(30), || {
+        // The file is there a moment before anybody listens.
+        let stream = wait_for(&format!("QEMU of {}", self.name), Duration::from_secs(30), || {
             self.check()?;
-            Ok(if socket.exists() { Ok(()) } else { Err("no QMP socket".to_owned()) })
+            Ok(UnixStream::connect(&socket).map_err(|error| format!("QMP socket: {error}")))
         })?;
         let log = create(&self.evidence.join(format!("{}.qmp.log", self.name)))?;
         // A QEMU that refuses its command line opens the socket before it says so.
-        let qmp = Qmp::connect(&socket, &self.name, log).or_else(|error| self.check().and(Err(error)))?;
+        let qmp = Qmp::open(stream, &self.name, log).or_else(|error| self.check().and(Err(error)))?;
         self.qmp.replace(Some(qmp));
         Ok(())
     }

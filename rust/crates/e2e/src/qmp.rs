@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -64,10 +63,8 @@ pub(crate) struct Qmp {
 }
 
 impl Qmp {
-    /// Connects, and leaves negotiation mode. Every line goes to `log`.
-    pub(crate) fn connect(socket: &Path, machine: &str, log: File) -> Result<Self> {
-        let fail = |source| Error::Channel { verb: "connect to", channel: "QMP", machine: machine.to_owned(), source };
-        let stream = UnixStream::connect(socket).map_err(fail)?;
+    /// Leaves negotiation mode on a new connection. Every line goes to `log`.
+    pub(crate) fn open(stream: UnixStream, machine: &str, log: File) -> Result<Self> {
         let mut qmp = Self { lines: Lines::new(stream), machine: machine.to_owned(), events: VecDeque::new(), log };
         qmp.execute("qmp_capabilities", &json!({}))?;
         Ok(qmp)

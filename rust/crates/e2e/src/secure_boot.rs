@@ -1,11 +1,11 @@
 //! Secure Boot: a throw-away key, what it signs, and firmware that trusts nothing else.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::paths::project;
+use crate::program::run;
 use crate::{Error, Result};
 
 /// Who enrolled the certificate; any GUID will do.
@@ -90,21 +90,6 @@ impl SecureBoot {
 /// A script that both builds call.
 fn hook(name: &str) -> PathBuf {
     project().join("board/diskomator").join(name)
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let program = || command.get_program().to_string_lossy().into_owned();
-    let name = program();
-    let output = command.output().map_err(|source| Error::Start { program: name, source })?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let words = [command.get_program()].into_iter().chain(command.get_args());
-    Err(Error::Program {
-        command: words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" "),
-        status: output.status,
-        said: String::from_utf8_lossy(&output.stderr).into_owned(),
-    })
 }
 
 /// Where in a PE file the middle of a section's data is (PE format, "COFF File Header" and "Section Table").

@@ -3,7 +3,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use e2e::{Boot, Bus, Failure, Lab, Nic, wait_for};
+use e2e::{Appliance, Boot, Bus, Failure, Lab, Nic, wait_for};
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(60);
@@ -116,6 +116,66 @@ fn it_is_found_by_its_service_until_it_is_switched_off() -> Result<(), Failure> 
             let left = found()?;
             Ok(if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) })
         })?;
+        Ok(())
+    })
+}
+
+/// Every address that the machine can be reached at, and where it came from.
+fn usable_addresses(machine: &Appliance) -> e2e::Result<Vec<(String, String)>> {
+    let text = machine.shell("diskomator net --json")?;
+    let list: Value = serde_json::from_str(&text).unwrap_or_default();
+    let of_link = |link: &Value| link["addresses"].as_array().cloned().unwrap_or_default();
+    let all = list["links"].as_array().into_iter().flatten().flat_map(of_link);
+    let usable = all.filter(|address| address["usable"] == true);
+    let field = |address: &Value, name: &str| Some(address[name].as_str()?.to_owned());
+    Ok(usable.filter_map(|address| Some((field(&address, "address")?, field(&address, "from")?))).collect())
+}
+
+#[test]
+#[ignore = "boots virtual machines; run by make test"]
+fn a_network_without_ipv4_is_enough() -> Result<(), Failure> {
+    Lab::run("a_network_without_ipv4_is_enough", |lab| {
+        let disk = lab.disk(Bus::Nvme, "SIX-4004", 64)?;
+        let other = lab.initiator();
+        // A router that wants addresses asked for, and lets them be made, too.
+        other.run(
+            "kill $(cat /run/dnsmasq.pid); while kill -0 $(cat /run/dnsmasq.pid) 2>/dev/null; do sleep 0.05; done; \
+             ip -4 address flush dev eth0; \
+             dnsmasq --conf-file=/dev/null --port=0 --user=root --interface=eth0 --enable-ra --dhcp-authoritative \
+             --pid-file=/run/dnsmasq.pid --dhcp-leasefile=/run/dnsmasq.leases --log-dhcp --log-facility=/run/dnsmasq.log \
+             --dhcp-range=fd77:d15c::1000,fd77:d15c::1fff,slaac,64,1h",
+        )?;
+        let cards = [Nic("e1000e"), Nic("virtio-net-pci")];
+        let machine = lab.boot(lab.appliance().boot(Boot::Kernel).nics(&cards).disk(&disk).debug())?;
+        // Of each card: one of the server, one of the router's prefix and one of its own.
+        let addresses = wait_for("three addresses for each card", SOON, || {
+            let all: Vec<_> = usable_addresses(&machine)?.into_iter().filter(|(ip, _)| ip.contains(':')).collect();
+            let count = |kind: &str| all.iter().filter(|(_, from)| from == kind).count();
+            let is_all = ["dhcp", "router", "link-local"].into_iter().all(|kind| count(kind) == cards.len());
+            Ok(if is_all && all.len() == 3 * cards.len() { Ok(all) } else { Err(format!("{all:?}")) })
+        })?;
+        // The prefix and the card's number make the same address on each boot.
+        for mac in machine.macs() {
+            let last = &mac.replace(':', "")[10..];
+            let of_card = |start: &str| addresses.iter().any(|(ip, _)| *ip == format!("{start}:5054:ff:fed1:5c{last}"));
+            assert!(of_card("fd77:d15c:") && of_card("fe80:"), "{mac}: {addresses:?}");
+        }
+        for (address, from) in &addresses {
+            // Only the link says where a link-local address is. `%eth0` behind it is enough to discover the disk, but
+            // not to connect to it: the discovery log has no room for that.
+            let link = if from == "link-local" { " -f eth0" } else { "" };
+            let log = other.wait_discovered(&format!("{address}{link}"), "the disk", SOON, |log| log.len() == 1)?;
+            assert_eq!(log[0].traddr, *address, "the disk is where the host came in");
+            other.connect_all(&format!("{address}{link}"))?;
+            let device = other.wait_disk(disk.serial(), SOON)?.device;
+            other.run(&format!("dd if={device} of=/dev/null bs=1M count=8 iflag=direct status=none"))?;
+            other.disconnect_all()?;
+        }
+        machine.press_power_button()?;
+        machine.wait_off(SOON)?;
+        // Each lease went back to its server.
+        let given_back = other.run("grep -c DHCPRELEASE /run/dnsmasq.log || true")?;
+        assert_eq!(given_back.trim(), cards.len().to_string());
         Ok(())
     })
 }

@@ -14,15 +14,22 @@ use futures_util::TryStreamExt;
 use futures_util::future::FutureExt;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token, event};
+pub use rtnetlink::IpVersion;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{
     AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, AddressScope, CacheInfo,
 };
-use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope};
+use rtnetlink::packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, Inet6IfaceFlags, LinkAttribute, LinkFlags, LinkLayerType, LinkMessage,
+};
+use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RoutePreference, RouteProtocol, RouteScope, RouteType,
+    RouteVia,
+};
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
-use rtnetlink::{IpVersion, LinkUnspec, MulticastGroup, RouteMessageBuilder};
+use rtnetlink::{LinkUnspec, MulticastGroup, RouteMessageBuilder};
 use tokio::runtime::Runtime;
 
 use diskomator_core::net::{Mac, Prefix4};
@@ -87,10 +94,15 @@ pub struct Link {
     pub carrier_losses: u32,
     /// In bytes.
     pub mtu: u32,
+    /// Its routers say that addresses come by DHCPv6: the M flag of their last
+    /// advertisement (RFC 4861 section 4.2), `IF_RA_MANAGED` of the kernel's
+    /// `net/if_inet6.h`.
+    pub is_managed: bool,
 }
 
 impl Link {
-    fn from_message(message: &LinkMessage) -> Self {
+    /// What a message of the kernel's says of a link.
+    pub fn from_message(message: &LinkMessage) -> Self {
         let flags = message.header.flags;
         let mut link = Self {
             index: message.header.index,
@@ -102,6 +114,7 @@ impl Link {
             has_carrier: flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
             carrier_losses: 0,
             mtu: 0,
+            is_managed: false,
         };
         let mut is_part = false;
         for attribute in &message.attributes {
@@ -110,6 +123,7 @@ impl Link {
                 LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
                 LinkAttribute::CarrierDownCount(count) => link.carrier_losses = *count,
                 LinkAttribute::Controller(_) => is_part = true,
+                LinkAttribute::AfSpecUnspec(families) => link.is_managed = families.iter().any(is_managed),
                 LinkAttribute::Address(bytes) => {
                     link.mac = bytes.as_slice().try_into().ok().map(Mac).filter(|mac| mac.is_station());
                     link.ethernet = link.mac;
@@ -123,6 +137,12 @@ impl Link {
         }
         link
     }
+}
+
+fn is_managed(family: &AfSpecUnspec) -> bool {
+    let AfSpecUnspec::Inet6(attributes) = family else { return false };
+    let is_set = |attribute: &AfSpecInet6| matches!(attribute, AfSpecInet6::Flags(flags) if flags.contains(Inet6IfaceFlags::RaManaged));
+    attributes.iter().any(is_set)
 }
 
 /// Where an address, and what belongs to it, comes from. The mark that tells is
@@ -164,6 +184,12 @@ impl Origin {
     }
 }
 
+/// The number of the IPv6 routing table for what is sent from any address of a
+/// link.
+pub const fn link_table(link: u32) -> u32 {
+    FIRST_TABLE + link
+}
+
 /// An address on a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
@@ -177,6 +203,11 @@ pub struct Address {
     pub is_link_local: bool,
     /// It can be used: no duplicate, and not still looking for one.
     pub is_usable: bool,
+    /// Another host has it (IPv6).
+    pub is_duplicate: bool,
+    /// It is made of a prefix that a router announces (IPv6): by the kernel's
+    /// mark, or on kernels without marks if it ends.
+    pub is_announced: bool,
     /// Its remaining time; `None` is for ever.
     pub valid: Option<Duration>,
     /// Where it comes from, if it is one of ours: by its mark. On kernels
@@ -185,7 +216,9 @@ pub struct Address {
 }
 
 impl Address {
-    fn from_message(message: &AddressMessage) -> Option<Self> {
+    /// What a message of the kernel's says of an address; `None` if there is none
+    /// in it.
+    pub fn from_message(message: &AddressMessage) -> Option<Self> {
         let header = &message.header;
         let (mut address, mut local, mut valid, mut protocol) = (None, None, FOR_EVER, None);
         let mut flags = AddressFlags::from_bits_retain(header.flags.bits().into());
@@ -211,6 +244,11 @@ impl Address {
             prefix_len: header.prefix_len,
             is_link_local: header.scope == AddressScope::Link,
             is_usable: !flags.intersects(AddressFlags::Tentative | AddressFlags::Dadfailed),
+            is_duplicate: flags.contains(AddressFlags::Dadfailed),
+            is_announced: match protocol {
+                Some(number) if number != 0 => AddressProtocol::from(number) == AddressProtocol::RouterAnnouncement,
+                _ => ip.is_ipv6() && valid != FOR_EVER,
+            },
             valid: Some(valid).filter(|valid| *valid != FOR_EVER).map(|valid| Duration::from_secs(valid.into())),
             origin,
         })
@@ -253,7 +291,8 @@ impl Route {
         key(self) == key(other)
     }
 
-    fn to_message(self) -> RouteMessage {
+    /// For the kernel.
+    pub fn to_message(self) -> RouteMessage {
         let mut builder = RouteMessageBuilder::<Ipv4Addr>::new()
             .protocol(RouteProtocol::from(self.origin.protocol()))
             .table_id(self.table.unwrap_or(MAIN_TABLE))
@@ -272,7 +311,7 @@ impl Route {
     }
 
     /// `None` if the route has no mark of ours, or is of a kind that is not ours.
-    fn from_message(message: &RouteMessage) -> Option<Self> {
+    pub fn from_message(message: &RouteMessage) -> Option<Self> {
         let header = &message.header;
         let origin = Origin::from_protocol(u8::from(header.protocol))?;
         let mut table = u32::from(header.table);
@@ -299,19 +338,22 @@ impl Route {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rule {
     /// The address.
-    pub source: Ipv4Addr,
-    /// The table, an [`Origin::table`].
+    pub source: IpAddr,
+    /// The table: an [`Origin::table`] for IPv4, a [`link_table`] for IPv6.
     pub table: u32,
 }
 
 impl Rule {
-    fn to_message(self) -> RuleMessage {
+    /// For the kernel.
+    pub fn to_message(self) -> RuleMessage {
         let mut message = RuleMessage::default();
-        message.header.family = AddressFamily::Inet;
+        (message.header.family, message.header.src_len) = match self.source {
+            IpAddr::V4(_) => (AddressFamily::Inet, 32),
+            IpAddr::V6(_) => (AddressFamily::Inet6, 128),
+        };
         message.header.action = RuleAction::ToTable;
-        message.header.src_len = 32;
         message.attributes = vec![
-            RuleAttribute::Source(self.source.into()),
+            RuleAttribute::Source(self.source),
             RuleAttribute::Priority(RULE_PRIORITY),
             RuleAttribute::Table(self.table),
         ];
@@ -319,11 +361,11 @@ impl Rule {
     }
 
     /// `None` if the rule is of a kind that is not ours.
-    fn from_message(message: &RuleMessage) -> Option<Self> {
+    pub fn from_message(message: &RuleMessage) -> Option<Self> {
         let (mut source, mut priority, mut table) = (None, 0, 0);
         for attribute in &message.attributes {
             match attribute {
-                RuleAttribute::Source(IpAddr::V4(ip)) => source = Some(*ip),
+                RuleAttribute::Source(ip) => source = Some(*ip),
                 RuleAttribute::Priority(number) => priority = *number,
                 RuleAttribute::Table(number) => table = *number,
                 _ => {}
@@ -332,6 +374,128 @@ impl Rule {
         let is_ours = priority == RULE_PRIORITY && table >= FIRST_TABLE;
         source.filter(|_| is_ours).map(|source| Self { source, table })
     }
+}
+
+/// How datagrams reach an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Way {
+    /// The index of the link that they leave through.
+    pub link: u32,
+    /// The address that they are sent from.
+    pub source: IpAddr,
+    /// Who takes them on this link: the host itself, or a router.
+    pub next: IpAddr,
+}
+
+impl Way {
+    fn from_message(message: &RouteMessage, to: IpAddr) -> Option<Self> {
+        let (mut link, mut source, mut next) = (None, None, to);
+        let address = |address: &RouteAddress| match address {
+            RouteAddress::Inet(ip) => Some(IpAddr::V4(*ip)),
+            RouteAddress::Inet6(ip) => Some(IpAddr::V6(*ip)),
+            _ => None,
+        };
+        for attribute in &message.attributes {
+            match attribute {
+                RouteAttribute::Oif(index) => link = Some(*index),
+                RouteAttribute::PrefSource(ip) => source = address(ip),
+                RouteAttribute::Gateway(ip) => next = address(ip)?,
+                RouteAttribute::Via(RouteVia::Inet6(ip)) => next = IpAddr::V6(*ip),
+                _ => {}
+            }
+        }
+        Some(Self { link: link?, source: source?, next })
+    }
+}
+
+fn neighbour_mac(message: &NeighbourMessage, ip: IpAddr) -> Option<Mac> {
+    if matches!(message.header.state, NeighbourState::Failed | NeighbourState::Incomplete | NeighbourState::None) {
+        return None;
+    }
+    let (mut of, mut mac) = (None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) => of = Some(IpAddr::V4(*ip)),
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(ip)) => of = Some(IpAddr::V6(*ip)),
+            NeighbourAttribute::LinkLayerAddress(bytes) => mac = bytes.as_slice().try_into().ok().map(Mac),
+            _ => {}
+        }
+    }
+    mac.filter(|_| of == Some(ip))
+}
+
+/// An IPv6 route to a network or through a router, whoever made it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route6 {
+    /// The link's index.
+    pub link: u32,
+    /// Where to: a network's first address, and the length of its prefix.
+    pub destination: (Ipv6Addr, u8),
+    /// Through whom; `None` if the destination is on the link.
+    pub router: Option<Ipv6Addr>,
+    /// The least wins.
+    pub metric: u32,
+    /// The table that it is in: a [`link_table`], or `None` for the main one.
+    pub table: Option<u32>,
+}
+
+impl Route6 {
+    fn to_message(self) -> RouteMessage {
+        let mut builder = RouteMessageBuilder::<Ipv6Addr>::new()
+            .protocol(RouteProtocol::from(Origin::Setting.protocol()))
+            .table_id(self.table.unwrap_or(MAIN_TABLE))
+            .destination_prefix(self.destination.0, self.destination.1)
+            .output_interface(self.link)
+            .priority(self.metric);
+        if let Some(router) = self.router {
+            // Whatever the addresses say.
+            builder = builder.gateway(router).onlink();
+        }
+        builder.build()
+    }
+
+    /// With how much its router wants to be preferred (RFC 4191). `None` if it is
+    /// of another kind, or of a table of others.
+    fn from_message(message: &RouteMessage) -> Option<(Self, i8)> {
+        let header = &message.header;
+        if header.kind != RouteType::Unicast || header.flags.contains(RouteFlags::Cloned) {
+            return None;
+        }
+        let mut table = u32::from(header.table);
+        let (mut link, mut destination, mut router, mut metric, mut rank) = (None, Ipv6Addr::UNSPECIFIED, None, 0, 0);
+        for attribute in &message.attributes {
+            match attribute {
+                RouteAttribute::Oif(index) => link = Some(*index),
+                RouteAttribute::Destination(RouteAddress::Inet6(ip)) => destination = *ip,
+                RouteAttribute::Gateway(RouteAddress::Inet6(ip)) => router = Some(*ip),
+                RouteAttribute::Priority(number) => metric = *number,
+                RouteAttribute::Table(number) => table = *number,
+                RouteAttribute::Preference(RoutePreference::High) => rank = 1,
+                RouteAttribute::Preference(RoutePreference::Low) => rank = -1,
+                _ => {}
+            }
+        }
+        if table != MAIN_TABLE && table < FIRST_TABLE {
+            return None;
+        }
+        let table = Some(table).filter(|table| *table != MAIN_TABLE);
+        let destination = (destination, header.destination_prefix_length);
+        Some((Self { link: link?, destination, router, metric, table }, rank))
+    }
+}
+
+/// How long an address is good for; `None` is for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lifetimes {
+    /// For something new.
+    pub preferred: Option<Duration>,
+    /// At all.
+    pub valid: Option<Duration>,
+}
+
+impl Lifetimes {
+    /// Without an end.
+    pub const FOR_EVER: Self = Self { preferred: None, valid: None };
 }
 
 /// A way to ask the kernel.
@@ -378,6 +542,34 @@ impl Netlink {
         Ok(ours.filter(|route| route.link == link && route.origin == origin).collect())
     }
 
+    /// The way to an address, through one link if it names one; `None` if there is no way.
+    pub fn way_to(&self, ip: IpAddr, through: Option<u32>) -> Result<Option<Way>, NetlinkError> {
+        let mut message = match ip {
+            IpAddr::V4(ip) => RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(ip, 32).build(),
+            IpAddr::V6(ip) => RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(ip, 128).build(),
+        };
+        message.attributes.extend(through.map(RouteAttribute::Oif));
+        let request = self.handle.route().get(message).execute().try_collect::<Vec<_>>();
+        match self.runtime.block_on(request) {
+            Ok(routes) => Ok(routes.first().and_then(|route| Way::from_message(route, ip))),
+            Err(error) => {
+                let error = NetlinkError::new(format!("look for a way to {ip}"), error);
+                let none = [libc::ENETUNREACH, libc::EHOSTUNREACH, libc::ENODEV, libc::EACCES, libc::EINVAL];
+                let is_none = error.source.raw_os_error().is_some_and(|code| none.contains(&code));
+                if is_none { Ok(None) } else { Err(error) }
+            }
+        }
+    }
+
+    /// The hardware address of a host on a link, if the kernel knows it.
+    pub fn neighbour(&self, link: u32, ip: IpAddr) -> Result<Option<Mac>, NetlinkError> {
+        let request = self.handle.neighbours().get().execute().try_collect::<Vec<_>>();
+        let messages =
+            self.runtime.block_on(request).map_err(|error| NetlinkError::new("list the neighbours", error))?;
+        let mut own = messages.iter().filter(|message| message.header.ifindex == link);
+        Ok(own.find_map(|message| neighbour_mac(message, ip)))
+    }
+
     /// Brings a link up.
     pub fn set_up(&self, link: u32) -> Result<(), NetlinkError> {
         let request = self.handle.link().set(LinkUnspec::new_with_index(link).up().build()).execute();
@@ -401,39 +593,43 @@ impl Netlink {
         metric: u32,
         origin: Origin,
     ) -> Result<(), NetlinkError> {
-        self.set_any_address(link, (IpAddr::V4(address.address()), address.len()), valid, metric, origin)
+        let lifetimes = Lifetimes { preferred: valid, valid };
+        self.set_any_address(link, (IpAddr::V4(address.address()), address.len()), lifetimes, metric, origin)
     }
 
-    /// Adds an IPv6 address for ever, as [`Netlink::set_address`] does.
+    /// Adds an IPv6 address, as [`Netlink::set_address`] does. The kernel then
+    /// asks whether another host has it; if so, one that ends is gone at once,
+    /// and one for ever stays as [`Address::is_duplicate`].
     pub fn set_address6(
         &self,
         link: u32,
         address: (Ipv6Addr, u8),
+        lifetimes: Lifetimes,
         metric: u32,
         origin: Origin,
     ) -> Result<(), NetlinkError> {
-        self.set_any_address(link, (IpAddr::V6(address.0), address.1), None, metric, origin)
+        self.set_any_address(link, (IpAddr::V6(address.0), address.1), lifetimes, metric, origin)
     }
 
     fn set_any_address(
         &self,
         link: u32,
         (ip, len): (IpAddr, u8),
-        valid: Option<Duration>,
+        lifetimes: Lifetimes,
         metric: u32,
         origin: Origin,
     ) -> Result<(), NetlinkError> {
-        let seconds = valid.map_or(FOR_EVER, |valid| {
-            // For ever is not what a lease of 136 years asks for.
-            u32::try_from(valid.as_secs()).unwrap_or(FOR_EVER).clamp(1, FOR_EVER - 1)
-        });
+        let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(FOR_EVER).min(FOR_EVER - 1);
+        // For ever is not what a lease of 136 years asks for.
+        let valid = lifetimes.valid.map_or(FOR_EVER, |valid| seconds(valid).max(1));
+        let preferred = lifetimes.preferred.map_or(FOR_EVER, seconds).min(valid);
         let mut request = self.handle.address().add(link, ip, len).replace();
         if origin == Origin::LinkLocal {
             request.message_mut().header.scope = AddressScope::Link;
         }
         let mut times = CacheInfo::default();
-        times.ifa_preferred = seconds;
-        times.ifa_valid = seconds;
+        times.ifa_preferred = preferred;
+        times.ifa_valid = valid;
         request.message_mut().attributes.extend([
             AddressAttribute::CacheInfo(times),
             AddressAttribute::RoutePriority(metric),
@@ -455,6 +651,14 @@ impl Netlink {
             .map_err(|error| NetlinkError::new(format!("remove the address {address}"), error))
     }
 
+    /// Removes an IPv6 address.
+    pub fn remove_address6(&self, link: u32, (ip, len): (Ipv6Addr, u8)) -> Result<(), NetlinkError> {
+        let message = rtnetlink::AddressMessageBuilder::<Ipv6Addr>::new().index(link).address(ip, len).build();
+        self.runtime
+            .block_on(self.handle.address().del(message).execute())
+            .map_err(|error| NetlinkError::new(format!("remove the address {ip}/{len}"), error))
+    }
+
     /// Adds a route, in place of one with the same destination and metric.
     pub fn set_route(&self, route: Route) -> Result<(), NetlinkError> {
         let request = self.handle.route().add(route.to_message()).replace().execute();
@@ -463,23 +667,38 @@ impl Netlink {
             .map_err(|error| NetlinkError::new(format!("set the route to {}", route.destination), error))
     }
 
-    /// Adds an IPv6 default route, in place of one with the same metric.
-    pub fn set_default_route6(&self, link: u32, router: Ipv6Addr, metric: u32) -> Result<(), NetlinkError> {
-        let message = RouteMessageBuilder::<Ipv6Addr>::new()
-            .protocol(RouteProtocol::from(Origin::Setting.protocol()))
-            .output_interface(link)
-            .gateway(router)
-            .onlink()
-            .priority(metric)
-            .build();
-        self.runtime
-            .block_on(self.handle.route().add(message).replace().execute())
-            .map_err(|error| NetlinkError::new(format!("set the default route through {router}"), error))
+    /// The IPv6 routes of the main table and of [`link_table`]s that go through one
+    /// link to a network or a router, those first that their routers prefer.
+    pub fn routes6(&self) -> Result<Vec<Route6>, NetlinkError> {
+        let request = self.handle.route().get(RouteMessageBuilder::<Ipv6Addr>::new().build()).execute();
+        let messages = self
+            .runtime
+            .block_on(request.try_collect::<Vec<_>>())
+            .map_err(|error| NetlinkError::new("list the IPv6 routes", error))?;
+        let mut routes: Vec<_> = messages.iter().filter_map(Route6::from_message).collect();
+        routes.sort_by_key(|(_, rank)| -rank);
+        Ok(routes.into_iter().map(|(route, _)| route).collect())
     }
 
-    /// Every rule of ours.
-    pub fn rules(&self) -> Result<Vec<Rule>, NetlinkError> {
-        let request = self.handle.rule().get(IpVersion::V4).execute().try_collect::<Vec<_>>();
+    /// Adds an IPv6 route, in place of one with the same destination and metric.
+    pub fn set_route6(&self, route: Route6) -> Result<(), NetlinkError> {
+        let (ip, len) = route.destination;
+        self.runtime
+            .block_on(self.handle.route().add(route.to_message()).replace().execute())
+            .map_err(|error| NetlinkError::new(format!("set the route to {ip}/{len}"), error))
+    }
+
+    /// Removes an IPv6 route.
+    pub fn remove_route6(&self, route: Route6) -> Result<(), NetlinkError> {
+        let (ip, len) = route.destination;
+        self.runtime
+            .block_on(self.handle.route().del(route.to_message()).execute())
+            .map_err(|error| NetlinkError::new(format!("remove the route to {ip}/{len}"), error))
+    }
+
+    /// Every rule of ours for one family.
+    pub fn rules(&self, family: IpVersion) -> Result<Vec<Rule>, NetlinkError> {
+        let request = self.handle.rule().get(family).execute().try_collect::<Vec<_>>();
         let messages = self.runtime.block_on(request).map_err(|error| NetlinkError::new("list the rules", error))?;
         Ok(messages.iter().filter_map(Rule::from_message).collect())
     }
@@ -521,6 +740,8 @@ pub enum Watch {
     Links,
     /// Those, and addresses.
     LinksAndAddresses,
+    /// Links, and all of IPv6: addresses, routes, and what routers say.
+    LinksAndIpv6,
 }
 
 /// A socket that becomes readable when something changed.
@@ -533,6 +754,12 @@ impl Monitor {
         let groups: &[MulticastGroup] = match watch {
             Watch::Links => &[MulticastGroup::Link],
             Watch::LinksAndAddresses => &[MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr],
+            Watch::LinksAndIpv6 => &[
+                MulticastGroup::Link,
+                MulticastGroup::Ipv6Ifaddr,
+                MulticastGroup::Ipv6Route,
+                MulticastGroup::Ipv6Ifinfo,
+            ],
         };
         // RTMGRP_* of linux/rtnetlink.h: the groups as bits, from the first.
         let mask = groups.iter().fold(0, |mask, group| mask | 1 << (*group as u32 - 1));

@@ -38,7 +38,7 @@ pub struct SocketError {
 }
 
 impl SocketError {
-    fn new(what: &'static str, link: &str) -> impl FnOnce(nix::Error) -> Self {
+    pub(crate) fn new(what: &'static str, link: &str) -> impl FnOnce(nix::Error) -> Self {
         move |errno| Self { what, link: link.to_owned(), source: errno.into() }
     }
 }

@@ -34,6 +34,11 @@ impl Termination {
         // A wait that is broken off is one that ends early.
         let _ = poll(&mut files, PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX));
     }
+
+    /// Whether one has come since the last call, for who has no event loop.
+    pub fn has_come(&self) -> bool {
+        matches!(self.0.read_signal(), Ok(Some(_)))
+    }
 }
 
 crate::source::by_descriptor!(Termination);

@@ -48,6 +48,12 @@ pub fn disks(root: &Root, prober: &mut Prober, in_parts: &Selection) -> Result<(
     Ok((disks, errors))
 }
 
+/// The whole disk of this name, as sysfs has it: nothing is asked of the disk itself.
+pub fn disk(root: &Root, name: &str) -> Result<Disk, FileError> {
+    let usage = Usage::of(root, &root.list("sys/block")?);
+    attributes(root, name, None, &usage).map(Disk::new)
+}
+
 /// What this machine itself does with its disks.
 struct Usage {
     /// The kernel's names of the block devices that are mounted or swapped to.

@@ -35,9 +35,9 @@ use crate::rng::Rng;
 
 /// RFC 2131 section 4.4.1 says to wait one to ten seconds so that a building
 /// whose power returns does not ask all at once. A machine takes longer than
-/// that to boot, and differs more from its neighbour: a tenth of a second
+/// that to boot, and differs more from its neighbour: a twentieth of a second
 /// parts those that remain.
-const START_SPREAD: Duration = Duration::from_millis(100);
+const START_SPREAD: Duration = Duration::from_millis(50);
 /// RFC 2131 section 4.1 suggests 4 s, doubled up to 64 s. The first packet
 /// after the carrier comes up is the one that a switch drops, as its port
 /// learns and spans trees, so it is repeated after one second; doubling keeps
@@ -65,30 +65,39 @@ const PARTING: Duration = Duration::from_millis(200);
 /// minute, whatever a server does.
 const PACE: Pace = Pace::new(8, Duration::from_secs(5));
 
-/// Who the client is, the same on every boot.
+/// Who the client is, the same on every boot, for DHCPv4 and for DHCPv6.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// The link's hardware address.
     pub mac: Mac,
     /// Option 12.
     pub hostname: String,
-    /// Option 61.
+    /// Option 61: the next two in one.
     pub client_id: Vec<u8>,
+    /// The client.
+    pub duid: Vec<u8>,
+    /// Its link.
+    pub iaid: u32,
 }
 
 impl Identity {
     /// Everything from the hardware address: the name `diskomator-` and its
     /// last three bytes; the id as RFC 4361 has it, with a DUID made of the
     /// link-layer address (RFC 8415 section 11.4) and, as IAID, its last four
-    /// bytes. No link's id depends on which other links there are.
+    /// bytes. No link's id depends on which other links there are: RFC 8415 has
+    /// one DUID for a machine (SHOULD), but a card that can be unplugged would
+    /// take the names of the others with it, and who reserves an address knows
+    /// the card's number.
     pub fn of(mac: Mac) -> Self {
         const RFC_4361: u8 = 255;
         const DUID_LL: [u8; 2] = [0, 3];
         const ETHERNET: [u8; 2] = [0, 1];
         let [_, _, iaid @ ..] = mac.0;
         let [_, a, b, c] = iaid;
-        let client_id = [&[RFC_4361], &iaid[..], &DUID_LL, &ETHERNET, &mac.0].concat();
-        Self { mac, hostname: format!("diskomator-{a:02x}{b:02x}{c:02x}"), client_id }
+        let duid = [&DUID_LL, &ETHERNET, &mac.0[..]].concat();
+        let client_id = [&[RFC_4361], &iaid[..], &duid].concat();
+        let hostname = format!("diskomator-{a:02x}{b:02x}{c:02x}");
+        Self { mac, hostname, client_id, duid, iaid: u32::from_be_bytes(iaid) }
     }
 }
 
@@ -643,7 +652,12 @@ impl Client {
 
     fn act_on_arp(&mut self, now: Moment) -> Option<Packet> {
         let State::Probing(state) = &mut self.state else {
-            return self.held.as_mut().and_then(|held| held.claim.poll(now));
+            let held = self.held.as_mut()?;
+            let packet = held.claim.poll(now, &mut self.rng);
+            if held.claim.is_sure() {
+                self.failures = 0;
+            }
+            return packet;
         };
         match state.probes.poll(now, &mut self.rng) {
             Probe::Wait => None,
@@ -816,7 +830,7 @@ impl Client {
 
     /// Takes a lease that was asked for at `asked`: at once if the address is
     /// held, else if nobody else has it (RFC 2131 section 4.4.1: "SHOULD
-    /// perform a check").
+    /// perform a check"), which is asked on for a while after that.
     fn acquire(&mut self, now: Moment, asked: Moment, lease: Lease) -> Result<(), Dropped> {
         let times = lease.terms.map(|terms| Times {
             renew: asked + terms.renew.saturating_sub(spread(terms.renew / 64, &mut self.rng)),
@@ -830,7 +844,7 @@ impl Client {
         if self.held.as_ref().is_some_and(|held| held.address.address() == address) {
             self.bind(now, lease, times);
         } else {
-            let probes = Probes::new(self.identity.mac, address, now, &mut self.rng);
+            let probes = Probes::new(claim::BEFORE_USE, self.identity.mac, address, now, &mut self.rng);
             self.state = State::Probing(Probing { probes, lease, times });
         }
         Ok(())
@@ -842,16 +856,18 @@ impl Client {
         let earlier = self.held.take();
         let renewed = earlier.as_ref().is_some_and(|held| held.address == address);
         let kept = earlier.filter(|held| held.address.address() == address.address()).map(|held| held.claim);
+        let mut claim =
+            kept.unwrap_or_else(|| Holding::unsure(self.identity.mac, address.address(), now, &mut self.rng));
         // When a cable was plugged in again the switches have to learn where
-        // the address is, too.
-        let announce = kept.is_none() || !matches!(self.state, State::Renewing(_) | State::Rebinding(_));
-        let mut claim = kept.unwrap_or_else(|| Holding::new(self.identity.mac, address.address()));
-        if announce {
+        // the address is.
+        if !matches!(self.state, State::Renewing(_) | State::Rebinding(_)) {
             claim.announce(now);
+        }
+        if claim.is_sure() {
+            self.failures = 0;
         }
         self.held = Some(Held { address, until, server: Some(server), claim });
         self.state = State::Bound(Bound { server, address: address.address(), times });
-        self.failures = 0;
         self.silence_reported = false;
         self.say(Event::Bound { lease, until, renewed });
     }

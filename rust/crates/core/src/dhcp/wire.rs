@@ -239,8 +239,11 @@ impl Message {
         if let Some(mtu) = options.mtu {
             put(&mut out, code::MTU, &mtu.to_be_bytes());
         }
-        if let Some(routes) = &options.routes {
-            put(&mut out, code::ROUTES, &route_bytes(routes));
+        match options.routes.as_deref() {
+            // An empty list overrides the routers, too.
+            Some([]) => out.extend_from_slice(&[code::ROUTES, 0]),
+            Some(routes) => put(&mut out, code::ROUTES, &route_bytes(routes)),
+            None => {}
         }
         put(&mut out, code::HOSTNAME, options.hostname.as_bytes());
         put(&mut out, code::PARAMETERS, &options.parameters);
@@ -558,7 +561,9 @@ mod tests {
 
     #[test]
     fn an_empty_list_of_classless_routes_is_a_list() {
-        assert_eq!(with(&[121, 0, 255]).unwrap().options.routes, Some(vec![]));
+        let empty = with(&[121, 0, 255]).unwrap();
+        assert_eq!(empty.options.routes, Some(vec![]));
+        assert_eq!(Message::parse(&empty.build()), Ok(empty));
         assert_eq!(with(&[255]).unwrap().options.routes, None);
     }
 

@@ -19,6 +19,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::pace::{Moment, Pace, spread};
@@ -178,7 +179,7 @@ pub struct Responder {
     state: State,
     zone: Zone,
     addresses: Vec<IpAddr>,
-    own: Vec<IpAddr>,
+    own: Rc<[IpAddr]>,
     /// Somebody may have heard the records, and is to be told when they go.
     is_announced: bool,
     conflicts: u32,
@@ -201,7 +202,7 @@ impl Responder {
             state: State::Off,
             zone: Zone::new(Names::new(base, number), &[]),
             addresses: Vec::new(),
-            own: Vec::new(),
+            own: Rc::default(),
             is_announced: false,
             conflicts: 0,
             last_conflict: Moment::ZERO,
@@ -215,8 +216,8 @@ impl Responder {
     /// The link has a carrier and these addresses, of both families; `own` are
     /// those of all links of the machine. Without one to send from, goodbye is
     /// said all the same: the kernel may find one on another link.
-    pub fn set_addresses(&mut self, now: Moment, addresses: &[IpAddr], own: &[IpAddr]) {
-        self.own = own.to_vec();
+    pub fn set_addresses(&mut self, now: Moment, addresses: &[IpAddr], own: &Rc<[IpAddr]>) {
+        self.own = Rc::clone(own);
         let mut addresses = addresses.to_vec();
         addresses.sort_unstable();
         addresses.dedup();

@@ -101,7 +101,7 @@ impl Script {
     }
 
     fn set(&mut self, addresses: &[IpAddr]) {
-        self.responder.set_addresses(self.now, addresses, addresses);
+        self.responder.set_addresses(self.now, addresses, &addresses.into());
     }
 
     /// Goes on to where nothing is left to do.
@@ -262,7 +262,7 @@ fn what_is_no_conflict() {
     assert_eq!(script.hear_from(&on_the_wire, SocketAddr::new(ELSEWHERE, 53)), Err(Dropped::Port(53)));
     script.next_probe();
     // The address of another of our links, which somebody repeats.
-    script.responder.set_addresses(script.now, &[V4, V6], &[V4, V6, ELSEWHERE]);
+    script.responder.set_addresses(script.now, &[V4, V6], &[V4, V6, ELSEWHERE].into());
     script.hear(&response(vec![foreign(77)]));
     script.next_probe();
     assert_eq!(script.event(), Event::Published { label: BASE.into() });
@@ -702,9 +702,9 @@ fn two_of_one_name_come_to_two_names_on_any_network() {
             in_flight: Vec::new(),
             sent: 0,
         };
-        pair.ends[0].set_addresses(s(10), &[Pair::ADDRESSES[0]], &[Pair::ADDRESSES[0]]);
+        pair.ends[0].set_addresses(s(10), &[Pair::ADDRESSES[0]], &[Pair::ADDRESSES[0]].into());
         pair.run(s(10), s(10) + ms(start));
-        pair.ends[1].set_addresses(s(10) + ms(start), &[Pair::ADDRESSES[1]], &[Pair::ADDRESSES[1]]);
+        pair.ends[1].set_addresses(s(10) + ms(start), &[Pair::ADDRESSES[1]], &[Pair::ADDRESSES[1]].into());
         pair.run(s(10) + ms(start), s(60));
         let mut labels = pair.labels.clone();
         labels.sort_unstable();

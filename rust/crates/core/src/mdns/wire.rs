@@ -307,7 +307,10 @@ impl<'a> Reader<'a> {
                 // The name's own end must be in the data, wherever its rest is.
                 let mut inner = Reader { packet: &self.packet[..self.at], at: start + offset };
                 let target = inner.name()?;
-                let rest = self.packet.get(inner.at..self.at).ok_or(WireError::BadName(start))?;
+                let rest = self.packet.get(inner.at..self.at);
+                // Only of NSEC is there more.
+                let rest =
+                    rest.filter(|rest| rest.is_empty() || kind == kind::NSEC).ok_or(WireError::BadName(start))?;
                 [&raw[..offset], target.bytes(), rest].concat()
             }
         };
@@ -426,6 +429,12 @@ mod tests {
         assert!(Message::parse(&packet([0, 1, 0, 0], &[0, 0, 12, 0, 1, 0, 0, 0, 0, 0, 1, 3, 0, 0])).is_err());
         assert!(Message::parse(&packet([0, 1, 0, 0], &[0, 0, 33, 0, 1, 0, 0, 0, 0, 0, 1, 3, 0, 0])).is_err());
         assert!(Message::parse(&packet([0, 1, 0, 0], &[0, 0, 33, 0, 1, 0, 0, 0, 0, 0, 0])).is_err());
+        // Data that goes on after the name that it is.
+        let record = |kind, data: [u8; 4]| {
+            Message::parse(&packet([0, 1, 0, 0], &[&[0, 0, kind, 0, 1, 0, 0, 0, 0, 0, 4], &data[..]].concat()))
+        };
+        assert_eq!(record(12, [0, 0, 1, 0x40]), Err(WireError::BadName(23)));
+        assert_eq!(record(47, [0, 0, 1, 0x40]).unwrap().answers[0].data, [0, 0, 1, 0x40]);
         assert_eq!(Message::parse(&[0, 0, 0x08, 0, 0, 0, 0, 0, 0, 0, 0, 0]), Err(WireError::Codes));
         assert_eq!(Message::parse(&[0, 0, 0x80, 3, 0, 0, 0, 0, 0, 0, 0, 0]), Err(WireError::Codes));
     }

@@ -174,12 +174,10 @@ impl Zone {
             return false;
         }
         let is_address = matches!(record.kind, kind::A | kind::AAAA);
+        let is_rival = (record.name == self.names.host && (is_address || !are_ours))
+            || (record.name == self.names.instance && (matches!(record.kind, kind::SRV | kind::TXT) || !are_ours));
         // A cable from one of our links to another brings our own back to us.
-        if is_address && own.iter().any(|own| address_data(*own).1 == record.data) {
-            return false;
-        }
-        (record.name == self.names.host && (is_address || !are_ours))
-            || (record.name == self.names.instance && (matches!(record.kind, kind::SRV | kind::TXT) || !are_ours))
+        is_rival && !(is_address && own.iter().any(|own| address_data(*own).1 == record.data))
     }
 
     /// What a probe for our names claims (RFC 6762 section 8.2).

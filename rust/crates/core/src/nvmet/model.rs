@@ -15,6 +15,8 @@ pub const NSID: u32 = 1;
 /// whose disk went away is told so at once instead of being refused and
 /// trying for ten minutes.
 pub const LISTENER_NQN: &str = "nqn.2026-11.io.github.diskomator:listener";
+/// Where a host asks what there is (NVM Express Base Specification, "NVMe Qualified Names").
+pub const DISCOVERY_NQN: &str = "nqn.2014-08.org.nvmexpress.discovery";
 
 /// Whether a subsystem is ours to change.
 pub fn is_ours(nqn: &str) -> bool {

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use crate::syslog;
+
 /// How many records are kept.
 const KEPT: usize = 1000;
 /// A process that ended so often in a row is in trouble, and not just killed once.
@@ -31,29 +33,21 @@ pub struct Record {
     pub text: String,
 }
 
-impl Record {
-    /// Reads what `/dev/kmsg` gives at one read (the kernel's
-    /// `Documentation/ABI/testing/dev-kmsg`): `PRIORITY,SEQUENCE,MICROSECONDS,FLAGS[,…];TEXT\n`
-    /// and lines for machines after it.
-    pub fn parse(bytes: &[u8]) -> Option<Self> {
-        let text = String::from_utf8_lossy(bytes);
-        let (head, rest) = text.split_once(';')?;
-        let mut fields = head.split(',');
-        let priority: u32 = fields.next()?.parse().ok()?;
-        let micros: u64 = fields.nth(1)?.parse().ok()?;
-        let priority = u8::try_from(priority & 7).unwrap_or(7);
+impl From<syslog::Record> for Record {
+    fn from(record: syslog::Record) -> Self {
+        let priority = u8::try_from(record.priority & 7).unwrap_or(7);
         let level = match priority {
             0..=3 => Level::Error,
             4 => Level::Warning,
             _ => Level::Info,
         };
-        Some(Self { level, priority, millis: micros / 1000, text: unescaped(rest.lines().next().unwrap_or_default()) })
+        let millis = u64::try_from(record.at.as_millis()).unwrap_or(u64::MAX);
+        Self { level, priority, millis, text: one_line(&record.text) }
     }
 }
 
-/// The kernel writes what is not printable as `\xHH`. A terminal must not see
-/// it, and a tabulator is a space.
-fn unescaped(text: &str) -> String {
+/// A terminal must not be steered by it, and has letters for ASCII alone.
+fn one_line(text: &str) -> String {
     let text = text.replace("\\x09", " ").replace("\\x1b", "^[");
     text.chars().map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { '?' }).collect()
 }
@@ -133,7 +127,7 @@ mod tests {
     use super::*;
 
     fn parsed(line: &str) -> Record {
-        Record::parse(line.as_bytes()).unwrap()
+        syslog::Record::parse(line.as_bytes()).unwrap().into()
     }
 
     #[test]
@@ -148,11 +142,18 @@ mod tests {
             }
         );
         let odd = parsed("4,1,0,-,caller=T1;a\\x1b[2J\u{7}b");
-        assert_eq!((odd.level, odd.text.as_str()), (Level::Warning, "a^[[2J?b"));
-        for broken in ["", "6", "6,1,2,-", "x,1,2,-;y", "6,1,x,-;y"] {
-            assert_eq!(Record::parse(broken.as_bytes()), None, "{broken}");
-        }
-        assert_eq!(Record::parse(b"6,1,2,-;\xff\n").unwrap().text, "?");
+        assert_eq!((odd.level, odd.text.as_str()), (Level::Warning, "a^[[2J b"));
+        assert_eq!(
+            Record::from(
+                syslog::Record::parse(
+                    b"6,1,2,-;\xff
+"
+                )
+                .unwrap()
+            )
+            .text,
+            "?"
+        );
     }
 
     #[test]

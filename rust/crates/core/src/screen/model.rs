@@ -170,7 +170,9 @@ impl Snapshot {
 
 /// What to type on the other machine to get all disks, through one address.
 pub fn connect_line(address: &Address) -> String {
-    let zone = if address.needs_zone() { "%<your interface>" } else { "" };
+    // A zone behind the address, as in fe80::1%eth0, is lost on the way from the
+    // discovery log to the disks.
+    let zone = if address.needs_zone() { " -f <interface>" } else { "" };
     format!("nvme connect-all -t tcp -a {}{zone}", address.ip)
 }
 

@@ -19,15 +19,17 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use diskomator_core::config::Config;
-use diskomator_core::screen::log::Log;
+use diskomator_core::config::{Config, Settings};
+use diskomator_core::screen::log::{Log, Record};
 use diskomator_core::screen::model::{STARTING, Snapshot, uptime_text};
 use diskomator_core::screen::plain::render;
 use diskomator_core::screen::traffic::Meter;
-use diskomator_sys::kmsg::KernelLog;
+use diskomator_core::syslog;
+use diskomator_sys::kmsg::Kmsg;
 use diskomator_sys::machine;
 use diskomator_sys::netlink::{Monitor, Watch};
 use diskomator_sys::root::Root;
+use diskomator_sys::settings;
 use diskomator_sys::signals::{TerminalSignals, Termination};
 use diskomator_sys::sysfs;
 use diskomator_sys::terminal::Terminal;
@@ -46,8 +48,7 @@ Shows what this machine is, its addresses, its disks, who is connected to them
 and what to type on another machine, until stopped: as a full screen on the
 first virtual terminal, with keys, of which h shows all; and as plain lines on
 the serial console, where f shows the full screen and Ctrl-C the lines again.
-With `diskomator.debug` on the kernel command line the serial console is left
-to its shell.
+With the setting `debug` the serial console is left to its shell.
 
 Options:
   --once      print the plain lines to standard output, and end
@@ -82,7 +83,7 @@ pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
     match parse(args)? {
         Mode::Help => print(HELP),
         Mode::Once => {
-            let (config, warnings) = Config::from_cmdline(&root.read("proc/cmdline").unwrap_or_default());
+            let Settings { config, warnings, .. } = settings::read(&root).0;
             let warnings = warnings.iter().map(ToString::to_string).collect();
             let mut observer = Observer::new(root, config, warnings, || {}).map_err(Failure::failed)?;
             print(&render(&observer.look_at_all(&Log::default()).map_err(Failure::failed)?, WIDTH))
@@ -127,7 +128,7 @@ fn watch(root: &Root, config: Config) -> Result<(), Failure> {
     registry.register(&mut disks, DISKS, Interest::READABLE).map_err(Failure::failed)?;
     registry.register(&mut exports, EXPORTS, Interest::READABLE).map_err(Failure::failed)?;
     // A log that cannot be waited for, or not be read, is not shown.
-    let mut kernel_log = KernelLog::open(root).ok();
+    let mut kernel_log = Kmsg::open(root).ok();
     if let Some(log) = &mut kernel_log {
         if registry.register(log, LOG, Interest::READABLE).is_err() {
             kernel_log = None;
@@ -136,8 +137,7 @@ fn watch(root: &Root, config: Config) -> Result<(), Failure> {
     let waker = std::sync::Arc::new(Waker::new(registry, ANSWERS).map_err(Failure::failed)?);
     let registry = registry.try_clone().map_err(Failure::failed)?;
 
-    let warnings = Config::from_cmdline(&root.read("proc/cmdline").unwrap_or_default()).1;
-    let warnings = warnings.iter().map(ToString::to_string).collect();
+    let warnings = settings::read(root).0.warnings.iter().map(ToString::to_string).collect();
     let views = Terminal::find(root, !config.debug);
     let views: Vec<View> =
         (FIRST_TERMINAL..).map(Token).zip(views).map(|(token, terminal)| View::new(terminal, token)).collect();
@@ -192,10 +192,7 @@ fn watch(root: &Root, config: Config) -> Result<(), Failure> {
                 EXPORTS => console.exports.drain().map_err(Failure::failed)?,
                 LOG => {
                     if let Some(log) = &mut kernel_log {
-                        match log.read() {
-                            Ok(records) => console.note(records),
-                            Err(error) => log::debug!("the log cannot be read: {error}"),
-                        }
+                        console.note(new_records(log));
                     }
                     continue;
                 }
@@ -326,7 +323,7 @@ impl Console {
         self.log = std::mem::take(&mut self.snapshot.log);
     }
 
-    fn note(&mut self, records: Vec<diskomator_core::screen::log::Record>) {
+    fn note(&mut self, records: Vec<Record>) {
         let before = self.log.troubles();
         let said = console_level(&self.root);
         let is_said = records.iter().any(|record| record.priority < said);
@@ -383,6 +380,21 @@ impl Console {
                 view.take_back();
             } else {
                 view.say(&done.text, !done.succeeded);
+            }
+        }
+    }
+}
+
+/// What the log has that was not read yet. What is not of its form is left out.
+fn new_records(log: &mut Kmsg) -> Vec<Record> {
+    let mut records = Vec::new();
+    loop {
+        match log.read() {
+            Ok(Some(raw)) => records.extend(syslog::Record::parse(&raw).map(Record::from)),
+            Ok(None) => return records,
+            Err(error) => {
+                log::debug!("{}", chain(&error));
+                return records;
             }
         }
     }

@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use diskomator_core::config::Config;
-use diskomator_core::dhcp::client::Identity;
 use diskomator_core::disk::Disk as KernelDisk;
 use diskomator_core::export::Export;
 use diskomator_core::policy::Access;
@@ -15,6 +14,7 @@ use diskomator_sys::{machine, nvmet, sysfs};
 
 use crate::applet::chain;
 use crate::exporter::{ExportError, Exporter, Observation, State, state};
+use crate::name::machine_name;
 use crate::net::{link_speed, origin_name};
 
 /// Less than this, and programs are about to be ended for want of memory.
@@ -132,8 +132,7 @@ impl Observer {
         let root = &self.exporter.root;
         let addresses = self.netlink.addresses()?;
         let links: Vec<netlink::Link> = self.netlink.links()?.into_iter().filter(|link| !link.is_loopback).collect();
-        let named = links.iter().filter_map(|link| Some((link.name.as_str(), link.ethernet?)));
-        let name = sysfs::naming_mac(root, named).map(|mac| format!("{}.local", Identity::of(mac).hostname));
+        let name = machine_name(&self.exporter.config, root, &links).map(|name| format!("{name}.local"));
         let links = links.into_iter().map(|link| {
             let own = addresses.iter().filter(|address| address.link == link.index && address.is_usable);
             let addresses: Vec<Address> = own

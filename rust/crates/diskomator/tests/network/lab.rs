@@ -8,9 +8,11 @@
 use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
-use std::path::PathBuf;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,6 +21,7 @@ use diskomator_core::dhcp::frame::build_between;
 use diskomator_core::dhcp::wire::{Kind, Message, Op, Options};
 use diskomator_sys::netlink::Netlink;
 use diskomator_sys::packet::PacketSocket;
+use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrIn6, SockaddrStorage};
 use serde_json::Value;
 
 /// Set in the child, so that it knows what it is.
@@ -27,20 +30,47 @@ const INSIDE: &str = "DISKOMATOR_TEST_NAMESPACE";
 /// How long anything that should happen may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How much longer others' programs may take.
+static LENIENCE: AtomicU64 = AtomicU64::new(0);
+
+/// Waits for up to `seconds` more.
+pub(crate) fn be_lenient(seconds: u64) {
+    LENIENCE.store(seconds, Ordering::Relaxed);
+}
+
 /// Runs `test` in namespaces of its own.
 pub(crate) fn in_namespaces(name: &str, test: impl FnOnce(&Lab)) {
-    if std::env::var_os(INSIDE).is_some() {
+    if case().is_some() {
         test(&Lab::new(name));
         return;
     }
+    match apart(name, "1") {
+        Ok(said) => println!("{said}"),
+        Err(said) => panic!("{name} failed in its namespaces:\n{said}"),
+    }
+}
+
+/// In a child, which case of its test it runs.
+pub(crate) fn case() -> Option<String> {
+    std::env::var(INSIDE).ok()
+}
+
+/// Runs one case of the test `name` in a child with namespaces of its own, and
+/// returns what that said: as an error, if it failed.
+pub(crate) fn apart(name: &str, case: &str) -> Result<String, String> {
     let own = std::env::current_exe().unwrap();
     let is_root = output(Command::new("id").arg("-u")).trim() == "0";
     let mut unshare = Command::new("unshare");
     unshare.args(if is_root { &["--net", "--mount"][..] } else { &["--map-root-user", "--net", "--mount"] });
     unshare.arg(own).args(["--exact", name, "--ignored", "--nocapture", "--test-threads=1"]);
-    let result = unshare.env(INSIDE, "1").output().expect("unshare (util-linux) is needed");
+    let result = unshare.env(INSIDE, case).output().expect("unshare (util-linux) is needed");
     let (out, err) = (String::from_utf8_lossy(&result.stdout), String::from_utf8_lossy(&result.stderr));
-    assert!(result.status.success() && out.contains("1 passed"), "{name} failed in its namespaces:\n{out}\n{err}");
+    let passed = result.status.success() && out.contains("1 passed");
+    if !passed {
+        return Err(format!("{out}\n{err}"));
+    }
+    // Who counts the results counts the parent's.
+    Ok(out.lines().filter(|line| !line.starts_with("test result:")).collect::<Vec<_>>().join("\n"))
 }
 
 /// The namespaces of one test.
@@ -48,22 +78,45 @@ pub(crate) struct Lab {
     directory: PathBuf,
     servers: Background,
     links: Cell<u8>,
+    /// How many other programs were started.
+    others: Cell<u32>,
+    has_empty_run: Cell<bool>,
+}
+
+/// Where the output of another program goes.
+fn other_log(number: u32) -> String {
+    format!("other-{number}")
 }
 
 impl Drop for Lab {
     fn drop(&mut self) {
         if thread::panicking() {
             eprintln!("--- the program's log\n{}", self.log());
+            eprintln!("--- another server's log\n{}", self.text("server"));
+            for number in 0..self.others.get() {
+                let name = other_log(number);
+                eprintln!("--- {name}\n{}", self.text(&name));
+            }
         }
         let _ = fs::remove_dir_all(&self.directory);
     }
+}
+
+/// Another machine: a network of its own, with a process in it that keeps it.
+fn machine(directory: &Path) -> Background {
+    let machine = Background::start("unshare", &["--net", "sleep", "infinity"], &directory.join("sleep"));
+    let own = fs::read_link("/proc/self/ns/net").unwrap();
+    let theirs = format!("/proc/{}/ns/net", machine.id());
+    wait_for("another network", || fs::read_link(&theirs).is_ok_and(|link| link != own).then_some(()));
+    machine.run("ip", &["link", "set", "lo", "up"]);
+    machine
 }
 
 /// A process that ends with the test, or with the test's process.
 pub(crate) struct Background(Child);
 
 impl Background {
-    fn start(program: &str, args: &[&str], output: &PathBuf) -> Self {
+    fn start(program: &str, args: &[&str], output: &Path) -> Self {
         let output = File::options().create(true).append(true).open(output).unwrap();
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", program]).args(args).stdin(Stdio::null());
@@ -72,6 +125,16 @@ impl Background {
 
     pub(crate) fn id(&self) -> u32 {
         self.0.id()
+    }
+
+    /// nsenter's word for the network that it is in.
+    fn namespace(&self) -> String {
+        format!("--net=/proc/{}/ns/net", self.id())
+    }
+
+    /// Runs a command in the network that it is in.
+    pub(crate) fn run(&self, program: &str, args: &[&str]) {
+        run("nsenter", &[&[self.namespace().as_str(), program], args].concat());
     }
 
     pub(crate) fn kill(&mut self) {
@@ -112,7 +175,7 @@ impl Drop for Background {
 }
 
 impl Lab {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let name = name.replace("::", "-");
         let directory = std::env::temp_dir().join(format!("diskomator-{name}-{}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
@@ -126,13 +189,18 @@ impl Lab {
                 run("mount", &["--bind", directory.join(ours).to_str().unwrap(), place]);
             }
         }
-        let servers = Background::start("unshare", &["--net", "sleep", "infinity"], &directory.join("sleep"));
-        let lab = Self { directory, servers, links: Cell::new(0) };
-        let own = fs::read_link("/proc/self/ns/net").unwrap();
-        let theirs = format!("/proc/{}/ns/net", lab.servers.id());
-        wait_for("the servers' namespace", || fs::read_link(&theirs).is_ok_and(|link| link != own).then_some(()));
-        lab.on_servers("ip", &["link", "set", "lo", "up"]);
-        lab
+        let servers = machine(&directory);
+        Self { directory, servers, links: Cell::new(0), others: Cell::new(0), has_empty_run: Cell::new(false) }
+    }
+
+    /// One more machine, beyond the servers.
+    pub(crate) fn machine(&self) -> Background {
+        machine(&self.directory)
+    }
+
+    /// The machine that the servers are on.
+    pub(crate) const fn servers(&self) -> &Background {
+        &self.servers
     }
 
     /// Sets the kernel command line that the program sees.
@@ -140,7 +208,7 @@ impl Lab {
         fs::write(self.path("cmdline"), line).unwrap();
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
 
@@ -157,13 +225,23 @@ impl Lab {
 
     /// Runs a command among the servers.
     pub(crate) fn on_servers(&self, program: &str, args: &[&str]) {
-        let namespace = format!("--net=/proc/{}/ns/net", self.servers.id());
-        run("nsenter", &[&[namespace.as_str(), program], args].concat());
+        self.servers.run(program, args);
+    }
+
+    /// Starts another program, on this machine or on that one. Its output is
+    /// in the file whose name comes with it.
+    pub(crate) fn start_on(&self, machine: Option<&Background>, program: &str, args: &[&str]) -> (Background, String) {
+        let number = self.others.replace(self.others.get() + 1);
+        let log = other_log(number);
+        let namespace = machine.map(Background::namespace);
+        let nsenter: Vec<&str> = namespace.iter().flat_map(|namespace| ["nsenter", namespace]).collect();
+        let words = [&nsenter[..], &[program], args].concat();
+        (Background::start(words[0], &words[1..], &self.path(&log)), log)
     }
 
     /// What a command among the servers says.
     pub(crate) fn said_on_servers(&self, program: &str, args: &[&str]) -> String {
-        let namespace = format!("--net=/proc/{}/ns/net", self.servers.id());
+        let namespace = self.servers.namespace();
         output(Command::new("nsenter").args([namespace.as_str(), program]).args(args))
     }
 
@@ -183,26 +261,34 @@ impl Lab {
     /// wants leases renewed after `t1` seconds and rebound after `t2`.
     pub(crate) fn dnsmasq(&self, link: &str, pool: &str, t1: u32, t2: u32, more: &[&str]) -> Background {
         let args = [
+            "--no-ping",
+            &format!("--dhcp-range={pool},255.255.255.0,2m"),
+            &format!("--dhcp-option-force=58,{t1}"),
+            &format!("--dhcp-option-force=59,{t2}"),
+        ];
+        self.dnsmasq_with(link, "sockets bound", &[&args[..], more].concat())
+    }
+
+    /// dnsmasq on `link` as `more` says; it is there once it says that it is
+    /// `ready`.
+    pub(crate) fn dnsmasq_with(&self, link: &str, ready: &str, more: &[&str]) -> Background {
+        let args = [
             "--no-daemon",
             "--conf-file=/dev/null",
             "--port=0",
-            "--no-ping",
             "--bind-interfaces",
             "--dhcp-authoritative",
             "--log-dhcp",
             "--pid-file=",
             &format!("--interface={link}"),
             &format!("--dhcp-leasefile={}", self.path(&format!("leases-{link}")).display()),
-            &format!("--dhcp-range={pool},255.255.255.0,2m"),
-            &format!("--dhcp-option-force=58,{t1}"),
-            &format!("--dhcp-option-force=59,{t2}"),
         ];
-        let namespace = format!("--net=/proc/{}/ns/net", self.servers.id());
+        let namespace = self.servers.namespace();
         let words = [&[namespace.as_str(), "dnsmasq"], &args[..], more].concat();
         let log = format!("dnsmasq-{link}");
-        let before = self.text(&log).matches("sockets bound").count();
+        let before = self.text(&log).matches(ready).count();
         let server = Background::start("nsenter", &words, &self.path(&log));
-        wait_for("dnsmasq", || (self.text(&log).matches("sockets bound").count() > before).then_some(()));
+        wait_for("dnsmasq", || (self.text(&log).matches(ready).count() > before).then_some(()));
         server
     }
 
@@ -213,7 +299,7 @@ impl Lab {
 
     /// Another server as a background process.
     pub(crate) fn server(&self, program: &str, args: &[&str]) -> Background {
-        let namespace = format!("--net=/proc/{}/ns/net", self.servers.id());
+        let namespace = self.servers.namespace();
         Background::start("nsenter", &[&[namespace.as_str(), program], args].concat(), &self.path("server"))
     }
 
@@ -225,7 +311,27 @@ impl Lab {
 
     /// An applet of the program under test.
     pub(crate) fn diskomator(&self, args: &[&str]) -> Background {
-        Background::start(env!("CARGO_BIN_EXE_diskomator"), args, &self.path("log"))
+        Background::start(&program(), args, &self.path("log"))
+    }
+
+    /// An empty /run, for programs that would meet others of this machine
+    /// there, and the users that they insist on, all of whom are root here.
+    pub(crate) fn empty_run(&self) {
+        if self.has_empty_run.replace(true) {
+            return;
+        }
+        run("mount", &["-t", "tmpfs", "none", "/run"]);
+        for (file, rest) in [("passwd", ":x:0:0::/run/home:/bin/false"), ("group", ":x:0:")] {
+            let lines: String = ["avahi", "systemd-network", "dhcpcd"].map(|user| format!("{user}{rest}\n")).concat();
+            put(&format!("/run/{file}"), &lines);
+            run("mount", &["--bind", &format!("/run/{file}"), &format!("/etc/{file}")]);
+        }
+        fs::create_dir("/run/home").unwrap();
+    }
+
+    /// What an applet of the program under test says before it ends.
+    pub(crate) fn said(args: &[&str]) -> String {
+        output(Command::new(env!("CARGO_BIN_EXE_diskomator")).args(args))
     }
 
     /// What the program has logged.
@@ -343,9 +449,9 @@ pub(crate) fn wait_for_no_address(link: &str) {
     wait_for(&format!("no address on {link}"), || addresses(link).is_empty().then_some(()));
 }
 
-/// Writes what becomes of addresses to a file.
-pub(crate) fn monitor_addresses(file: &str) -> Background {
-    Background::start("ip", &["-4", "monitor", "address"], &PathBuf::from(file))
+/// Writes what becomes of addresses of a family, `-4` or `-6`, to a file.
+pub(crate) fn monitor_addresses(family: &str, file: &str) -> Background {
+    Background::start("ip", &[family, "monitor", "address"], Path::new(file))
 }
 
 /// Puts plain files in the place of the kernel's `/dev` and `/sys`.
@@ -377,10 +483,24 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn open(lab: &Lab, address: Ipv4Addr) -> Self {
+    pub(crate) fn open(lab: &Lab, address: impl Into<IpAddr>) -> Self {
+        Self::opened(lab, address.into(), |to| TcpStream::connect_timeout(&to, PATIENCE).unwrap())
+    }
+
+    /// One from an IPv6 address among the servers that the kernel would not choose.
+    pub(crate) fn from(lab: &Lab, from: Ipv6Addr, address: Ipv6Addr) -> Self {
+        Self::opened(lab, address.into(), |to| {
+            let socket = socket::socket(AddressFamily::Inet6, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+            socket::bind(socket.as_raw_fd(), &SockaddrIn6::from(SocketAddrV6::new(from, 0, 0, 0))).unwrap();
+            socket::connect(socket.as_raw_fd(), &SockaddrStorage::from(to)).unwrap();
+            TcpStream::from(socket)
+        })
+    }
+
+    fn opened(lab: &Lab, address: IpAddr, connect: impl FnOnce(SocketAddr) -> TcpStream + Send) -> Self {
         let listener = TcpListener::bind((address, 0)).unwrap();
         let to = listener.local_addr().unwrap();
-        let there = lab.among_servers(|| TcpStream::connect_timeout(&to, PATIENCE).unwrap());
+        let there = lab.among_servers(|| connect(to));
         let here = listener.accept().unwrap().0;
         for end in [&here, &there] {
             end.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -398,6 +518,11 @@ impl Connection {
     }
 }
 
+/// The program under test: the one of the image, if it is named.
+pub(crate) fn program() -> String {
+    std::env::var("DISKOMATOR").unwrap_or_else(|_| env!("CARGO_BIN_EXE_diskomator").to_owned())
+}
+
 /// Runs a command that has to succeed.
 pub(crate) fn run(program: &str, args: &[&str]) {
     let result = Command::new(program).args(args).output().unwrap_or_else(|error| panic!("{program}: {error}"));
@@ -412,7 +537,7 @@ fn output(command: &mut Command) -> String {
 
 /// Waits until there is something.
 pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + PATIENCE + Duration::from_secs(LENIENCE.load(Ordering::Relaxed));
     loop {
         if let Some(found) = look() {
             return found;

@@ -33,13 +33,8 @@ struct Avahi<'a> {
 impl<'a> Avahi<'a> {
     /// One that goes by `name` on the servers' ends of the cables.
     fn start(lab: &'a Lab, name: &str, links: &str) -> Self {
-        run("mount", &["-t", "tmpfs", "none", "/run"]);
+        lab.empty_run();
         fs::create_dir("/run/avahi-daemon").unwrap();
-        // It insists on a user of its own, of which there may be none but root here.
-        for (file, content) in [("passwd", "avahi:x:0:0::/:/bin/false\n"), ("group", "avahi:x:0:\n")] {
-            put(&format!("/run/{file}"), content);
-            run("mount", &["--bind", &format!("/run/{file}"), &format!("/etc/{file}")]);
-        }
         let settings = format!(
             "[server]\nhost-name={name}\nallow-interfaces={links}\nuse-ipv4=yes\nuse-ipv6=yes\n\
              [wide-area]\nenable-wide-area=no\n[publish]\npublish-workstation=no\npublish-hinfo=no\n"

@@ -1,0 +1,54 @@
+//! Base64, as RFC 4648 section 4 has it.
+
+/// The bytes that `text` stands for; white space in it counts for nothing. `None` if it is no Base64.
+pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
+    let (mut bits, mut symbols, mut padding) = (0_u32, 0_usize, 0_usize);
+    for symbol in text.iter().filter(|byte| !byte.is_ascii_whitespace()) {
+        let value = match symbol {
+            b'A'..=b'Z' => symbol - b'A',
+            b'a'..=b'z' => symbol - b'a' + 26,
+            b'0'..=b'9' => symbol - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            b'=' => {
+                padding += 1;
+                continue;
+            }
+            _ => return None,
+        };
+        if padding > 0 {
+            return None;
+        }
+        symbols += 1;
+        bits = (bits << 6) | u32::from(value);
+        match symbols % 4 {
+            2 => bytes.push((bits >> 4).to_le_bytes()[0]),
+            3 => bytes.push((bits >> 2).to_le_bytes()[0]),
+            0 => bytes.push(bits.to_le_bytes()[0]),
+            _ => {}
+        }
+    }
+    ((symbols + padding) % 4 == 0 && padding <= 2).then_some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::decode;
+
+    #[test]
+    fn every_length_is_decoded() {
+        // RFC 4648 section 10.
+        for (encoded, text) in [("", ""), ("Zg==", "f"), ("Zm8=", "fo"), ("Zm9v", "foo"), ("Zm9v\nYmFy\n", "foobar")] {
+            assert_eq!(decode(encoded.as_bytes()).as_deref(), Some(text.as_bytes()), "{encoded}");
+        }
+        assert_eq!(decode(b"+/+/").as_deref(), Some(&[0xfb, 0xff, 0xbf][..]));
+    }
+
+    #[test]
+    fn what_is_none_is_refused() {
+        for text in ["Z", "Zg", "Zg=", "Zg===", "====", "Zg==Zg==", "Zm9v!", "Zm-_"] {
+            assert_eq!(decode(text.as_bytes()), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Credentials: named values that the machine is given beside the kernel
+//! command line (systemd's `docs/CREDENTIALS.md`, "System Credentials").
+
+use std::fmt;
+
+use super::Problem;
+use crate::base64;
+
+/// What is read of a credential, in bytes. A kernel command line has 2048.
+pub const SIZE_MAX: usize = 64 << 10;
+
+/// Where a setting was given, the weakest first: what is nearer to who starts
+/// this machine just now counts more than what was prepared before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Source {
+    /// Words of the kernel command line that are built into the image.
+    Image,
+    /// Files of `loader/credentials` on the boot partition, for each image there.
+    BootPartition,
+    /// Files beside the image on the boot partition, for it alone.
+    BesideImage,
+    /// QEMU's `fw_cfg` device.
+    FwCfg,
+    /// SMBIOS strings of type 11.
+    Smbios,
+    /// Words that the kernel command line has beyond the image's own: by
+    /// addons, by who runs the virtual machine, or typed in a boot menu.
+    CommandLine,
+}
+
+impl Source {
+    /// Its name for programs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Image => "image",
+            Self::BootPartition => "boot-partition",
+            Self::BesideImage => "beside-image",
+            Self::FwCfg => "fw_cfg",
+            Self::Smbios => "smbios",
+            Self::CommandLine => "command-line",
+        }
+    }
+
+    /// Whether nobody has vouched for it while Secure Boot is on. The stub then
+    /// takes only signed addons, and no other words than the image's; files
+    /// it takes as they are, and only measures them. Who runs a virtual
+    /// machine is trusted, as the stub trusts the words that come from there.
+    const fn is_unsigned(self) -> bool {
+        matches!(self, Self::BootPartition | Self::BesideImage)
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Image => "in the image's own command line",
+            Self::BootPartition => "in loader/credentials on the boot partition",
+            Self::BesideImage => "beside the image on the boot partition",
+            Self::FwCfg => "in the virtual machine's fw_cfg",
+            Self::Smbios => "in SMBIOS",
+            Self::CommandLine => "on the kernel command line",
+        })
+    }
+}
+
+/// A credential as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credential {
+    /// Its name, such as `diskomator.export`.
+    pub name: String,
+    /// Where it was.
+    pub source: Source,
+    /// Its content; of a longer one no more than [`SIZE_MAX`] and one byte are needed.
+    pub content: Vec<u8>,
+    /// The content is Base64 of what is meant.
+    pub is_base64: bool,
+}
+
+impl Credential {
+    /// The text in it, without white space at its ends.
+    pub(super) fn text(&self, secure_boot: bool) -> Result<String, Problem> {
+        if secure_boot && self.source.is_unsigned() {
+            return Err(Problem::Unsigned);
+        }
+        if self.content.len() > SIZE_MAX {
+            return Err(Problem::TooLong);
+        }
+        if !self.is_base64 {
+            return text(&self.content);
+        }
+        base64::decode(&self.content).ok_or(Problem::NoBase64).and_then(|content| text(&content))
+    }
+}
+
+fn text(content: &[u8]) -> Result<String, Problem> {
+    if content.starts_with(&[0xff, 0xfe]) || content.starts_with(&[0xfe, 0xff]) {
+        return Err(Problem::Utf16);
+    }
+    let text = std::str::from_utf8(content).map_err(|_| Problem::NoText)?;
+    // Editors on Windows begin files with a mark and end lines with two characters.
+    let text = text.trim_start_matches('\u{feff}').trim();
+    if text.contains(|c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
+        return Err(Problem::NoText);
+    }
+    if is_encrypted(text) { Err(Problem::Encrypted) } else { Ok(text.to_owned()) }
+}
+
+/// Whether it is what `systemd-creds encrypt` writes: Base64 of a key's id and
+/// then the sizes of key, block, initialization vector and tag of AES-256-GCM
+/// (`struct encrypted_credential_header` of systemd's `creds-util.c`).
+fn is_encrypted(text: &str) -> bool {
+    const SIZES: [u8; 16] = [32, 0, 0, 0, 1, 0, 0, 0, 12, 0, 0, 0, 16, 0, 0, 0];
+    base64::decode(text.as_bytes()).is_some_and(|bytes| bytes.get(16..32) == Some(&SIZES))
+}
+
+/// The credentials in one raw SMBIOS structure, if it is of type 11, "OEM
+/// Strings": `io.systemd.credential:NAME=VALUE`, or `io.systemd.credential.binary:`
+/// with Base64. Others' strings, and what is no structure, count for nothing.
+pub fn from_smbios(raw: &[u8]) -> Vec<Credential> {
+    const OEM_STRINGS: u8 = 11;
+    let [OEM_STRINGS, length, ..] = raw else { return Vec::new() };
+    // SMBIOS 3.7 section 6.1.3: strings follow the formatted part, and an empty one ends them.
+    let strings = raw.get(usize::from(*length)..).unwrap_or_default().split(|byte| *byte == 0);
+    strings.take_while(|string| !string.is_empty()).filter_map(from_string).collect()
+}
+
+fn from_string(string: &[u8]) -> Option<Credential> {
+    let plain = string.strip_prefix(b"io.systemd.credential:").map(|rest| (rest, false));
+    let (rest, is_base64) =
+        plain.or_else(|| string.strip_prefix(b"io.systemd.credential.binary:").map(|rest| (rest, true)))?;
+    let end = rest.iter().position(|byte| *byte == b'=')?;
+    let name = String::from_utf8_lossy(rest.get(..end)?).into_owned();
+    let content = rest.get(end + 1..)?.to_vec();
+    Some(Credential { name, source: Source::Smbios, content, is_base64 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain(content: &[u8]) -> Credential {
+        let name = "diskomator.export".to_owned();
+        Credential { name, source: Source::BesideImage, content: content.to_vec(), is_base64: false }
+    }
+
+    fn smbios(strings: &[&[u8]]) -> Vec<u8> {
+        let mut raw = vec![11, 5, 0, 1, u8::try_from(strings.len()).unwrap()];
+        for string in strings {
+            raw.extend([string, &[0][..]].concat());
+        }
+        raw.push(0);
+        raw
+    }
+
+    #[test]
+    fn what_editors_leave_around_a_value_is_dropped() {
+        for content in ["none", "none\n", "none\r\n", "\u{feff}none\r\n", " none \n\n"] {
+            assert_eq!(plain(content.as_bytes()).text(false).as_deref(), Ok("none"), "{content:?}");
+        }
+        assert_eq!(plain(b"").text(false).as_deref(), Ok(""));
+        assert_eq!(plain(b"a\nb\n").text(false).as_deref(), Ok("a\nb"));
+    }
+
+    #[test]
+    fn what_is_no_text_says_what_it_is() {
+        assert_eq!(plain(b"no\0ne").text(false), Err(Problem::NoText));
+        assert_eq!(plain(b"\x1b[2J").text(false), Err(Problem::NoText));
+        assert_eq!(plain(&[0xc3, 0x28]).text(false), Err(Problem::NoText));
+        assert_eq!(plain(&[0xff, 0xfe, b'n', 0]).text(false), Err(Problem::Utf16));
+        assert_eq!(plain(&vec![b'a'; SIZE_MAX + 1]).text(false), Err(Problem::TooLong));
+        assert!(plain(&vec![b'a'; SIZE_MAX]).text(false).is_ok());
+        // `systemd-creds encrypt --with-key=host`, its first line.
+        let encrypted = b"Whxqht+dQJax1aZeCGLxmiAAAAABAAAADAAAABAAAACL6OwhUvRkFu8DyMPNAAAA\n";
+        assert_eq!(plain(encrypted).text(false), Err(Problem::Encrypted));
+    }
+
+    #[test]
+    fn with_secure_boot_on_a_file_that_nobody_signed_counts_for_nothing() {
+        assert_eq!(plain(b"none").text(true), Err(Problem::Unsigned));
+        for (source, counts) in [
+            (Source::BootPartition, false),
+            (Source::BesideImage, false),
+            (Source::FwCfg, true),
+            (Source::Smbios, true),
+        ] {
+            assert_eq!(Credential { source, ..plain(b"none") }.text(true).is_ok(), counts, "{source:?}");
+        }
+    }
+
+    #[test]
+    fn smbios_strings_give_credentials() {
+        let raw = smbios(&[
+            b"io.systemd.credential:diskomator.export=a=b",
+            b"io.systemd.stub.kernel-cmdline-extra=diskomator.debug",
+            b"io.systemd.credential.binary:diskomator.log=ZGVidWcK",
+            b"io.systemd.credential.binary:diskomator.log=!",
+            b"io.systemd.credential:nothing",
+        ]);
+        let found = from_smbios(&raw);
+        let texts: Vec<_> = found.iter().map(|one| (one.name.as_str(), one.text(true))).collect();
+        assert_eq!(
+            texts,
+            [
+                ("diskomator.export", Ok("a=b".to_owned())),
+                ("diskomator.log", Ok("debug".to_owned())),
+                ("diskomator.log", Err(Problem::NoBase64)),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_broken_smbios_structure_gives_what_is_in_it() {
+        let raw = smbios(&[b"io.systemd.credential:a=b", b"io.systemd.credential:c=d"]);
+        for length in 0..raw.len() {
+            assert!(from_smbios(&raw[..length]).len() <= 2);
+        }
+        assert_eq!(from_smbios(&[11, 200, 0, 1, 1]), []);
+        assert_eq!(from_smbios(&[1, 5, 0, 1, 1]), []);
+        assert_eq!(from_smbios(&[]), []);
+    }
+}
