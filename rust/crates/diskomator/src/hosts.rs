@@ -1,10 +1,10 @@
 //! `diskomator hosts` and `diskomator disconnect`: who uses the disks, and the
 //! end of that.
 
-use diskomator_core::config::Config;
 use diskomator_core::nvmet::model::Host;
 use diskomator_sys::nvmet;
 use diskomator_sys::root::{FileError, Root};
+use diskomator_sys::settings;
 use lexopt::Arg::{Long, Short, Value};
 use serde::Serialize;
 
@@ -78,7 +78,7 @@ pub(crate) fn hosts(mut args: lexopt::Parser) -> Result<(), Failure> {
         }
     }
     let root = Root::default();
-    let (config, _) = Config::from_cmdline(&root.read("proc/cmdline").unwrap_or_default());
+    let config = settings::read(&root).0.config;
     let Observation { exports, .. } = Exporter::new(root.clone(), config, || {}).observe().map_err(Failure::failed)?;
     let rows = exports.iter().filter_map(|export| Some((export.disk.name.clone(), export.nqn()?.to_owned())));
     let rows = rows.flat_map(|(disk, nqn)| {

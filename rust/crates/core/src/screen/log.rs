@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     fn parsed(line: &str) -> Record {
-        Record::parse(line.as_bytes()).unwrap()
+        syslog::Record::parse(line.as_bytes()).unwrap().into()
     }
 
     #[test]

@@ -174,13 +174,13 @@ impl Snapshot {
 pub fn connect_line(address: &Address) -> String {
     // A zone behind the address, as in fe80::1%eth0, is lost on the way from the
     // discovery log to the disks.
-    let link = if address.needs_zone() { " -f <your interface>" } else { "" };
+    let link = if address.needs_zone() { " -f <interface>" } else { "" };
     format!("nvme connect-all -t tcp -a {}{link}", address.ip)
 }
 
 /// What to type on the other machine to log in, through one address.
 pub fn login_line(address: &Address) -> String {
-    let zone = if address.needs_zone() { "%<your interface>" } else { "" };
+    let zone = if address.needs_zone() { "%<interface>" } else { "" };
     format!("ssh root@{}{zone}", address.ip)
 }
 

@@ -278,8 +278,8 @@ fn hint(all: &[(Address, &str)], width: usize) -> Vec<Line> {
         (0, _) => return Vec::new(),
         (1, false) => "The QR code is the same line.",
         (_, false) => "Any address below will do.",
-        (1, true) => "For <your interface> write the one of that machine which is wired to this one, as in %eth0",
-        (_, true) => "Any address below will do. After one of fe80:: goes % and your own interface: fe80::1%eth0",
+        (1, true) => "For <interface> write the one of that machine which is wired to this one, as in -f eth0",
+        (_, true) => "Any address below will do. With one of fe80:: goes your own interface, too: -f eth0",
     };
     wrap(text, width).into_iter().map(|row| line(row, PLAIN)).collect()
 }

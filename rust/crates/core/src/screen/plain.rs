@@ -63,7 +63,7 @@ fn connect_lines(text: &mut String, snapshot: &Snapshot) {
         line(text, &format!("  {}", connect_line(address)));
     }
     if addresses.iter().any(|(address, _)| address.needs_zone()) {
-        text.push_str("  <your interface>: that machine's own, where it is wired to this one\n");
+        text.push_str("  <interface>: that machine's own, where it is wired to this one\n");
     }
 }
 
@@ -348,8 +348,8 @@ Diskomator
 To use the disks, type on another Linux machine, as root:
   nvme connect-all -t tcp -a 192.0.2.7
   nvme connect-all -t tcp -a 2001:db8::5054:ff:fe12:3456
-  nvme connect-all -t tcp -a fe80::5054:ff:fe12:3456 -f <your interface>
-  <your interface>: that machine's own, where it is wired to this one
+  nvme connect-all -t tcp -a fe80::5054:ff:fe12:3456 -f <interface>
+  <interface>: that machine's own, where it is wired to this one
 
 Network
   eth0         52:54:00:12:34:56  192.0.2.7/24  dhcp
