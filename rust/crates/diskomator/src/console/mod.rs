@@ -24,6 +24,7 @@ use diskomator_core::screen::log::{Log, Record};
 use diskomator_core::screen::model::{STARTING, Snapshot, uptime_text};
 use diskomator_core::screen::plain::render;
 use diskomator_core::screen::traffic::Meter;
+use diskomator_core::syslog;
 use diskomator_sys::kmsg::Kmsg;
 use diskomator_sys::machine;
 use diskomator_sys::netlink::{Monitor, Watch};
@@ -396,7 +397,7 @@ fn read(log: &mut Kmsg) -> Vec<Record> {
     let mut records = Vec::new();
     loop {
         match log.read() {
-            Ok(Some(record)) => records.extend(Record::parse(&record)),
+            Ok(Some(record)) => records.extend(syslog::Record::parse(&record).map(Record::from)),
             Ok(None) => return records,
             Err(error) => {
                 log::debug!("{}", chain(&error));
