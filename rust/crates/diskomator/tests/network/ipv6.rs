@@ -127,6 +127,12 @@ impl Router {
         received.filter(|question| *question == (133, LINK_LOCAL)).count()
     }
 
+    /// Says so once it is asked. What it said before may have come too early.
+    fn answer(&self, lifetime: u16, is_managed: bool, prefix: Prefix) {
+        wait_for("a question to the routers", || (self.solicitations() > 0).then_some(()));
+        self.announce(lifetime, is_managed, prefix);
+    }
+
     /// A router advertisement (RFC 4861 section 4.2): for how many seconds it is a
     /// router, whether addresses come by DHCPv6, and a prefix (section 4.6.2).
     fn announce(&self, lifetime: u16, is_managed: bool, prefix: Prefix) {
@@ -258,8 +264,7 @@ fn where_routers_say_nothing_of_dhcpv6_nobody_is_asked() {
             ],
         );
         let _client = lab.diskomator(&["dhcp"]);
-        wait_for("the carrier", || lab.log().contains("eth0: carrier").then_some(()));
-        router.announce(1800, false, Prefix::Autonomous);
+        router.answer(1800, false, Prefix::Autonomous);
         // The same address on each boot, and no other.
         wait_for_address("eth0", |address| address == OWN);
         let shown: Value = serde_json::from_str(&Lab::said(&["net", "--json"])).unwrap();
@@ -290,8 +295,7 @@ fn without_routers_that_want_it_a_lease_runs_out() {
         let server = scripted(lab, "srv0", |asked| vec![answer(asked, pool(0x150), [2, 4, 8])]);
         let router = Router::new(lab, "srv0");
         let _client = lab.diskomator(&["dhcp"]);
-        wait_for("the carrier", || lab.log().contains("eth0: carrier").then_some(()));
-        router.announce(1800, true, Prefix::OnLink);
+        router.answer(1800, true, Prefix::OnLink);
         wait_for_address("eth0", |address| address == pool(0x150));
         server.wait(Kind::Renew, 1);
         router.announce(1800, false, Prefix::OnLink);
@@ -329,8 +333,7 @@ fn a_lease_is_renewed_at_t1_and_by_another_server_after_t2() {
         });
         let router = Router::new(lab, "srv0");
         let _client = lab.diskomator(&["dhcp"]);
-        wait_for("the carrier", || lab.log().contains("eth0: carrier").then_some(()));
-        router.announce(1800, true, Prefix::OnLink);
+        router.answer(1800, true, Prefix::OnLink);
         let address = wait_for_address("eth0", |address| address == pool(0x150));
         let mut connection = Connection::open(lab, address);
         server.wait(Kind::Renew, 2);
@@ -355,8 +358,7 @@ fn a_dhcpv6_server_that_comes_late_is_found() {
         routed_cable(lab);
         let router = Router::new(lab, "srv0");
         let _client = lab.diskomator(&["dhcp"]);
-        wait_for("the carrier", || lab.log().contains("eth0: carrier").then_some(()));
-        router.announce(1800, true, Prefix::OnLink);
+        router.answer(1800, true, Prefix::OnLink);
         wait_for("the log", || lab.log().contains("eth0: no DHCPv6 server has answered yet").then_some(()));
         let server = scripted(lab, "srv0", |asked| vec![answer(asked, pool(0x150), [60, 90, 120])]);
         wait_for_address("eth0", |address| address == pool(0x150));
@@ -383,8 +385,7 @@ fn a_server_without_an_address_is_asked_on() {
         });
         let router = Router::new(lab, "srv0");
         let _client = lab.diskomator(&["dhcp"]);
-        wait_for("the carrier", || lab.log().contains("eth0: carrier").then_some(()));
-        router.announce(1800, true, Prefix::OnLink);
+        router.answer(1800, true, Prefix::OnLink);
         wait_for_address("eth0", |address| address == pool(0x150));
         let why = "eth0: no IPv6 address by DHCP: the server says no, with status 2 (\"full\"); asking on";
         assert_eq!(lab.log().matches(why).count(), 1, "{}", lab.log());
@@ -405,8 +406,7 @@ fn gives_what_another_host_has(lab: &Lab, valid: u32) {
     });
     let router = Router::new(lab, "srv0");
     let mut client = lab.diskomator(&["dhcp"]);
-    wait_for("the carrier", || lab.log().contains("eth0: carrier").then_some(()));
-    router.announce(1800, true, Prefix::OnLink);
+    router.answer(1800, true, Prefix::OnLink);
     wait_for_address("eth0", |address| address == pool(0x151));
     assert_eq!(server.count(Kind::Decline), 1);
     assert!(lab.log().contains("eth0: another host has 2001:db8::150, which was given to us; declined"));
@@ -488,8 +488,7 @@ fn a_cable_that_is_plugged_in_elsewhere_brings_another_ipv6_address() {
         });
         let router = Router::new(lab, "srv0");
         let _client = lab.diskomator(&["dhcp"]);
-        wait_for("the carrier", || lab.log().contains("eth0: carrier").then_some(()));
-        router.announce(1800, true, Prefix::OnLink);
+        router.answer(1800, true, Prefix::OnLink);
         let address = wait_for_address("eth0", |address| address == pool(0x150));
         let mut connection = Connection::open(lab, address);
         let replug = || {
@@ -500,8 +499,7 @@ fn a_cable_that_is_plugged_in_elsewhere_brings_another_ipv6_address() {
             // The server's addresses went with the link.
             lab.on_servers("ip", &["address", "replace", ROUTER, "dev", "srv0", "nodad"]);
         };
-        // Now the kernel is content, as it has an answer to a question.
-        router.announce(1800, true, Prefix::OnLink);
+        // The kernel is content, as it has an answer to its question.
         router.solicitations();
         replug();
         wait_for("a question to the routers", || (router.solicitations() > 0).then_some(()));
@@ -586,7 +584,7 @@ fn a_link_with_an_ipv6_address_by_a_setting_asks_no_dhcpv6_server() {
         lab.set_cmdline("diskomator.log=debug diskomator.ip=eth0:[2001:db8::77]/64,fe80::1\n");
         let _client = lab.diskomator(&["dhcp"]);
         let address = wait_for_address("eth0", |address| address == pool(0x77));
-        router.announce(1800, true, Prefix::OnLink);
+        router.answer(1800, true, Prefix::OnLink);
         Connection::open(lab, address).check();
         wait_for("its rule", || rules().contains("2001:db8::77").then_some(()));
         let own = json(&["-6", "route", "show", "table", "all", "default"]).to_string();
@@ -664,8 +662,7 @@ impl Server {
         let wait = |kind, count| wait_for(&format!("{kind:?}"), || (self.count(lab, kind) >= count).then_some(()));
         let router = Router::new(lab, "srv0");
         let mut client = lab.diskomator(&["dhcp"]);
-        wait_for("the carrier", || lab.log().contains("eth0: carrier").then_some(()));
-        router.announce(1800, true, Prefix::OnLink);
+        router.answer(1800, true, Prefix::OnLink);
         let first = wait_for_address("eth0", in_pool);
         let mut connection = Connection::open(lab, first);
         wait(Kind::Renew, 2);
