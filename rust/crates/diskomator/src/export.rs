@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use diskomator_core::config::Config;
 use diskomator_core::export::{Export, exported_access, exported_as};
 use diskomator_core::nvmet::model::{DISCOVERY_NQN, LISTENER_NQN, Subsystem, Target, is_ours};
-use diskomator_core::nvmet::plan::{Op, plan_disks, plan_no_hosts, plan_no_ports, plan_ports};
+use diskomator_core::nvmet::plan::{Op, parted_at_the_cut, plan_disks, plan_no_hosts, plan_no_ports, plan_ports};
 use diskomator_core::policy::Access;
 use diskomator_core::selection::Selection;
 use diskomator_sys::nvmet;
@@ -86,9 +86,10 @@ Exit status: 0 done, 1 something could not be done, 2 wrong usage.
 /// the command.
 const PATIENCE: Duration = Duration::from_secs(8);
 
-/// How long a host that stays connected to discovery may take to read the log,
-/// once it was told that it has changed.
-const READING: Duration = Duration::from_secs(1);
+/// How long hosts may take to look, once they were told that disks have gone or
+/// that the discovery log has changed. One that is cut off before it has looked
+/// goes on waiting for its disks.
+const LOOKING: Duration = Duration::from_secs(1);
 
 /// How often it looks whether work is done.
 const POLL: Duration = Duration::from_millis(10);
@@ -337,24 +338,33 @@ fn remove(exporter: &mut Exporter, words: &[String], dry_run: bool) -> Result<()
     let told = Instant::now();
     let (root, was) = (exporter.root.clone(), target.clone());
     failures.each(disks, move |nqn, ops| {
-        carry_out(&root, ops)?;
+        let (tell, cut_off) = parted_at_the_cut(ops);
+        carry_out(&root, tell)?;
+        let told = Instant::now();
         // Nobody can write any more. What was written must outlast a power cut.
         for namespace in was.subsystems.get(nqn).into_iter().flat_map(|subsystem| subsystem.namespaces.values()) {
             if let Err(error) = sysfs::flush(&root, &namespace.device_path) {
                 log::debug!("{} is not flushed: {error}", namespace.device_path);
             }
         }
-        Ok(())
+        let_look(&root, nqn, told);
+        carry_out(&root, cut_off)
     });
     if words.is_empty() {
-        // A host that can't read it any more would go on looking for disks that it was not told to drop.
-        if !shut.is_empty() && nvmet::has_hosts(&exporter.root, DISCOVERY_NQN) {
-            sleep(READING.saturating_sub(told.elapsed()));
+        if !shut.is_empty() {
+            let_look(&exporter.root, DISCOVERY_NQN, told);
         }
         let target = nvmet::read(&exporter.root).map_err(ExportError::from).map_err(Failure::failed)?;
         failures.extend(carry_out(&exporter.root, &plan_no_ports(&exporter.addresses, &target)).err().iter());
     }
     failures.finish()
+}
+
+/// Leaves hosts that are connected to `nqn` the time to look, since they were `told`.
+fn let_look(root: &Root, nqn: &str, told: Instant) {
+    if nvmet::has_hosts(root, nqn) {
+        sleep(LOOKING.saturating_sub(told.elapsed()));
+    }
 }
 
 /// The target as it will be once the disks of `plan` are withdrawn.

@@ -185,6 +185,13 @@ fn teardown(nqn: &str, found: &Subsystem, links: &BTreeSet<PortId>) -> Vec<Op> {
     ops
 }
 
+/// What of a disk's plan tells hosts that the disk goes, and from where on they
+/// are cut off.
+pub fn parted_at_the_cut(ops: &[Op]) -> (&[Op], &[Op]) {
+    let cut = ops.iter().position(|op| matches!(op, Op::Unlink(_))).unwrap_or(ops.len());
+    ops.split_at(cut)
+}
+
 /// Takes the disk of `nqn` away, and leaves its hosts connected: should it come
 /// back, they have it again without anybody's doing. Nobody new finds or may
 /// use the subsystem meanwhile.
@@ -452,7 +459,8 @@ mod tests {
         let mut fake = Fake::default();
         sync(&mut fake, &desired(&[(A, "/dev/a"), (B, "/dev/b")]));
         let ports: Vec<PortId> = fake.target().ports.keys().copied().collect();
-        let ops: Vec<String> = plan_disk(B, None, &fake.target(), &ports).iter().map(ToString::to_string).collect();
+        let plan = plan_disk(B, None, &fake.target(), &ports);
+        let ops: Vec<String> = plan.iter().map(ToString::to_string).collect();
         let b = format!("subsystems/{B}");
         assert_eq!(
             ops,
@@ -467,6 +475,10 @@ mod tests {
                 format!("rmdir {b}"),
             ]
         );
+        // Hosts that are connected can look at what has gone until the first link goes.
+        let (tell, cut_off) = parted_at_the_cut(&plan);
+        assert_eq!((tell.len(), cut_off.len()), (3, 5));
+        assert_eq!(parted_at_the_cut(tell), (tell, &[][..]));
         sync(&mut fake, &desired(&[(A, "/dev/a")]));
         assert!(!fake.target().subsystems.contains_key(B));
     }
