@@ -8,7 +8,6 @@ mod sparse;
 mod target;
 mod write;
 
-use std::error::Error;
 use std::fs::File;
 use std::io::{self, BufRead, IsTerminal, Write as _};
 use std::path::{Path, PathBuf};
@@ -16,6 +15,7 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use diskomator_core::disk::human_size;
+use diskomator_core::error::chain;
 use diskomator_sys::block::Exclusive;
 use diskomator_sys::root::{FileError, Root};
 use diskomator_sys::signals::{SignalError, Termination};
@@ -86,17 +86,6 @@ fn main() -> ExitCode {
             failure.exit_code()
         }
     }
-}
-
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// A line for whoever watches. One that is not read any more is no failure.

@@ -15,6 +15,7 @@ pub mod destination;
 pub mod dhcp;
 pub mod dhcp6;
 pub mod disk;
+pub mod error;
 pub mod export;
 pub mod identity;
 pub mod ipv4ll;

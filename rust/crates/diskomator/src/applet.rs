@@ -9,7 +9,8 @@ use std::process::ExitCode;
 use log::LevelFilter;
 use serde::Serialize;
 
-use diskomator_core::config::{Config, LogLevel};
+use diskomator_core::config::{LogLevel, Settings};
+pub(crate) use diskomator_core::error::chain;
 use diskomator_sys::root::Root;
 use diskomator_sys::{logger, settings};
 
@@ -86,19 +87,6 @@ pub(crate) fn dispatch(args: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// An error with its causes, each once, in the order from what was wanted to
-/// what the kernel said.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}
-
 /// Writes to standard output; a reader that went away (`| head`) is no failure.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     match io::stdout().write_all(text.as_bytes()) {
@@ -130,18 +118,18 @@ pub(crate) fn print_json(list: &impl Serialize) -> Result<(), Failure> {
 
 /// Starts a daemon's log and returns the settings of this boot. Every daemon
 /// would find the same typos, so only one of them reports (`report_typos`).
-pub(crate) fn start_daemon(name: &'static str, root: &Root, report_typos: bool) -> Config {
+pub(crate) fn start_daemon(name: &'static str, root: &Root, report_typos: bool) -> Settings {
     let (settings, error) = settings::read(root);
     logger::init(name, level_filter(settings.config.log), true);
     if let Some(error) = &error {
         log::warn!("no kernel command line: {}", chain(error));
     }
     if report_typos {
-        for warning in settings.warnings {
+        for warning in &settings.warnings {
             log::warn!("{warning}");
         }
     }
-    settings.config
+    settings
 }
 
 /// `log`'s name for a level.

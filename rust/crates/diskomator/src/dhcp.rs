@@ -64,7 +64,7 @@ const PACKET_MAX: usize = 2048;
 pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
     let Some(only) = chosen_links(args)? else { return print(HELP) };
     let root = Root::default();
-    let config = start_daemon("dhcp", &root, false);
+    let config = start_daemon("dhcp", &root, false).config;
     Daemon::new(root, only, config.ip, config.name)?.run()
 }
 

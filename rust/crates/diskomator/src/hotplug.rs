@@ -78,7 +78,7 @@ pub(crate) fn run(mut args: lexopt::Parser) -> Result<(), Failure> {
         };
     }
     let root = Root::default();
-    let config = start_daemon("hotplug", &root, true);
+    let config = start_daemon("hotplug", &root, true).config;
     follow(root, config).map_err(Failure::failed)
 }
 

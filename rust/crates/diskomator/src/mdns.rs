@@ -61,7 +61,7 @@ const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
     let Some(only) = chosen_links(args)? else { return print(HELP) };
     let root = Root::default();
-    let config = start_daemon("mdns", &root, false);
+    let config = start_daemon("mdns", &root, false).config;
     Daemon::new(root, config, only)?.run()
 }
 

@@ -71,7 +71,7 @@ const ANSWER: Duration = Duration::from_secs(1);
 pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
     let root = Root::default();
     let Some(chosen) = parse(args)? else { return print(HELP) };
-    let mut config = start_daemon("log", &root, false);
+    let mut config = start_daemon("log", &root, false).config;
     if chosen != Chosen::default() {
         (config.syslog, config.netconsole) = (chosen.syslog, chosen.netconsole);
     }

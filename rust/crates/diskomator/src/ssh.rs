@@ -130,7 +130,7 @@ pub(crate) fn run(mut args: lexopt::Parser) -> Result<(), Failure> {
             &status(&root).map_or_else(|| "Nobody can log in over SSH.\n".to_owned(), |status| text(&status)),
         );
     }
-    let config = start_daemon("ssh", &root, false);
+    let config = start_daemon("ssh", &root, false).config;
     if !config.ssh.is_on {
         return Err(Failure::failed(SshError::Off));
     }

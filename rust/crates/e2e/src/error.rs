@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use std::{fmt, io};
 
+use diskomator_core::error::chain;
 use thiserror::Error;
 
 /// The result of everything here.
@@ -134,14 +135,7 @@ pub struct Failure(String);
 
 impl<E: StdError> From<E> for Failure {
     fn from(error: E) -> Self {
-        let mut text = error.to_string();
-        let mut cause = error.source();
-        while let Some(inner) = cause {
-            text.push_str(": ");
-            text.push_str(&inner.to_string());
-            cause = inner.source();
-        }
-        Self(text)
+        Self(chain(&error))
     }
 }
 

@@ -212,10 +212,10 @@ impl Question {
         self.patience.count > 0 && self.sent >= self.patience.count
     }
 
-    /// It goes out. RFC 8415 section 15, with RAND between -0.1 and 0.1:
-    /// `RT = IRT + RAND*IRT`, then `RT = 2*RTprev + RAND*RTprev`, and
-    /// `if (RT > MRT) RT = MRT + RAND*MRT`.
-    fn count(&mut self, now: Moment, rng: &mut Rng) {
+    /// It goes out: its transaction, and option 8. RFC 8415 section 15, with RAND
+    /// between -0.1 and 0.1: `RT = IRT + RAND*IRT`, then
+    /// `RT = 2*RTprev + RAND*RTprev`, and `if (RT > MRT) RT = MRT + RAND*MRT`.
+    fn ask(&mut self, now: Moment, rng: &mut Rng) -> (u32, u16) {
         let Patience { first, most, .. } = self.patience;
         if self.sent == 0 {
             self.began = now;
@@ -231,6 +231,7 @@ impl Question {
         }
         self.sent = self.sent.saturating_add(1);
         self.next = now + self.wait;
+        (self.xid, self.elapsed(now))
     }
 
     /// Option 8 (RFC 8415 section 21.9): hundredths of a second since the first.
@@ -622,8 +623,7 @@ impl Client {
                     self.outbox.push_back(Output::Event(Event::Silence));
                 }
                 state.question.patience.most = self.sol_max_rt;
-                state.question.count(now, &mut self.rng);
-                let (xid, elapsed) = (state.question.xid, state.question.elapsed(now));
+                let (xid, elapsed) = state.question.ask(now, &mut self.rng);
                 let wish = self.held.as_ref().map(|held| held.address);
                 let options = Options { rapid_commit: true, ias: vec![self.ia(wish)], ..Options::default() };
                 Some(self.message(Kind::Solicit, xid, elapsed, options))
@@ -634,8 +634,7 @@ impl Client {
                     self.start_over(now, Some(server));
                     return None;
                 }
-                state.question.count(now, &mut self.rng);
-                let (xid, elapsed) = (state.question.xid, state.question.elapsed(now));
+                let (xid, elapsed) = state.question.ask(now, &mut self.rng);
                 let (server, address) = (state.server.clone(), state.address);
                 let options = Options { server, ias: vec![self.ia(Some(address))], ..Options::default() };
                 Some(self.message(Kind::Request, xid, elapsed, options))
@@ -646,8 +645,7 @@ impl Client {
                     self.confirmed(now);
                     return None;
                 }
-                state.question.count(now, &mut self.rng);
-                let (xid, elapsed) = (state.question.xid, state.question.elapsed(now));
+                let (xid, elapsed) = state.question.ask(now, &mut self.rng);
                 let address = state.address;
                 let options = Options { ias: vec![self.ia(Some(address))], ..Options::default() };
                 Some(self.message(Kind::Confirm, xid, elapsed, options))
@@ -665,15 +663,13 @@ impl Client {
                 None
             }
             State::Renewing(state) => {
-                state.question.count(now, &mut self.rng);
-                let (xid, elapsed) = (state.question.xid, state.question.elapsed(now));
+                let (xid, elapsed) = state.question.ask(now, &mut self.rng);
                 let (server, address) = (state.binding.server.clone(), state.binding.address);
                 let options = Options { server, ias: vec![self.ia(Some(address))], ..Options::default() };
                 Some(self.message(Kind::Renew, xid, elapsed, options))
             }
             State::Rebinding(state) => {
-                state.question.count(now, &mut self.rng);
-                let (xid, elapsed) = (state.question.xid, state.question.elapsed(now));
+                let (xid, elapsed) = state.question.ask(now, &mut self.rng);
                 let address = state.address;
                 let options = Options { ias: vec![self.ia(Some(address))], ..Options::default() };
                 Some(self.message(Kind::Rebind, xid, elapsed, options))
@@ -683,8 +679,7 @@ impl Client {
                     self.start_over(now, None);
                     return None;
                 }
-                state.question.count(now, &mut self.rng);
-                let (xid, elapsed) = (state.question.xid, state.question.elapsed(now));
+                let (xid, elapsed) = state.question.ask(now, &mut self.rng);
                 let (server, address) = (state.server.clone(), state.address);
                 let options = Options { server, ias: vec![self.ia(Some(address))], ..Options::default() };
                 Some(self.message(Kind::Decline, xid, elapsed, options))

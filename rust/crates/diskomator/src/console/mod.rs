@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use diskomator_core::config::Config;
+use diskomator_core::config::Settings;
 use diskomator_core::screen::log::{Log, Record};
 use diskomator_core::screen::model::{STARTING, Snapshot, uptime_text};
 use diskomator_core::screen::plain::render;
@@ -84,13 +84,13 @@ pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
     match parse(args)? {
         Mode::Help => print(HELP),
         Mode::Once => {
-            let (config, warnings) = read_settings(&root);
-            let mut observer = Observer::new(root, config, warnings, || {}).map_err(Failure::failed)?;
+            let settings = settings::read(&root).0;
+            let mut observer = Observer::new(root, settings, || {}).map_err(Failure::failed)?;
             print(&render(&observer.look_at_all(&Log::default()).map_err(Failure::failed)?, WIDTH))
         }
         Mode::Daemon => {
-            let config = start_daemon("console", &root, false);
-            watch(&root, config)
+            let settings = start_daemon("console", &root, false);
+            watch(&root, settings)
         }
     }
 }
@@ -114,7 +114,7 @@ fn parse(mut args: lexopt::Parser) -> Result<Mode, lexopt::Error> {
     Ok(mode)
 }
 
-fn watch(root: &Root, config: Config) -> Result<(), Failure> {
+fn watch(root: &Root, settings: Settings) -> Result<(), Failure> {
     let mut termination = Termination::new().map_err(Failure::failed)?;
     let mut terminal_signals = TerminalSignals::new().map_err(Failure::failed)?;
     let mut network = Monitor::new(Watch::LinksAndAddresses).map_err(Failure::failed)?;
@@ -137,14 +137,12 @@ fn watch(root: &Root, config: Config) -> Result<(), Failure> {
     let waker = std::sync::Arc::new(Waker::new(registry, ANSWERS).map_err(Failure::failed)?);
     let registry = registry.try_clone().map_err(Failure::failed)?;
 
-    let warnings = read_settings(root).1;
-    let views = Terminal::find(root, !config.debug);
+    let views = Terminal::find(root, !settings.config.debug);
     let views: Vec<View> =
         (FIRST_TERMINAL..).map(Token).zip(views).map(|(token, terminal)| View::new(terminal, token)).collect();
     let answers = std::sync::Arc::clone(&waker);
     // Waking fails only when the applet is ending.
-    let observer =
-        Observer::new(root.clone(), config, warnings, move || drop(answers.wake())).map_err(Failure::failed)?;
+    let observer = Observer::new(root.clone(), settings, move || drop(answers.wake())).map_err(Failure::failed)?;
     let mut console = Console {
         root: root.clone(),
         registry,
@@ -383,13 +381,6 @@ impl Console {
             }
         }
     }
-}
-
-/// The settings of this boot, and what is odd about them.
-fn read_settings(root: &Root) -> (Config, Vec<String>) {
-    let settings = settings::read(root).0;
-    let warnings = settings.warnings.iter().map(ToString::to_string).collect();
-    (settings.config, warnings)
 }
 
 /// What is new in the log.

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use diskomator_core::config::Config;
+use diskomator_core::config::Settings;
 use diskomator_core::disk::Disk as KernelDisk;
 use diskomator_core::export::Export;
 use diskomator_core::policy::Access;
@@ -35,8 +35,7 @@ impl Observer {
     /// `wake` is called when a disk has answered that had not.
     pub(super) fn new(
         root: Root,
-        config: Config,
-        settings: Vec<String>,
+        settings: Settings,
         wake: impl Fn() + Send + Sync + 'static,
     ) -> Result<Self, NetlinkError> {
         let (processors, memory) = sysfs::capacity();
@@ -49,7 +48,8 @@ impl Observer {
             memory,
             memory_free: 0,
         };
-        let exporter = Exporter::new(root, config, wake);
+        let exporter = Exporter::new(root, settings.config, wake);
+        let settings = settings.warnings.iter().map(ToString::to_string).collect();
         Ok(Self { netlink: Netlink::new()?, exporter, machine, settings, exports: Vec::new() })
     }
 
