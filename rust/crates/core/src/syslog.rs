@@ -66,7 +66,8 @@ impl Record {
 }
 
 /// The kernel writes what can't be printed, and the backslash, as `\xNN`. What
-/// was text of another language is that again; control characters stay as they are written.
+/// was text of another language is that again; control characters stay as they are
+/// written, but for those that only other languages' text has (U+0080 to U+009F).
 fn unescape(line: &[u8]) -> String {
     let mut bytes = Vec::with_capacity(line.len());
     let mut rest = line;
@@ -84,7 +85,7 @@ fn unescape(line: &[u8]) -> String {
             }
         }
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+    String::from_utf8_lossy(&bytes).replace(char::is_control, "\u{fffd}")
 }
 
 /// The time of day at the kernel's start, if this machine knows it.
@@ -281,6 +282,8 @@ mod tests {
     #[test]
     fn what_the_kernel_escapes_is_text_again_but_for_control_characters() {
         assert_eq!(record("6,0,0,-;a \\xc3\\xa9 \\x5c b\\x0a\\x1b[2J\\xzz\\x4").text, "a é \\ b\\x0a\\x1b[2J\\xzz\\x4");
+        // C1 control characters, which steer some terminals.
+        assert_eq!(record("6,0,0,-;a\\xc2\\x9b2J").text, "a\u{fffd}2J");
         assert_eq!(record("6,0,0,-;\\xff").text, "\u{fffd}");
         assert_eq!(Record::parse(b"6,0,0,-;a\tb\x1b\xff").unwrap().text, "a b \u{fffd}");
     }

@@ -15,7 +15,9 @@ mod dhcp6;
 mod input;
 mod mdns;
 mod netlink;
+mod screen;
 mod settings;
+mod ssh;
 mod uevent;
 
 pub use arp::arp;
@@ -23,7 +25,9 @@ pub use dhcp::dhcp;
 pub use dhcp6::dhcp6;
 pub use mdns::mdns;
 pub use netlink::netlink;
+pub use screen::screen;
 pub use settings::settings;
+pub use ssh::ssh;
 pub use uevent::uevent;
 
 /// What does something with any bytes.
@@ -31,12 +35,14 @@ pub type Target = fn(&[u8]);
 
 /// Every target with its name, which its fuzzer and the folder of its corpus
 /// have, too.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("arp", arp),
     ("dhcp", dhcp),
     ("dhcp6", dhcp6),
     ("mdns", mdns),
     ("netlink", netlink),
+    ("screen", screen),
     ("settings", settings),
+    ("ssh", ssh),
     ("uevent", uevent),
 ];
