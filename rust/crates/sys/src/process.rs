@@ -1,9 +1,10 @@
-//! Work that may hang in the kernel, in a process of its own.
+//! This process, and work that may hang in the kernel, in a process of its own.
 
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use nix::errno::Errno;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -53,21 +54,44 @@ pub fn end_with_us(command: &mut Command) -> &mut Command {
     unsafe { command.pre_exec(ask) }
 }
 
+/// From now on others come first when there is more to do than processors
+/// (`setpriority(2)`): `nice` is from 0, as all others, to 19.
+pub fn give_way(nice: i32) -> io::Result<()> {
+    // SAFETY: the call takes numbers; 0 is the process that calls.
+    Errno::result(unsafe { nix::libc::setpriority(nix::libc::PRIO_PROCESS, 0, nice) })?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn who_gives_way_is_as_nice_as_it_says() {
+        let nice = 7;
+        assert!(outcome(move || give_way(nice).is_ok() && niceness() == Some(nice)));
+    }
+
+    /// Field 19 of `proc_pid_stat(5)`.
+    fn niceness() -> Option<i32> {
+        let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+        stat.rsplit_once(") ")?.1.split(' ').nth(16)?.parse().ok()
+    }
+
+    #[test]
     fn a_worker_tells_whether_it_succeeded() {
         for success in [true, false] {
-            let worker = Worker::start(move || success).unwrap();
-            let outcome = loop {
-                if let Some(outcome) = worker.outcome().unwrap() {
-                    break outcome;
-                }
-                std::thread::sleep(std::time::Duration::from_millis(5));
-            };
-            assert_eq!(outcome, success);
+            assert_eq!(outcome(move || success), success);
+        }
+    }
+
+    fn outcome(work: impl FnOnce() -> bool) -> bool {
+        let worker = Worker::start(work).unwrap();
+        loop {
+            if let Some(outcome) = worker.outcome().unwrap() {
+                return outcome;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
         }
     }
 }

@@ -28,6 +28,7 @@ use diskomator_core::syslog;
 use diskomator_sys::kmsg::Kmsg;
 use diskomator_sys::machine;
 use diskomator_sys::netlink::{Monitor, Watch};
+use diskomator_sys::process;
 use diskomator_sys::root::Root;
 use diskomator_sys::settings;
 use diskomator_sys::signals::{TerminalSignals, Termination};
@@ -60,6 +61,8 @@ Options:
 const WIDTH: usize = 80;
 /// Changes come in bunches; all is looked at once for each bunch.
 const SETTLE: Duration = Duration::from_millis(100);
+/// How far it lets others go first.
+const NICE: i32 = 5;
 /// How often to look for an NVMe target that is not there yet.
 const NO_TARGET: Duration = Duration::from_secs(5);
 /// How often to look at the counters of disks while data flows, and while none
@@ -163,6 +166,10 @@ fn watch(root: &Root, settings: Settings) -> Result<(), Failure> {
     // Something is on the screen before anything has answered. Lines that are soon others are no use.
     console.show(true);
     log::info!("the screen is drawn");
+    // A person has something to look at; from here on the disks come first.
+    if let Err(error) = process::give_way(NICE) {
+        log::debug!("{}", chain(&error));
+    }
 
     let mut events = Events::with_capacity(16);
     loop {
