@@ -120,6 +120,14 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
+    /// A machine's answer does not have what was asked for.
+    #[error("failed to find {what} in: {text}")]
+    Answer {
+        /// What was asked for.
+        what: &'static str,
+        /// What it answered.
+        text: String,
+    },
     /// The machine has no such thing left.
     #[error("{machine} has no {what}")]
     None {

@@ -1,7 +1,7 @@
 //! What `make demo` and `make bench` measure. The figures are those of one run on this machine.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -96,6 +96,50 @@ pub fn memory_used(appliance: &Appliance, installed: u32) -> Result<u32> {
         .and_then(|number| number.parse::<u32>().ok())
         .unwrap_or_default();
     Ok(installed.saturating_sub(available / 1024))
+}
+
+/// From the start of the first process to the first full screen, by the clock of the machine itself.
+pub fn screen_up(appliance: &Appliance) -> Result<Duration> {
+    let log = appliance.kernel_log()?;
+    let at = |text: &str| {
+        let line = log.lines().find(|line| line.contains(text))?;
+        let stamp = line.trim_start_matches('[').split(']').next()?.trim();
+        stamp.parse().ok().map(Duration::from_secs_f64)
+    };
+    let times = at("Run /init as init process").zip(at("diskomator-console: the screen is drawn"));
+    let time = times.and_then(|(start, drawn)| drawn.checked_sub(start));
+    time.ok_or(Error::Answer { what: "when init started and the screen was drawn", text: log })
+}
+
+/// What the console has done since it was started.
+#[derive(Debug, Clone, Copy)]
+pub struct Effort {
+    /// Processor time, in ticks of 10 ms (`proc_pid_stat(5)`).
+    pub ticks: u64,
+    /// How often it has gone to sleep.
+    pub sleeps: u64,
+    at: Instant,
+}
+
+impl Effort {
+    /// What it has done until now.
+    pub fn of_console(appliance: &Appliance) -> Result<Self> {
+        let text = appliance.shell(
+            "p=$(pidof diskomator-console); set -- $(cat /proc/$p/stat); echo $((${14} + ${15})); \
+             sed -n 's/^voluntary_ctxt_switches:.//p' /proc/$p/status",
+        )?;
+        let numbers: Vec<u64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        match numbers.as_slice() {
+            [ticks, sleeps] => Ok(Self { ticks: *ticks, sleeps: *sleeps, at: Instant::now() }),
+            _ => Err(Error::Answer { what: "the console's time and sleeps", text }),
+        }
+    }
+
+    /// Processor time since `before`, in hundredths of one processor.
+    pub fn percent_since(&self, before: &Self) -> f64 {
+        let ticks = u32::try_from(self.ticks.saturating_sub(before.ticks)).unwrap_or(u32::MAX);
+        f64::from(ticks) / (self.at - before.at).as_secs_f64()
+    }
 }
 
 /// Runs fio on a disk of the other machine: bytes or requests a second. What is on the disk is lost.

@@ -4,6 +4,7 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
+use e2e::measure::{self, Effort};
 use e2e::{Appliance, Bus, Error, Failure, Lab, Result, wait_for};
 use serde_json::Value;
 
@@ -33,16 +34,6 @@ fn state(machine: &Appliance, serial: &str) -> Result<String> {
     Ok(disk.map(|disk| disk["state"].as_str().unwrap_or_default().to_owned()).unwrap_or_default())
 }
 
-/// How much processor time the console has used, in ticks of 10 ms, and how often it has slept.
-fn effort(machine: &Appliance) -> Result<(u64, u64)> {
-    let text = machine.shell(
-        "p=$(pidof diskomator-console); set -- $(cat /proc/$p/stat); echo $((${14} + ${15})); \
-         sed -n 's/^voluntary_ctxt_switches:.//p' /proc/$p/status",
-    )?;
-    let mut numbers = text.split_whitespace().map(|word| word.parse().unwrap_or(0));
-    Ok((numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)))
-}
-
 #[test]
 #[ignore = "boots virtual machines; run by make test"]
 fn the_screen_says_what_to_type_and_its_keys_ask_and_do_it() -> std::result::Result<(), Failure> {
@@ -62,17 +53,14 @@ fn the_screen_says_what_to_type_and_its_keys_ask_and_do_it() -> std::result::Res
         assert_eq!(read_code(&machine, "alone")?, line);
 
         // The screen is up before anything else is; and once nothing changes, it takes no time.
-        let log = machine.kernel_log()?;
-        for text in ["Run /init as init process", "diskomator-console: the screen is drawn"] {
-            println!("{}", log.lines().find(|line| line.contains(text)).unwrap_or(text));
-        }
+        println!("the screen is up {:?} after the first process starts", measure::screen_up(&machine)?);
         sleep(Duration::from_secs(5));
-        let before = effort(&machine)?;
+        let before = Effort::of_console(&machine)?;
         sleep(Duration::from_secs(20));
-        let after = effort(&machine)?;
-        println!("20 s of nothing: {before:?}, then {after:?} (ticks of 10 ms, sleeps)");
+        let after = Effort::of_console(&machine)?;
+        println!("20 s of nothing: {:.2} % of a processor", after.percent_since(&before));
         // It does not look again and again: a minute that has passed, a router's word and the log's are all there is.
-        assert!(after.1 - before.1 < 20, "{before:?} {after:?}");
+        assert!(after.sleeps - before.sleeps < 20, "{before:?} {after:?}");
 
         // Another machine uses it, which is seen, too.
         other.connect_all(&address)?;
@@ -82,10 +70,10 @@ fn the_screen_says_what_to_type_and_its_keys_ask_and_do_it() -> std::result::Res
         let load = other.start_load(&device)?;
         machine.press_keys(&["o"])?;
         wait_shown(&machine, "iB/s")?;
-        let before = effort(&machine)?;
+        let before = Effort::of_console(&machine)?;
         sleep(Duration::from_secs(20));
-        let after = effort(&machine)?;
-        println!("20 s of data flow: {before:?}, then {after:?}");
+        let after = Effort::of_console(&machine)?;
+        println!("20 s of data flow: {:.2} % of a processor", after.percent_since(&before));
         load.finish()?;
 
         // Whatever changes anything asks, and nothing is done without a yes.
