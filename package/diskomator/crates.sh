@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The crates that are in the program: its share of the software bill of materials.
 # cargo is the one on the path, and the crates are in CARGO_HOME. LIBRARY is the folder
-# with the standard library's sources, whose own crates count, too.
+# with the standard library's sources, whose own crates count, too; empty, they do not.
 #   crates.sh list WORKSPACE LIBRARY TARGET    NAME VERSION: LICENCE, a line each
 #   crates.sh save WORKSPACE LIBRARY TARGET SOURCES LICENCES
 #                                              each crate as crates.io has it into SOURCES, its
@@ -19,9 +19,10 @@ tree() {
 list() {
 	local program std crate licence
 	program=$(tree "$1" "$3" diskomator)
-	std=$(tree "$2" "$3" std --features optimize_for_size)
+	std=''
+	if [ -n "$2" ]; then std=$(tree "$2" "$3" std --features optimize_for_size); fi
 	# A path after the version: part of the workspace.
-	printf '%s\n' "$program" "$std" | sed 's/ (proc-macro)//; s/ (\*)$//' | grep -v ' (/' | LC_ALL=C sort -u |
+	printf '%s\n' "$program" "$std" | sed '/^$/d; s/ (proc-macro)//; s/ (\*)$//' | grep -v ' (/' | LC_ALL=C sort -u |
 		while IFS='|' read -r crate licence; do
 			printf '%s %s: %s\n' "${crate% v*}" "${crate##* v}" "$licence"
 		done
