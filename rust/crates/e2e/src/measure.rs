@@ -106,9 +106,9 @@ pub fn screen_up(appliance: &Appliance) -> Result<Duration> {
         let stamp = line.trim_start_matches('[').split(']').next()?.trim();
         stamp.parse().ok().map(Duration::from_secs_f64)
     };
-    let times = at("Run /init as init process").zip(at("diskomator-console: the screen is drawn"));
+    let times = at("Run /init as init process").zip(at("diskomator-console: the screen is up"));
     let time = times.and_then(|(start, drawn)| drawn.checked_sub(start));
-    time.ok_or(Error::Answer { what: "when init started and the screen was drawn", text: log })
+    time.ok_or(Error::Answer { what: "when init started and when the screen was up", text: log })
 }
 
 /// What the console has done since it was started.

@@ -88,6 +88,7 @@ pub(crate) fn add_blocks(terminal: BorrowedFd<'_>) -> io::Result<()> {
     unsafe { font_op(terminal.as_raw_fd(), &raw mut font) }?;
     let (width, height) = (font.width as usize, font.height as usize);
     let stride = width.div_ceil(8);
+    let found = data.clone();
     for (_, eighths, glyph) in COLUMNS {
         let first = height - (height * eighths).div_ceil(8).min(height);
         for row in 0..height {
@@ -97,9 +98,12 @@ pub(crate) fn add_blocks(terminal: BorrowedFd<'_>) -> io::Result<()> {
             }
         }
     }
-    let mut font = FontOp { op: SET, data: data.as_mut_ptr(), ..font };
-    // SAFETY: the data is the font that the kernel gave, of the same size.
-    unsafe { font_op(terminal.as_raw_fd(), &raw mut font) }?;
+    // A new font has the kernel draw the whole screen.
+    if data != found {
+        let mut font = FontOp { op: SET, data: data.as_mut_ptr(), ..font };
+        // SAFETY: the data is the font that the kernel gave, of the same size.
+        unsafe { font_op(terminal.as_raw_fd(), &raw mut font) }?;
+    }
 
     let mut pairs = COLUMNS.map(|(character, _, glyph)| UnicodePair { character, glyph });
     let count = u16::try_from(pairs.len()).map_err(io::Error::other)?;

@@ -62,10 +62,15 @@ impl Terminal {
         Self { path, kind, file: None, found: None, unsent: Vec::new() }
     }
 
+    /// The first virtual terminal.
+    pub fn screen(root: &Root) -> Self {
+        Self::new(root.path("dev/tty1"), Kind::Screen)
+    }
+
     /// The first virtual terminal, and every console of the kernel's that is
     /// not a virtual terminal (`/sys/class/tty/console/active`).
     pub fn find(root: &Root, serial: bool) -> Vec<Self> {
-        let mut terminals = vec![Self::new(root.path("dev/tty1"), Kind::Screen)];
+        let mut terminals = vec![Self::screen(root)];
         if serial {
             let active = root.read("sys/class/tty/console/active").unwrap_or_default();
             let names = active.split_whitespace().filter(|name| !is_virtual(name));

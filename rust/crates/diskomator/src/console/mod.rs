@@ -44,7 +44,7 @@ use observer::Observer;
 use view::{View, Wish};
 
 const HELP: &str = "\
-Usage: diskomator console [--once]
+Usage: diskomator console [--once | --splash]
 
 Shows what this machine is, its addresses, its disks, who is connected to them
 and what to type on another machine, until stopped: as a full screen on the
@@ -54,6 +54,8 @@ With the setting `debug` the serial console is left to its shell.
 
 Options:
   --once      print the plain lines to standard output, and end
+  --splash    draw on the first virtual terminal what is known without asking
+              disk or network, and end: for a boot that has nothing else yet
   -h, --help  this text
 ";
 
@@ -91,6 +93,10 @@ pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
             let mut observer = Observer::new(root, settings, || {}).map_err(Failure::failed)?;
             print(&render(&observer.look_at_all(&Log::default()).map_err(Failure::failed)?, WIDTH))
         }
+        Mode::Splash => {
+            let settings = start_daemon("console", &root, false);
+            splash(&root, settings)
+        }
         Mode::Daemon => {
             let settings = start_daemon("console", &root, false);
             watch(&root, settings)
@@ -101,6 +107,7 @@ pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
 enum Mode {
     Help,
     Once,
+    Splash,
     Daemon,
 }
 
@@ -111,10 +118,22 @@ fn parse(mut args: lexopt::Parser) -> Result<Mode, lexopt::Error> {
         match arg {
             Short('h') | Long("help") => return Ok(Mode::Help),
             Long("once") => mode = Mode::Once,
+            Long("splash") => mode = Mode::Splash,
             other => return Err(other.unexpected()),
         }
     }
     Ok(mode)
+}
+
+fn splash(root: &Root, settings: Settings) -> Result<(), Failure> {
+    let poll = Poll::new().map_err(Failure::failed)?;
+    let observer = Observer::new(root.clone(), settings, || {}).map_err(Failure::failed)?;
+    let uptime = machine::uptime(root).unwrap_or_default();
+    let snapshot = Snapshot { uptime, ..observer.first_glance() };
+    let mut view = View::new(Terminal::screen(root), Token(FIRST_TERMINAL));
+    view.show(poll.registry(), &snapshot);
+    log::info!("the screen is up");
+    Ok(())
 }
 
 fn watch(root: &Root, settings: Settings) -> Result<(), Failure> {
@@ -165,7 +184,6 @@ fn watch(root: &Root, settings: Settings) -> Result<(), Failure> {
     };
     // Something is on the screen before anything has answered. Lines that are soon others are no use.
     console.show(true);
-    log::info!("the screen is drawn");
     // A person has something to look at; from here on the disks come first.
     if let Err(error) = process::give_way(NICE) {
         log::debug!("{}", chain(&error));
