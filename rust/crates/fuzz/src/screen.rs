@@ -108,6 +108,7 @@ fn change(snapshot: &mut Snapshot, input: &mut Input<'_>) {
             };
             snapshot.disks.push(Disk {
                 name: text(input),
+                diskseq: u64::from(input.byte()),
                 size: u64::from(input.number()) << (input.byte() % 32),
                 model: Some(text(input)),
                 serial: Some(text(input)),

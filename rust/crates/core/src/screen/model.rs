@@ -102,8 +102,10 @@ impl Address {
 /// A disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disk {
-    /// The kernel's name for it.
+    /// The kernel's name for it, which another one may have after it.
     pub name: String,
+    /// The kernel's number for it, which no other disk of this boot has (`/sys/block/*/diskseq`).
+    pub diskseq: u64,
     /// In bytes.
     pub size: u64,
     /// What the maker calls it, and whether this machine was started from it.
@@ -152,6 +154,11 @@ impl Snapshot {
             reachable.flat_map(|link| link.addresses.iter().map(|address| (*address, link.name.as_str()))).collect();
         addresses.sort_unstable();
         addresses
+    }
+
+    /// Whether a disk of this name and number is there.
+    pub fn has_disk(&self, name: &str, diskseq: u64) -> bool {
+        self.disks.iter().any(|disk| disk.name == name && disk.diskseq == diskseq)
     }
 
     /// Every host with its disks, each host once.

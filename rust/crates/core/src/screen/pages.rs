@@ -347,6 +347,7 @@ pub(crate) mod tests {
                 let prefix = if number / 26 > 0 { letter(number / 26 - 1).to_string() } else { String::new() };
                 format!("sd{prefix}{}", letter(number))
             },
+            diskseq: u64::try_from(number).unwrap() + 1,
             size: 2_000_398_934_016 >> (number % 5),
             model: Some(models[number % 4].to_owned()),
             serial: Some(format!("S6Z1NJ0W{number:06}")),

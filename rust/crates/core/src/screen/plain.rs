@@ -280,6 +280,7 @@ mod tests {
     fn disk(name: &str, size: u64, model: &str, serial: &str, state: DiskState) -> Disk {
         Disk {
             name: name.into(),
+            diskseq: 0,
             size,
             model: Some(model.into()),
             serial: Some(serial.into()),

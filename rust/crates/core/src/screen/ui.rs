@@ -177,6 +177,8 @@ pub enum Outcome {
 struct Question {
     text: String,
     grave: bool,
+    /// The disk that is meant, if one is: its name and number in the kernel.
+    disk: Option<(String, u64)>,
     outcome: Outcome,
 }
 
@@ -240,10 +242,13 @@ impl Ui {
     pub fn key(&mut self, key: Key, snapshot: &Snapshot, size: Size) -> Outcome {
         self.note = None;
         if let Some(question) = self.question.take() {
-            if key == Key::Char('y') {
-                return question.outcome;
+            match (key, question.disk) {
+                (Key::Char('y'), Some((name, diskseq))) if !snapshot.has_disk(&name, diskseq) => {
+                    self.say(&format!("Nothing was done: {name} is gone, or is another disk now."), true);
+                }
+                (Key::Char('y'), _) => return question.outcome,
+                _ => self.say("Nothing was done.", false),
             }
-            self.say("Nothing was done.", false);
             return Outcome::Shown;
         }
         let binding = BINDINGS.iter().find(|binding| binding.key == key);
@@ -316,7 +321,9 @@ impl Ui {
                         )
                     }
                 };
-                self.ask(text, matches!(act, DiskAct::Remove), outcome);
+                let meant = Some((disk.name.clone(), disk.diskseq));
+                self.question =
+                    Some(Question { text, grave: matches!(act, DiskAct::Remove), disk: meant, outcome });
             }
             Act::Disconnect => {
                 let hosts = snapshot.hosts();
@@ -351,7 +358,7 @@ impl Ui {
     }
 
     fn ask(&mut self, text: String, grave: bool, outcome: Outcome) {
-        self.question = Some(Question { text, grave, outcome });
+        self.question = Some(Question { text, grave, disk: None, outcome });
     }
 
     fn move_about(&mut self, key: Key, snapshot: &Snapshot, size: Size) -> Outcome {
@@ -619,6 +626,25 @@ mod tests {
                 other => panic!("{other:?} for {}", binding.name),
             }
         }
+    }
+
+    #[test]
+    fn a_yes_is_about_the_disk_that_was_asked_about_and_no_other_of_its_name() {
+        let before = sample(2, 1);
+        let asked = |after: &Snapshot| {
+            let mut ui = Ui::default();
+            ui.go(Page::Disks);
+            ui.key(Key::Char('u'), &before, SIZE);
+            let outcome = ui.key(Key::Char('y'), after, SIZE);
+            (outcome == Outcome::Shown, ui.render(after, SIZE).text().contains("is another disk now"))
+        };
+        assert_eq!(asked(&before), (false, false));
+        let mut replaced = before.clone();
+        replaced.disks[0].diskseq = 99;
+        assert_eq!(asked(&replaced), (true, true));
+        let mut gone = before.clone();
+        gone.disks.remove(0);
+        assert_eq!(asked(&gone), (true, true));
     }
 
     #[test]

@@ -171,6 +171,7 @@ fn disks(root: &Root, exports: &[Export]) -> Vec<Disk> {
         let disk = &export.disk;
         Some(Disk {
             name: disk.name.clone(),
+            diskseq: disk.diskseq,
             size: disk.size,
             model: disk.marked_model(MODEL_MAX),
             serial: disk.serial.clone(),
