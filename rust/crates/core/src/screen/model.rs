@@ -33,6 +33,8 @@ pub struct Snapshot {
 
 /// So long after the start disks and network cards may still be on their way.
 pub const STARTING: Duration = Duration::from_secs(20);
+/// What is said first where a setting keeps disks from being exported by themselves.
+pub(crate) const BY_HAND: &str = "No disk is exported by itself: the setting diskomator.export says so.";
 
 /// The machine itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

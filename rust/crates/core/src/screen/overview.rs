@@ -7,7 +7,7 @@ use qrcodegen::{QrCode, QrCodeEcc};
 use crate::disk::human_size;
 use crate::screen::canvas::{BAD, Canvas, FAINT, Line, ORIGIN, PLAIN, STRONG, Size, Style, TITLE, WARN, line, wrap};
 use crate::screen::model::{
-    Address, Disk, DiskState, Link, STARTING, Snapshot, connect_line, printable, shortened, speed_text,
+    Address, BY_HAND, Disk, DiskState, Link, STARTING, Snapshot, connect_line, printable, shortened, speed_text,
 };
 use crate::screen::traffic::{Blocks, rate_text, sparkline};
 use crate::screen::ui::{fitted, state_word};
@@ -215,9 +215,9 @@ fn with_more(mut rows: Vec<Line>, room: usize) -> Vec<Line> {
 /// How to export disks where that takes a word of somebody. First of all, as
 /// nothing below is of use before.
 fn by_hand(width: usize) -> Vec<Line> {
-    let text = "No disk is exported by itself: diskomator.export on the command line says so. Choose disks with d \
-                and export them with e, or type on Alt-F9: diskomator export sync";
-    wrap(text, width).into_iter().map(|row| line(row, WARN)).chain([Line::new()]).collect()
+    let text =
+        format!("{BY_HAND} Choose disks with d and export them with e, or type on Alt-F9: diskomator export sync");
+    wrap(&text, width).into_iter().map(|row| line(row, WARN)).chain([Line::new()]).collect()
 }
 
 /// Whether slow disks and cards may still be on their way.

@@ -5,7 +5,9 @@ use std::fmt::Write;
 
 use crate::disk::human_size;
 use crate::nvmet::model::Host;
-use crate::screen::model::{Disk, DiskState, Link, Snapshot, Ssh, connect_line, login_line, printable, speed_text};
+use crate::screen::model::{
+    BY_HAND, Disk, DiskState, Link, Snapshot, Ssh, connect_line, login_line, printable, speed_text,
+};
 
 /// Longer names are cut; the maker's name and number of NVMe are 40 and 20.
 const NAME_MAX: usize = 16;
@@ -43,8 +45,9 @@ pub fn render(snapshot: &Snapshot, width: usize) -> String {
 /// How to export disks where that takes a word of somebody. First of all, as
 /// nothing below is of use before.
 fn export_lines(text: &mut String) {
+    text.push_str(BY_HAND);
     text.push_str(
-        "No disk is exported by itself: diskomator.export on the command line says so.\n\
+        "\n\
          To export all disks, press Alt-F9 and type:\n  \
            diskomator export sync\n\
          To have them exported at each boot, give the word diskomator.export=all.\n\n",
@@ -388,7 +391,7 @@ Disks
             "\
 Diskomator
 
-No disk is exported by itself: diskomator.export on the command line says so.
+No disk is exported by itself: the setting diskomator.export says so.
 To export all disks, press Alt-F9 and type:
   diskomator export sync
 To have them exported at each boot, give the word diskomator.export=all.
