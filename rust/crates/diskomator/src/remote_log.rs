@@ -12,8 +12,9 @@ use diskomator_core::destination::Destination;
 use diskomator_core::net::Mac;
 use diskomator_core::pace::Moment;
 use diskomator_core::syslog::{self, Clock, Progress, Record};
+use diskomator_sys::clock::{self, time_of_day, uptime};
 use diskomator_sys::datagram::DatagramSocket;
-use diskomator_sys::kmsg::{Kmsg, KmsgError, time_of_day, uptime};
+use diskomator_sys::kmsg::{Kmsg, KmsgError};
 use diskomator_sys::netconsole::{self, Target};
 use diskomator_sys::netlink::{Monitor, Netlink, Watch};
 use diskomator_sys::root::Root;
@@ -201,7 +202,6 @@ struct Sender {
 
 impl Sender {
     fn new(root: &Root, to: Destination) -> Result<Self, KmsgError> {
-        let earliest = image_date(&root.read("usr/lib/os-release").unwrap_or_default());
         Ok(Self {
             to,
             kmsg: Kmsg::open(root)?,
@@ -210,7 +210,7 @@ impl Sender {
             progress: Progress::default(),
             retry: None,
             said: None,
-            earliest,
+            earliest: clock::earliest(root),
         })
     }
 
@@ -290,12 +290,6 @@ impl Sender {
         }
         self.said = Some(arrives);
     }
-}
-
-/// When the image was made, which the build notes in `os-release`.
-fn image_date(release: &str) -> Duration {
-    let date = release.lines().find_map(|line| line.strip_prefix("DISKOMATOR_EPOCH=")?.parse().ok());
-    Duration::from_secs(date.unwrap_or_default())
 }
 
 /// What keeps the kernel's console set up.
@@ -400,11 +394,5 @@ mod tests {
         assert_eq!(mac("224.129.2.3").as_deref(), Some("01:00:5e:01:02:03"));
         assert_eq!(mac("ff02::1:ff00:7").as_deref(), Some("33:33:ff:00:00:07"));
         assert_eq!((mac("192.0.2.1"), mac("2001:db8::1")), (None, None));
-    }
-
-    #[test]
-    fn the_image_s_date_is_found_among_what_it_says_of_itself() {
-        assert_eq!(image_date("NAME=Diskomator\nDISKOMATOR_EPOCH=1767225600\n"), Duration::from_secs(1_767_225_600));
-        assert_eq!(image_date("NAME=Other\n"), Duration::ZERO);
     }
 }

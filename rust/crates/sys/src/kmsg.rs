@@ -1,13 +1,10 @@
 //! The kernel's log, read record by record from `/dev/kmsg` (the kernel's
-//! `Documentation/ABI/testing/dev-kmsg`), and the clocks that belong to it.
+//! `Documentation/ABI/testing/dev-kmsg`).
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
-
-use nix::time::{ClockId, clock_gettime};
 
 use crate::root::Root;
 
@@ -70,13 +67,3 @@ impl Kmsg {
 }
 
 crate::source::by_descriptor!(Kmsg);
-
-/// The time of day, counted from 1970.
-pub fn time_of_day() -> Duration {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
-}
-
-/// The time since the kernel's start, as its log counts it.
-pub fn uptime() -> Duration {
-    clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default()
-}

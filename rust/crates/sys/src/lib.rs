@@ -1,6 +1,7 @@
 //! What diskomator asks of the kernel: every system call and every `unsafe`.
 
 pub mod block;
+pub mod clock;
 pub mod datagram;
 pub mod dhcp6;
 mod font;

@@ -1,7 +1,5 @@
 //! What machine this is, for people.
 
-use std::time::{Duration, SystemTime};
-
 use crate::root::Root;
 
 /// Who made the machine and what they call it, from its firmware. What makers
@@ -38,19 +36,6 @@ pub fn memory_free(root: &Root) -> Option<u64> {
     Some(kibibytes.saturating_mul(1024))
 }
 
-/// Since the kernel started.
-pub fn uptime(root: &Root) -> Option<Duration> {
-    let text = root.read("proc/uptime").ok()?;
-    let seconds: f64 = text.split(' ').next()?.parse().ok()?;
-    Duration::try_from_secs_f64(seconds).ok()
-}
-
-/// Whether the clock says a time that is past for sure: 2025.
-pub fn clock_is_wrong() -> bool {
-    const YEAR_2025: Duration = Duration::from_secs(1_735_689_600);
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).is_ok_and(|now| now < YEAR_2025)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,7 +49,7 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         };
-        assert_eq!((model(&root), processor(&root), memory_free(&root), uptime(&root)), (None, None, None, None));
+        assert_eq!((model(&root), processor(&root), memory_free(&root)), (None, None, None));
         put("sys/class/dmi/id/sys_vendor", "To Be Filled By O.E.M.\n");
         put("sys/class/dmi/id/board_vendor", "ASRock\n");
         put("sys/class/dmi/id/board_name", "H97M\n");
@@ -76,7 +61,5 @@ mod tests {
         assert_eq!(processor(&root).as_deref(), Some("Intel(R) Celeron(R) CPU"));
         put("proc/meminfo", "MemTotal:  9 kB\nMemAvailable:     12 kB\n");
         assert_eq!(memory_free(&root), Some(12 * 1024));
-        put("proc/uptime", "12.50 3.00\n");
-        assert_eq!(uptime(&root), Some(Duration::from_millis(12_500)));
     }
 }

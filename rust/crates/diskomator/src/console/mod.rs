@@ -25,8 +25,8 @@ use diskomator_core::screen::model::{STARTING, Snapshot, uptime_text};
 use diskomator_core::screen::plain::render;
 use diskomator_core::screen::traffic::Meter;
 use diskomator_core::syslog;
+use diskomator_sys::clock;
 use diskomator_sys::kmsg::Kmsg;
-use diskomator_sys::machine;
 use diskomator_sys::netlink::{Monitor, Watch};
 use diskomator_sys::process;
 use diskomator_sys::root::Root;
@@ -128,8 +128,7 @@ fn parse(mut args: lexopt::Parser) -> Result<Mode, lexopt::Error> {
 fn splash(root: &Root, settings: Settings) -> Result<(), Failure> {
     let poll = Poll::new().map_err(Failure::failed)?;
     let observer = Observer::new(root.clone(), settings, || {}).map_err(Failure::failed)?;
-    let uptime = machine::uptime(root).unwrap_or_default();
-    let snapshot = Snapshot { uptime, ..observer.first_glance() };
+    let snapshot = Snapshot { uptime: clock::uptime(), ..observer.first_glance() };
     let mut view = View::new(Terminal::screen(root), Token(FIRST_TERMINAL));
     view.show(poll.registry(), &snapshot);
     log::info!("the screen is up");
@@ -331,7 +330,7 @@ impl Console {
     }
 
     fn show(&mut self, is_first: bool) {
-        let uptime = machine::uptime(&self.root).unwrap_or_default();
+        let uptime = clock::uptime();
         let left = uptime_text(uptime).1;
         let left =
             Some(STARTING.saturating_sub(uptime)).filter(|left| !left.is_zero()).map_or(left, |end| left.min(end));

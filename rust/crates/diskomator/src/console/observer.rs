@@ -10,7 +10,7 @@ use diskomator_core::screen::log::Log;
 use diskomator_core::screen::model::{Address, Disk, DiskState, Link, Machine, Snapshot, Ssh};
 use diskomator_sys::netlink::{self, Netlink, NetlinkError};
 use diskomator_sys::root::Root;
-use diskomator_sys::{machine, nvmet, sysfs};
+use diskomator_sys::{clock, machine, nvmet, sysfs};
 
 use crate::applet::chain;
 use crate::exporter::{ExportError, Exporter, Observation, State, state};
@@ -127,8 +127,8 @@ impl Observer {
             warnings.push("Everyone on this network can read and overwrite these disks.".to_owned());
         }
         warnings.extend(self.settings.iter().cloned());
-        if machine::clock_is_wrong() {
-            warnings.push("The clock of this machine is years late: its battery may be empty.".to_owned());
+        if clock::time_of_day() < clock::earliest(&self.exporter.root) {
+            warnings.push("The clock is late: this image is newer. The machine's battery may be empty.".to_owned());
         }
         warnings
     }
