@@ -104,6 +104,24 @@ fn the_screen_says_what_to_type_and_its_keys_ask_and_do_it() -> std::result::Res
             Ok(if said.trim() == "1" { Ok(()) } else { Err(said) })
         })?;
 
+        // A shell is on another screen, and there is a way back.
+        let active = "cat /sys/class/tty/tty0/active";
+        machine.press_keys(&["s", "y"])?;
+        wait_for("the shell's screen", SOON, || {
+            let tty = machine.shell(active)?;
+            Ok(if tty.trim() == "tty9" { Ok(()) } else { Err(tty) })
+        })?;
+        machine.press_keys(&["i", "d", "ret"])?;
+        wait_for("the shell's answer", SOON, || {
+            let text = machine.shell("tr -c ' -~' ' ' </dev/vcs9")?;
+            Ok(if text.contains("uid=0(root)") { Ok(()) } else { Err(text) })
+        })?;
+        machine.press_keys(&["alt-f1"])?;
+        wait_for("the status screen", SOON, || {
+            let tty = machine.shell(active)?;
+            Ok(if tty.trim() == "tty1" { Ok(()) } else { Err(tty) })
+        })?;
+
         // Its end is no end of the screen.
         let before = machine.shell("pidof diskomator-console")?;
         machine.shell("kill -9 $(pidof diskomator-console)")?;
