@@ -131,7 +131,9 @@ fn splash(root: &Root, settings: Settings) -> Result<(), Failure> {
     let snapshot = Snapshot { uptime: clock::uptime(), ..observer.first_glance() };
     let mut view = View::new(Terminal::screen(root), Token(FIRST_TERMINAL));
     view.show(poll.registry(), &snapshot);
-    log::info!("the screen is up");
+    if !view.is_lost() {
+        log::info!("the screen is up");
+    }
     Ok(())
 }
 

@@ -79,6 +79,11 @@ impl View {
         self.pause
     }
 
+    /// Whether the last text did not get there.
+    pub(super) fn is_lost(&self) -> bool {
+        self.is_lost
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.is_full
     }
