@@ -39,20 +39,33 @@ fn scroll_bar(canvas: &mut Canvas, top: usize, room: usize, all: usize) {
 
 /// Every disk, and below all of the one that is chosen.
 pub(crate) fn disks(canvas: &mut Canvas, snapshot: &Snapshot, chosen: usize, blocks: Blocks) {
-    let Size { width, height } = canvas.size();
+    let width = canvas.size().width;
     let details = snapshot.disks.get(chosen).map(|disk| disk_details(disk, width, blocks)).unwrap_or_default();
-    // The list has the larger half.
-    let room = details.len().min((height - 2) / 2);
-    let end = height - 1 - if room > 0 { room + 1 } else { 0 };
+    let end = below(canvas, &details, "diskomator export list");
     table(canvas, snapshot, 1, end, Some(chosen), blocks);
-    if room > 0 {
-        for x in 0..width {
-            canvas.set(x, end, '─', FAINT);
-        }
-        for (y, row) in (end + 1..height - 1).zip(&details) {
-            canvas.put_line(1, y, width, row);
-        }
+}
+
+/// All of what is chosen, below a list; returns the row at which that ends. The list has the
+/// larger half. What has no room there a command tells.
+fn below(canvas: &mut Canvas, details: &[Line], command: &str) -> usize {
+    let Size { width, height } = canvas.size();
+    let room = details.len().min((height - 2) / 2);
+    if room == 0 {
+        return height - 1;
     }
+    let end = height - 2 - room;
+    for x in 0..width {
+        canvas.set(x, end, '─', FAINT);
+    }
+    for (y, row) in (end + 1..height - 1).zip(details) {
+        canvas.put_line(1, y, width, row);
+    }
+    if details.len() > room {
+        canvas.fill(0, height - 2, width, PLAIN);
+        let text = [("... more than has room here: ".to_owned(), PLAIN), (command.to_owned(), STRONG)];
+        canvas.put_line(1, height - 2, width, &text.to_vec());
+    }
+    end
 }
 
 fn disk_details(disk: &Disk, width: usize, blocks: Blocks) -> Vec<Line> {
@@ -111,9 +124,9 @@ fn field(name: &str, value: &str, width: usize) -> Vec<Line> {
     rows.into_iter().enumerate().map(|(number, text)| vec![(lead(number), TITLE), (text, PLAIN)]).collect()
 }
 
-/// Who is connected, and to what.
+/// Who is connected, and below to what the one is that is chosen.
 pub(crate) fn hosts(canvas: &mut Canvas, snapshot: &Snapshot, chosen: usize) {
-    let Size { width, height } = canvas.size();
+    let width = canvas.size().width;
     let hosts = snapshot.hosts();
     if hosts.is_empty() {
         canvas.put(1, 2, width, "No host is connected.", PLAIN);
@@ -123,21 +136,25 @@ pub(crate) fn hosts(canvas: &mut Canvas, snapshot: &Snapshot, chosen: usize) {
         printable(host.address.as_deref().unwrap_or("unknown address"))
     };
     let address_width = hosts.iter().map(|host| of(host).len()).max().unwrap_or(0).clamp(7, 40);
-    // Each takes two rows: what it has, and its name, which is long.
-    let shown = ((height - 3) / 2).max(1);
+    let details = hosts.get(chosen).map(|(host, disks)| {
+        let names: Vec<&str> = disks.iter().map(|disk| disk.name.as_str()).collect();
+        let mut rows = field("Host", &host.nqn, width);
+        rows.extend(field("Disks", &names.join(" "), width));
+        rows
+    });
+    let end = below(canvas, &details.unwrap_or_default(), "diskomator hosts");
+    let shown = end.saturating_sub(2).max(1);
     let first = (chosen + 1).saturating_sub(shown);
-    canvas.put(1, 1, width, &format!("{:address_width$}  DISKS", "ADDRESS"), TITLE);
+    canvas.put(1, 1, width, &format!("{:address_width$}  DISKS  NAME", "ADDRESS"), TITLE);
     for (number, entry) in hosts.iter().enumerate().skip(first).take(shown) {
-        let y = 2 + 2 * (number - first);
+        let y = 2 + number - first;
         let (host, disks) = entry;
         let address = shortened(&of(entry), address_width);
         let x = canvas.put(1, y, width, &format!("{address:address_width$}  "), STRONG);
-        let names: Vec<String> = disks.iter().map(|disk| printable(&disk.name)).collect();
-        canvas.put_line(x, y, width, &fitted(&names.join(" "), width.saturating_sub(x + 1), PLAIN));
-        canvas.put_line(3, y + 1, width, &fitted(&host.nqn, width - 4, ORIGIN));
+        let x = canvas.put(x, y, width, &format!("{:>5}  ", disks.len()), PLAIN);
+        canvas.put_line(x, y, width, &fitted(&host.nqn, width.saturating_sub(x + 1), ORIGIN));
         if number == chosen {
             canvas.restyle(0, y, width, SELECTED);
-            canvas.restyle(0, y + 1, width, SELECTED);
         }
     }
     if hosts.len() > shown {

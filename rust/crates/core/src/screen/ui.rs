@@ -648,6 +648,27 @@ mod tests {
     }
 
     #[test]
+    fn all_disks_of_a_host_are_named_or_a_command_that_names_them() {
+        for (count, is_told) in [(1, true), (40, true), (400, false)] {
+            let mut snapshot = sample(count, 1);
+            for disk in &mut snapshot.disks {
+                disk.hosts = vec![Host { nqn: "nqn.host".to_owned(), address: None }];
+            }
+            let mut ui = Ui::default();
+            ui.go(Page::Hosts);
+            let text = ui.render(&snapshot, SIZE).text();
+            let mut words = text.split_whitespace();
+            assert_eq!(
+                snapshot.disks.iter().all(|disk| words.clone().any(|word| word == disk.name)),
+                is_told,
+                "{text}"
+            );
+            assert!(words.any(|word| word == count.to_string()), "{text}");
+            assert_eq!(text.contains("diskomator hosts"), !is_told, "{text}");
+        }
+    }
+
+    #[test]
     fn who_switches_off_is_told_who_loses_disks() {
         let mut snapshot = sample(1, 1);
         snapshot.disks[0].hosts.clear();
