@@ -114,7 +114,8 @@ impl FromStr for PublicKey {
         }
         let comment = words.collect::<Vec<_>>().join(" ");
         let comment = comment.chars().map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { '?' });
-        Ok(Self { kind, body: body.to_owned(), comment: comment.take(COMMENT_MAX).collect() })
+        let comment: String = comment.take(COMMENT_MAX).collect();
+        Ok(Self { kind, body: body.to_owned(), comment: comment.trim_end().to_owned() })
     }
 }
 
@@ -294,6 +295,9 @@ mod tests {
         let key = parse(&format!("{} ä\u{a0}b {}", body(ED25519), "x".repeat(1000))).unwrap();
         assert!(key.comment.starts_with("??b xxx"), "{key}");
         assert_eq!(key.comment.len(), COMMENT_MAX);
+        // Written down and read again, it is the same one that is cut off at a space, too.
+        let key = parse(&format!("{} {} me", body(ED25519), "x".repeat(COMMENT_MAX - 1))).unwrap();
+        assert_eq!(parse(&key.to_string()), Ok(key));
     }
 
     #[test]
