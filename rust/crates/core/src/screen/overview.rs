@@ -279,7 +279,7 @@ fn hint(all: &[(Address, &str)], width: usize) -> Vec<Line> {
         (1, false) => "The QR code is the same line.",
         (_, false) => "Any address below will do.",
         (1, true) => "For <interface> write the one of that machine which is wired to this one, as in -f eth0",
-        (_, true) => "Any address below will do. With one of fe80:: goes your own interface, too: -f eth0",
+        (_, true) => "Any address below will do; to one of fe80:: add -f and your own interface.",
     };
     wrap(text, width).into_iter().map(|row| line(row, PLAIN)).collect()
 }
