@@ -142,7 +142,7 @@ fn field(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 /// The key in a line of a file `authorized_keys`, which can have options before it.
 fn key_of(line: &str) -> Option<&str> {
     let is_key = |word: &&str| word.starts_with("AAAA") && word.parse::<PublicKey>().is_ok();
-    line.split_ascii_whitespace().find(is_key).filter(|_| !line.trim_start().starts_with('#'))
+    line.split_ascii_whitespace().find(is_key).filter(|_| !line.trim_ascii_start().starts_with('#'))
 }
 
 /// The lines of a file `authorized_keys` that let somebody in.
@@ -153,7 +153,7 @@ pub fn key_lines(file: &str) -> impl Iterator<Item = &str> {
 /// The file `authorized_keys` with the keys of `lines` in it, too; `None` if
 /// they are there. What somebody wrote into it stays.
 pub fn authorized_keys<'a>(file: &str, lines: impl Iterator<Item = &'a str>) -> Option<String> {
-    let mut text = file.trim_end().to_owned();
+    let mut text = file.trim_ascii_end().to_owned();
     let before = text.len();
     for line in lines {
         let Some(key) = key_of(line) else { continue };
@@ -163,7 +163,7 @@ pub fn authorized_keys<'a>(file: &str, lines: impl Iterator<Item = &'a str>) -> 
         if !text.is_empty() {
             text.push('\n');
         }
-        text.push_str(line.trim());
+        text.push_str(line.trim_ascii());
     }
     if text.len() == before {
         return None;
