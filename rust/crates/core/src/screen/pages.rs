@@ -62,8 +62,8 @@ fn below(canvas: &mut Canvas, details: &[Line], command: &str) -> usize {
     }
     if details.len() > room {
         canvas.fill(0, height - 2, width, PLAIN);
-        let text = [("... more than has room here: ".to_owned(), PLAIN), (command.to_owned(), STRONG)];
-        canvas.put_line(1, height - 2, width, &text.to_vec());
+        let text: Line = vec![("... more than has room here: ".to_owned(), PLAIN), (command.to_owned(), STRONG)];
+        canvas.put_line(1, height - 2, width, &text);
     }
     end
 }

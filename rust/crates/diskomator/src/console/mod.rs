@@ -125,6 +125,7 @@ fn parse(mut args: lexopt::Parser) -> Result<Mode, lexopt::Error> {
     Ok(mode)
 }
 
+/// The first picture, of what the kernel knows by itself.
 fn splash(root: &Root, settings: Settings) -> Result<(), Failure> {
     let poll = Poll::new().map_err(Failure::failed)?;
     let observer = Observer::new(root.clone(), settings, || {}).map_err(Failure::failed)?;
