@@ -4,7 +4,7 @@ use crate::screen::canvas::{
     BAD, BAR, BAR_STRONG, Canvas, GOOD, Line, PLAIN, STRONG, Size, Style, TITLE, WARN, line, wrap,
 };
 use crate::screen::keys::Key;
-use crate::screen::model::{DiskState, Snapshot, printable, shortened, uptime_text};
+use crate::screen::model::{Disk, DiskState, Snapshot, printable, shortened, uptime_text};
 use crate::screen::overview;
 use crate::screen::pages;
 use crate::screen::traffic::Blocks;
@@ -321,9 +321,7 @@ impl Ui {
                         )
                     }
                 };
-                let meant = Some((disk.name.clone(), disk.diskseq));
-                self.question =
-                    Some(Question { text, grave: matches!(act, DiskAct::Remove), disk: meant, outcome });
+                self.ask(text, matches!(act, DiskAct::Remove), Some(disk), outcome);
             }
             Act::Disconnect => {
                 let hosts = snapshot.hosts();
@@ -337,7 +335,7 @@ impl Ui {
                     "End the connections of {who} to {}? What it has under way fails or waits. It tries again after some seconds, and may: to keep a disk from everyone, press u among the disks.",
                     names.join(", ")
                 );
-                self.ask(text, true, words(binding.command, &printable(&host.nqn)));
+                self.ask(text, true, None, words(binding.command, &printable(&host.nqn)));
             }
             Act::Reboot | Act::PowerOff => {
                 let what = if binding.act == Act::Reboot { "Restart this machine?" } else { "Switch this machine off?" };
@@ -346,19 +344,21 @@ impl Ui {
                     1 => "ONE HOST IS CONNECTED and loses its disks.".to_owned(),
                     count => format!("{count} HOSTS ARE CONNECTED and lose their disks."),
                 };
-                self.ask(format!("{what}\n{whose}"), true, words(binding.command, ""));
+                self.ask(format!("{what}\n{whose}"), true, None, words(binding.command, ""));
             }
             Act::Shell => self.ask(
                 "Open a root shell? It can do anything to this machine and its disks. On the screen it is on Alt-F9, and Alt-F1 leads back; on a serial line `exit` does.".to_owned(),
                 false,
+                None,
                 Outcome::Shell,
             ),
         }
         Outcome::Shown
     }
 
-    fn ask(&mut self, text: String, grave: bool, outcome: Outcome) {
-        self.question = Some(Question { text, grave, disk: None, outcome });
+    fn ask(&mut self, text: String, grave: bool, disk: Option<&Disk>, outcome: Outcome) {
+        let disk = disk.map(|disk| (disk.name.clone(), disk.diskseq));
+        self.question = Some(Question { text, grave, disk, outcome });
     }
 
     fn move_about(&mut self, key: Key, snapshot: &Snapshot, size: Size) -> Outcome {
@@ -561,7 +561,7 @@ fn ask(canvas: &mut Canvas, question: &Question) {
 }
 
 /// What became of a disk, in a word and its colour.
-pub(crate) fn state_word(disk: &crate::screen::model::Disk) -> (&'static str, Style) {
+pub(crate) fn state_word(disk: &Disk) -> (&'static str, Style) {
     if disk.traffic.as_ref().is_some_and(|traffic| traffic.is_hung) {
         return ("hung", BAD);
     }

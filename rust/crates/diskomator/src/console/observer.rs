@@ -1,6 +1,6 @@
 //! What looks at the kernel.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use diskomator_core::config::Settings;
 use diskomator_core::disk::Disk as KernelDisk;
@@ -29,6 +29,8 @@ pub(super) struct Observer {
     /// What is odd about the settings.
     settings: Vec<String>,
     exports: Vec<Export>,
+    /// No clock that goes is before this.
+    earliest: Duration,
 }
 
 impl Observer {
@@ -48,9 +50,10 @@ impl Observer {
             memory,
             memory_free: 0,
         };
+        let earliest = clock::earliest(&root);
         let exporter = Exporter::new(root, settings.config, wake);
         let settings = settings.warnings.iter().map(ToString::to_string).collect();
-        Ok(Self { netlink: Netlink::new()?, exporter, machine, settings, exports: Vec::new() })
+        Ok(Self { netlink: Netlink::new()?, exporter, machine, settings, exports: Vec::new(), earliest })
     }
 
     /// What is known at once, without asking any disk.
@@ -127,7 +130,7 @@ impl Observer {
             warnings.push("Everyone on this network can read and overwrite these disks.".to_owned());
         }
         warnings.extend(self.settings.iter().cloned());
-        if clock::time_of_day() < clock::earliest(&self.exporter.root) {
+        if clock::time_of_day() < self.earliest {
             warnings.push("The clock is late: this image is newer. The machine's battery may be empty.".to_owned());
         }
         warnings
