@@ -3,12 +3,13 @@
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::agent::{Agent, Output};
 use crate::nvme::{LogEntry, Namespace, discovery_log, namespaces};
 use crate::paths::initiator_file;
 use crate::qemu::{Arguments, Emulated, Qemu, SocketDir, escaped, processors};
+use crate::ready::Ready;
 use crate::{Error, Result, wait_for};
 
 /// What a command may take when the caller says nothing else.
@@ -24,6 +25,14 @@ pub enum Init {
 }
 
 impl Init {
+    /// Its name in file names.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Busybox => "busybox",
+            Self::Systemd => "systemd",
+        }
+    }
+
     /// Words for the kernel's command line.
     fn words(self) -> &'static str {
         match self {
@@ -58,26 +67,53 @@ pub struct Load<'a> {
 }
 
 impl Initiator {
-    /// Powers it on; it is ready when its first command returns.
+    /// A machine that has started already, from where it was kept.
     pub(crate) fn start(init: Init, evidence: &Path, deadline: Duration) -> Result<Self> {
-        let sockets = SocketDir::new()?;
+        let ready = Ready::of(init)?;
+        let mut arguments = Self::machine(init)?;
+        arguments.add("-incoming", ready.incoming());
+        let disk = format!("format=qcow2,snapshot=on,file={}", escaped(&ready.disk()));
+        let machine = Self::power_on(arguments, &disk, evidence, deadline)?;
+        // Its clock stood still since it was kept.
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        machine.run(&format!("date -s @{} >/dev/null", now.as_secs()))?;
+        Ok(machine)
+    }
+
+    /// Powers a new one on, whose changes stay in `disk`; it is ready when its first command returns.
+    pub(crate) fn start_first(init: Init, disk: &Path, evidence: &Path, deadline: Duration) -> Result<Self> {
+        let disk = format!("format=qcow2,file={}", escaped(disk));
+        Self::power_on(Self::machine(init)?, &disk, evidence, deadline)
+    }
+
+    /// The machine but for its disk and its sockets.
+    pub(crate) fn machine(init: Init) -> Result<Arguments> {
         let mut arguments = Arguments::default();
         arguments.add("-m", "640M").add("-smp", processors()).add("-uuid", "8d0f2f0e-5c5e-4c0b-9e0a-b1c2d3e4f5a6");
         arguments.add("-kernel", initiator_file("vmlinuz")?).add("-initrd", initiator_file("initrd")?);
         arguments.add("-append", format!("console=ttyS0 quiet panic=-1 mitigations=off {}", init.words()));
         arguments.flag("-no-reboot");
-        let root = escaped(&initiator_file("root.ext4")?);
-        arguments.add("-drive", format!("if=none,id=root,format=raw,snapshot=on,file={root}"));
-        arguments.add("-device", "virtio-blk-pci,drive=root").add("-device", "virtio-rng-pci");
+        arguments.add("-device", "virtio-rng-pci").add("-device", "virtio-serial-pci");
+        Ok(arguments)
+    }
+
+    fn power_on(mut arguments: Arguments, disk: &str, evidence: &Path, deadline: Duration) -> Result<Self> {
+        let sockets = SocketDir::new()?;
+        arguments.add("-drive", format!("if=none,id=root,{disk}"));
+        arguments.add("-device", "virtio-blk-pci,drive=root");
         let agent = escaped(&sockets.path("agent"));
         arguments.add("-chardev", format!("socket,id=agent,server=on,wait=off,path={agent}"));
-        arguments.add("-device", "virtio-serial-pci");
         arguments.add("-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0");
         let link = escaped(&sockets.path("link"));
         arguments.add("-netdev", format!("stream,id=link,server=on,addr.type=unix,addr.path={link}"));
         arguments.add("-device", "virtio-net-pci,netdev=link,mac=52:54:00:d1:5c:ff");
         let qemu = Qemu::start("initiator", evidence, sockets, Emulated::Quick, arguments, deadline)?;
         Ok(Self { qemu, agent: RefCell::new(None) })
+    }
+
+    /// The process that runs it.
+    pub(crate) fn qemu(&self) -> &Qemu {
+        &self.qemu
     }
 
     /// The socket that the other end of the link connects to.

@@ -17,6 +17,7 @@ mod paths;
 pub mod program;
 mod qemu;
 mod qmp;
+mod ready;
 mod secure_boot;
 mod shell;
 mod stick;

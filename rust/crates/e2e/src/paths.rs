@@ -19,7 +19,12 @@ pub fn image_file(name: &str) -> Result<PathBuf> {
 
 /// A file of the other machine.
 pub(crate) fn initiator_file(name: &str) -> Result<PathBuf> {
-    existing(project().join("output/initiator").join(name), "`scripts/initiator` builds it")
+    existing(initiator_folder().join(name), "`scripts/initiator` builds it")
+}
+
+/// The folder of the other machine.
+pub(crate) fn initiator_folder() -> PathBuf {
+    project().join("output/initiator")
 }
 
 /// Where a test leaves what it saw.

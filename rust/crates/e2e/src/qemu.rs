@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::qmp::Qmp;
 use crate::{Error, Result, wait_for};
 
-const PROGRAM: &str = "qemu-system-x86_64";
+pub(crate) const PROGRAM: &str = "qemu-system-x86_64";
 
 /// A directory for sockets, whose paths may have 107 bytes at most; removed when dropped.
 pub(crate) struct SocketDir(PathBuf);
@@ -42,7 +42,7 @@ impl Drop for SocketDir {
 }
 
 /// QEMU's command line as it grows.
-#[derive(Default)]
+#[derive(Default, Hash)]
 pub(crate) struct Arguments(Vec<OsString>);
 
 impl Arguments {
