@@ -11,21 +11,26 @@ use serde_json::Value;
 const SOON: Duration = Duration::from_secs(60);
 
 /// Waits until the screen has a text.
-fn wait_shown(machine: &Appliance, text: &str) -> Result<String> {
+fn wait_shown(machine: &Appliance, text: &str) -> Result<()> {
     wait_for(&format!("{text:?} on the screen"), SOON, || {
         let screen = machine.screen_text()?;
-        Ok(if screen.contains(text) { Ok(screen) } else { Err(screen) })
+        Ok(if screen.contains(text) { Ok(()) } else { Err(screen) })
     })
 }
 
-/// What a phone would read on the screen.
-fn read_code(machine: &Appliance, name: &str) -> std::result::Result<String, Failure> {
+/// Waits until a phone would read `text` on the screen.
+fn wait_code(machine: &Appliance, name: &str, text: &str) -> Result<()> {
     let path = std::env::temp_dir().join(format!("diskomator-{}-{name}.png", std::process::id()));
-    machine.save_screen(&path)?;
-    let output = Command::new("zbarimg").args(["-q", "--raw"]).arg(&path).output();
-    let output = output.map_err(|source| Error::Start { program: "zbarimg".to_owned(), source })?;
-    std::fs::remove_file(&path)?;
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    let read = || {
+        machine.save_screen(&path)?;
+        let output = Command::new("zbarimg").args(["-q", "--raw"]).arg(&path).output();
+        let output = output.map_err(|source| Error::Start { program: "zbarimg".to_owned(), source })?;
+        let code = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        Ok(if code == text { Ok(()) } else { Err(format!("the QR code is {code:?}")) })
+    };
+    let outcome = wait_for(&format!("a QR code with {text:?}"), SOON, read);
+    let _ = std::fs::remove_file(&path);
+    outcome
 }
 
 fn state(machine: &Appliance, serial: &str) -> Result<String> {
@@ -43,14 +48,13 @@ fn the_screen_says_what_to_type_and_its_keys_ask_and_do_it() -> std::result::Res
         let (machine, address) = lab.boot_with_address(machine)?;
         let other = lab.initiator();
         let line = format!("nvme connect-all -t tcp -a {address}");
-        let screen = wait_shown(&machine, &line)?;
-        for text in ["DISKOMATOR", "Everyone on this network", "nvme0n1", "exported", "h help"] {
-            assert!(screen.contains(text), "{text} is not on the screen:\n{screen}");
+        for text in [&line, "DISKOMATOR", "Everyone on this network", "nvme0n1", "exported", "h help"] {
+            wait_shown(&machine, text)?;
         }
-        assert_eq!(read_code(&machine, "overview")?, line);
+        wait_code(&machine, "overview", &line)?;
         machine.press_keys(&["q"])?;
         wait_shown(&machine, "QR code")?;
-        assert_eq!(read_code(&machine, "alone")?, line);
+        wait_code(&machine, "alone", &line)?;
 
         // The screen is up before anything else is; and once nothing changes, it takes no time.
         println!("the screen is up {:?} after the first process starts", measure::screen_up(&machine)?);
@@ -81,9 +85,9 @@ fn the_screen_says_what_to_type_and_its_keys_ask_and_do_it() -> std::result::Res
         let others = [("shift-r", "o"), ("shift-p", "o"), ("s", "o"), ("x", "c")];
         for (key, page) in disk_keys.into_iter().chain(others) {
             machine.press_keys(&[page, key])?;
-            let screen = wait_shown(&machine, "any other key")?;
+            wait_shown(&machine, "any other key")?;
             if key.starts_with("shift") {
-                assert!(screen.contains("ONE HOST IS CONNECTED"), "{screen}");
+                wait_shown(&machine, "ONE HOST IS CONNECTED")?;
             }
             machine.press_keys(&["n"])?;
             wait_shown(&machine, "Nothing was done.")?;
