@@ -2,7 +2,7 @@
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 
 # make image and everything after it, from Debian's packages.
-VERBS := setup image burn demo run test fuzz bench screens reproducible compare clean
+VERBS := setup image burn demo run check test fuzz bench screens reproducible compare clean
 # What `make NAME_defconfig` configured is built by `make`.
 .DEFAULT_GOAL := $(if $(wildcard output/buildroot/.config),all,what)
 

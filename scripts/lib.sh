@@ -20,7 +20,8 @@ end_tree() {
 # step NAME TEXT CMD...
 # Runs CMD with its output in output/logs/NAME.log. A terminal sees the seconds
 # pass; a log file gets one line when it starts and one when it ends. On failure
-# the end of the log is shown, and where the rest is.
+# the end of the log is shown, and where the rest is. If TIMES names a file, the
+# seconds go there, too.
 step() {
 	local name=$1 text=$2 log status=0 start=$SECONDS pid
 	shift 2
@@ -42,6 +43,7 @@ step() {
 	wait "$pid" || status=$?
 	trap - INT TERM
 	[ -t 1 ] && printf '\r'
+	if [ -n "${TIMES-}" ]; then printf '%d\t%s\n' $((SECONDS - start)) "$text" >>"$TIMES"; fi
 	if [ "$status" -ne 0 ]; then
 		printf '  %-52s failed after %ds\n' "$text" $((SECONDS - start))
 		tail -n 25 "$log" >&2
