@@ -17,6 +17,13 @@ end_tree() {
 	for child in $children; do end_tree "$child"; done
 }
 
+# end_children PID: ends all that a shell started, for its traps.
+end_children() {
+	local child children
+	children=$(cat "/proc/$1/task"/*/children 2>/dev/null) || true
+	for child in $children; do end_tree "$child"; done
+}
+
 # step NAME TEXT CMD...
 # Runs CMD with its output in output/logs/NAME.log. A terminal sees the seconds
 # pass; a log file gets one line when it starts and one when it ends. On failure
