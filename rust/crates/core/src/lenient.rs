@@ -10,7 +10,7 @@
 //! - An option that may occur once and occurs more often counts once: its first
 //!   well-formed copy.
 //! - An option or a record that reaches past the end of what holds it ends the
-//!   list there, and so does the end itself. What came before counts.
+//!   list there, and so does the end itself. The ones before it count.
 //! - A record that makes no sense is passed over. Those beside it count.
 //! - Options, records and fields that nothing here reads may hold anything.
 //!
@@ -25,7 +25,7 @@ use std::fmt;
 /// So many of one message are worth a line.
 const FAULTS_MAX: usize = 8;
 
-/// What is wrong with a part of a message.
+/// The fault of a part of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum What {
     /// An option of a length that it cannot have.
@@ -60,7 +60,7 @@ pub enum What {
     Record(usize),
 }
 
-/// What became of that part.
+/// The consequence for that part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Then {
     /// As if it had not been sent.
@@ -74,9 +74,9 @@ pub enum Then {
 /// A part of a message that was passed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fault {
-    /// Its fault.
+    /// Which part, and why.
     pub what: What,
-    /// The consequence.
+    /// How the message is read without it.
     pub then: Then,
 }
 

@@ -302,6 +302,20 @@ fn a_refusal_without_a_server_changes_nothing() {
     }
 }
 
+#[test]
+fn a_refusal_with_odd_options_counts() {
+    let outcome = outcome(|m| {
+        if m[OPTIONS_AT + 2] == Kind::Ack as u8 {
+            m[OPTIONS_AT + 2] = Kind::Nak as u8;
+            m[16..20].fill(0xff);
+            add(m, 12, b"front desk", true);
+            add(m, 51, &[], true);
+            m.pop();
+        }
+    });
+    assert_eq!(outcome, Err(Dropped::Avoided(SERVER)), "it begins again, and others come first");
+}
+
 /// The parts of a message by class. Each option's lengths are those that it can
 /// have; no other part of a message is read.
 const DECIDES: [(u8, usize); 2] = [(code::KIND, 1), (code::SERVER, 4)];
