@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use crate::net::{Mac, Prefix4, class_mask, is_link_name, is_unicast};
+use crate::net::{Mac, Prefix4, class_prefix, is_link_name, is_unicast};
 
 /// Which links are meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -309,7 +309,7 @@ pub fn from_kernel(value: &str) -> Result<Option<Setting>, AddressingError> {
     };
     let len = match field(3) {
         // "derived from the client IP address assuming classful addressing".
-        "" => Prefix4::from_mask(ip, class_mask(ip)).map_or(0, Prefix4::len),
+        "" => class_prefix(ip).len(),
         mask => prefix_len(mask)?,
     };
     let gateway = match (field(2), field(2).parse::<Ipv4Addr>()) {

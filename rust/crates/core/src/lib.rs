@@ -19,6 +19,7 @@ pub mod error;
 pub mod export;
 pub mod identity;
 pub mod ipv4ll;
+pub mod lenient;
 pub mod mdns;
 pub mod net;
 pub mod nvmet;

@@ -97,14 +97,15 @@ pub fn is_unicast(address: Ipv4Addr) -> bool {
     first != 0 && first < 224 && !address.is_loopback() && !address.is_link_local()
 }
 
-/// The mask of an address from before there were masks (RFC 791). Nobody of
-/// this century leaves the mask out.
-pub fn class_mask(address: Ipv4Addr) -> Ipv4Addr {
-    match address.octets()[0] {
-        0..=127 => Ipv4Addr::new(255, 0, 0, 0),
-        128..=191 => Ipv4Addr::new(255, 255, 0, 0),
-        _ => Ipv4Addr::new(255, 255, 255, 0),
-    }
+/// The network of an address as it was before there were masks (RFC 791). Nobody
+/// of this century leaves the mask out.
+pub fn class_prefix(address: Ipv4Addr) -> Prefix4 {
+    let len = match address.octets()[0] {
+        0..=127 => 8,
+        128..=191 => 16,
+        _ => 24,
+    };
+    Prefix4 { address, len }
 }
 
 /// Whether a link can be called that: `dev_valid_name` in the kernel's

@@ -642,6 +642,7 @@ impl Port {
                 log::warn!("{}: {by} has {address}, which was given to us; declined", self.name);
             }
             Event::Silence => log::warn!("{}: no DHCP server has answered yet; asking on", self.name),
+            Event::Odd(faults) => log::debug!("{}: a server's message is odd: {faults}", self.name),
         }
     }
 

@@ -207,6 +207,7 @@ impl Port6 {
             }
             Event::Refused(why) => log::warn!("{name}: no IPv6 address by DHCP: {why}; asking on"),
             Event::Silence => log::warn!("{name}: no DHCPv6 server has answered yet; asking on"),
+            Event::Odd(faults) => log::debug!("{name}: a DHCPv6 server's message is odd: {faults}"),
         }
     }
 

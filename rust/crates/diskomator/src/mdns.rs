@@ -310,6 +310,9 @@ impl End {
                     log::warn!("{link}: the name is taken; from now on {label}.local");
                     last = number;
                 }
+                Output::Event(Event::Odd { from, faults }) => {
+                    log::debug!("{link}: a message from {from} is odd: {faults}");
+                }
                 Output::Timeout(at) => return (at, last),
             }
         }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use diskomator_core::arp::{self, Packet};
 use diskomator_core::dhcp::client::{Client, Event, Identity, Output, Transmit, Way};
 use diskomator_core::dhcp::frame::{self, Checksum};
-use diskomator_core::dhcp::wire::{ClasslessRoute, Kind, Message, Op, Options};
+use diskomator_core::dhcp::lease::Lease;
+use diskomator_core::dhcp::wire::{ClasslessRoute, Kind, Message, Op, Options, code};
 use diskomator_core::net::{Mac, Prefix4};
 use diskomator_core::pace::Moment;
 
@@ -23,8 +24,12 @@ const ARP_IN_A_MINUTE: usize = 50;
 /// RFC 2131 section 2: what a host takes without option 57, less the headers.
 const LENGTH_MAX: usize = 576 - 28;
 
+/// Where options begin.
+const OPTIONS_AT: usize = 240;
+
 /// A packet and a message; then carriers, answers and ARP packets for a client.
-/// In the end, whatever has come before, a good server makes it have a lease.
+/// In the end, whatever has come before, a good server makes it have a lease,
+/// though there is junk among its options.
 pub fn dhcp(data: &[u8]) {
     read_packet(data);
     read(data);
@@ -68,12 +73,16 @@ pub fn dhcp(data: &[u8]) {
                 let claimed = link.client.claims().next().unwrap_or(GIVEN[0]);
                 link.client.hear(link.now, &Packet::announcement(STRANGER, claimed));
             }
-            _ => {}
+            _ => {
+                if let Some(message) = link.answer_of(&mut input) {
+                    link.hear_message(&with_junk(&message, &mut input));
+                }
+            }
         }
         let deadline = link.settle();
         link.now = input.pass(link.now, deadline);
     }
-    link.meets_a_good_server();
+    link.meets_a_good_server(data);
 }
 
 fn read_packet(bytes: &[u8]) -> Option<Vec<u8>> {
@@ -93,6 +102,56 @@ fn read(bytes: &[u8]) -> Option<Message> {
     let message = Message::parse(bytes).ok()?;
     assert_eq!(Message::parse(&message.build()).as_ref(), Ok(&message));
     Some(message)
+}
+
+/// A message with junk among its options, which gives the same lease.
+fn with_junk(message: &Message, input: &mut Input<'_>) -> Vec<u8> {
+    let mut bytes = message.build();
+    let end = bytes.iter().rposition(|byte| *byte == code::END).expect("it has an end");
+    bytes.truncate(end);
+    for _ in 0..input.byte() % 4 {
+        let junk = junk(input);
+        let at = if input.flag() { OPTIONS_AT } else { bytes.len() };
+        bytes.splice(at..at, junk);
+    }
+    match input.byte() % 4 {
+        // Neither options nor anything else.
+        0 => bytes.extend_from_slice(&[&[code::END], input.bytes()].concat()),
+        1 => bytes.extend_from_slice(&[code::PAD; 9][..usize::from(input.byte() % 10)]),
+        2 => bytes.push(input.byte().max(1)),
+        _ => bytes.extend_from_slice(&[input.byte().clamp(1, 254), 200, input.byte()]),
+    }
+    let (read, faults) = Message::read(&bytes).expect("junk spoils no message");
+    assert!(!faults.to_string().contains('\n'));
+    assert_eq!((read.op, read.kind, read.xid, read.chaddr), (message.op, message.kind, message.xid, message.chaddr));
+    assert_eq!(Lease::from_message(&read), Lease::from_message(message), "junk changes the lease: {faults}");
+    bytes
+}
+
+/// An option that nobody reads, or one that cannot be read.
+fn junk(input: &mut Input<'_>) -> Vec<u8> {
+    let code = input.byte();
+    let bytes = input.bytes();
+    let mut value = bytes[..bytes.len().min(250)].to_vec();
+    let is_good = match code {
+        code::PAD | code::END => return vec![code::PAD],
+        code::MASK | code::REQUESTED | code::LEASE_TIME | code::SERVER | code::T1 | code::T2 => value.len() == 4,
+        code::MTU => value.len() == 2,
+        code::OVERLOAD | code::KIND => value.len() == 1,
+        code::ROUTERS => value.len() % 4 == 0,
+        code::ROUTES => {
+            // No prefix is so long.
+            value.insert(0, 33);
+            false
+        }
+        // What the server calls us and tells us.
+        code::CLIENT_ID => return vec![],
+        _ => false,
+    };
+    if is_good {
+        value.push(0);
+    }
+    [&[code, u8::try_from(value.len()).expect("it is short")], &value[..]].concat()
 }
 
 /// A link, and what is known of its address.
@@ -134,9 +193,16 @@ impl Link {
         }
     }
 
-    /// An answer to the last question that is good but for what the input changes.
     fn hear_answer(&mut self, input: &mut Input<'_>) {
-        let Some(asked) = &self.asked else { return };
+        if let Some(message) = self.answer_of(input) {
+            assert_eq!(read(&message.build()).as_ref(), Some(&message));
+            self.hear_message(&message.build());
+        }
+    }
+
+    /// An answer to the last question that is good but for what the input changes.
+    fn answer_of(&self, input: &mut Input<'_>) -> Option<Message> {
+        let asked = self.asked.as_ref()?;
         let kind = input.pick(&[Kind::Offer, Kind::Ack, Kind::Ack, Kind::Nak]);
         let mut message = answer(asked, kind, SERVERS[0]);
         let change = input.byte();
@@ -172,8 +238,7 @@ impl Link {
         if change & 128 != 0 {
             message.xid ^= u32::from(input.byte());
         }
-        assert_eq!(read(&message.build()).as_ref(), Some(&message));
-        self.hear_message(&message.build());
+        Some(message)
     }
 
     /// Does all that is due; returns when the next thing is.
@@ -228,11 +293,12 @@ impl Link {
                 self.is_endless = false;
             }
             Event::Disputed { address, .. } => assert_eq!(self.held, Some(*address)),
+            Event::Odd(faults) => assert!(!faults.is_empty() && !faults.to_string().is_empty()),
             Event::Declined { .. } | Event::Silence => {}
         }
     }
 
-    fn meets_a_good_server(&mut self) {
+    fn meets_a_good_server(&mut self, junk: &[u8]) {
         /// Among them are some 30 for each half of a lease of 136 years.
         const STEPS: usize = 200;
         if self.is_released {
@@ -251,7 +317,7 @@ impl Link {
             self.asked = None;
             let mut deadline = self.settle();
             if let Some(answer) = self.asked.as_ref().and_then(good_answer) {
-                self.hear_message(&answer.build());
+                self.hear_message(&with_junk(&answer, &mut Input::new(junk)));
                 deadline = self.settle();
             }
             match deadline {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use diskomator_core::dhcp::client::Identity;
 use diskomator_core::dhcp6::client::{Client, Event, Output};
-use diskomator_core::dhcp6::wire::{FOR_EVER, IaAddress, IaNa, Kind, Message, Options, Status};
+use diskomator_core::dhcp6::wire::{FOR_EVER, IaAddress, IaNa, Kind, Message, Options, Status, code};
 use diskomator_core::net::Mac;
 use diskomator_core::pace::Moment;
 
@@ -22,9 +22,12 @@ const GIVEN: [Ipv6Addr; 3] = [
 const IN_A_MINUTE: usize = 21;
 /// RFC 8200 section 5: what passes every link unfragmented, less the headers.
 const LENGTH_MAX: usize = 1280 - 48;
+/// The type and the transaction id.
+const OPTIONS_AT: usize = 4;
 
 /// A message; then links, routers, duplicates and answers for a client. In the
-/// end, whatever has come before, a good server makes it have a lease.
+/// end, whatever has come before, a good server makes it have a lease, though
+/// there is junk among its options.
 pub fn dhcp6(data: &[u8]) {
     read(data);
     let mut input = Input::new(data);
@@ -56,12 +59,17 @@ pub fn dhcp6(data: &[u8]) {
                 link.is_released = true;
             }
             8..=10 => link.hear_answer(&mut input),
-            _ => {}
+            7 => {}
+            _ => {
+                if let Some(message) = link.answer_of(&mut input) {
+                    link.hear(&with_junk(&message, &mut input));
+                }
+            }
         }
         let deadline = link.settle();
         link.now = input.pass(link.now, deadline);
     }
-    link.meets_a_good_server();
+    link.meets_a_good_server(data);
 }
 
 /// What is understood of a message survives another trip.
@@ -69,6 +77,74 @@ fn read(bytes: &[u8]) -> Option<Message> {
     let message = Message::parse(bytes).ok()?;
     assert_eq!(Message::parse(&message.build()).as_ref(), Ok(&message));
     Some(message)
+}
+
+/// A message with junk among its options and in its addresses, which says the
+/// same.
+fn with_junk(message: &Message, input: &mut Input<'_>) -> Vec<u8> {
+    let whole = message.build();
+    let mut bytes = whole[..OPTIONS_AT].to_vec();
+    let mut rest = &whole[OPTIONS_AT..];
+    while let Some(([a, b, c, d], after)) = rest.split_first_chunk::<4>() {
+        let (code, len) = (u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d]));
+        let (value, after) = after.split_at(len.into());
+        let mut value = value.to_vec();
+        if input.flag() {
+            bytes.extend(junk(input));
+        }
+        if code == code::IA_NA {
+            if input.flag() {
+                value.extend(junk(input));
+            }
+            value.extend(tail(input));
+        }
+        bytes.extend(option(code, &value));
+        rest = after;
+    }
+    if input.flag() {
+        bytes.extend(junk(input));
+    }
+    bytes.extend(tail(input));
+    let (read, faults) = Message::read(&bytes).expect("junk spoils no message");
+    assert!(!faults.to_string().contains('\n'));
+    assert_eq!(&read, message, "junk changes the message: {faults}");
+    bytes
+}
+
+/// An option that nobody reads, or one that cannot be read.
+fn junk(input: &mut Input<'_>) -> Vec<u8> {
+    let code = u16::from(input.byte());
+    let bytes = input.bytes();
+    let mut value = bytes[..bytes.len().min(250)].to_vec();
+    match code {
+        code::CLIENT_ID | code::SERVER_ID | code::FQDN => value.clear(),
+        code::IA_NA => value.truncate(11),
+        code::IA_ADDRESS => value.truncate(23),
+        code::STATUS => value.truncate(1),
+        code::REQUESTED if value.len() % 2 == 0 => value.push(0),
+        code::PREFERENCE if value.len() == 1 => value.push(0),
+        code::ELAPSED if value.len() == 2 => value.push(0),
+        code::SOL_MAX_RT if value.len() == 4 => value.push(0),
+        // Its presence says all.
+        code::RAPID_COMMIT => return vec![],
+        _ => {}
+    }
+    option(code, &value)
+}
+
+fn option(code: u16, value: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(value.len()).expect("it is short");
+    [&code.to_be_bytes(), &len.to_be_bytes(), value].concat()
+}
+
+/// Bytes that are no option.
+fn tail(input: &mut Input<'_>) -> Vec<u8> {
+    match input.byte() % 4 {
+        0 => Vec::new(),
+        1 => vec![0; usize::from(input.byte() % 4)],
+        2 => vec![input.byte(); 3],
+        _ => vec![0, input.byte(), 1, 0, input.byte()],
+    }
 }
 
 /// A link, and what is known of its address.
@@ -110,9 +186,16 @@ impl Link {
         }
     }
 
-    /// An answer to the last question that is good but for what the input changes.
     fn hear_answer(&mut self, input: &mut Input<'_>) {
-        let Some(asked) = &self.asked else { return };
+        if let Some(message) = self.answer_of(input) {
+            assert_eq!(read(&message.build()).as_ref(), Some(&message));
+            self.hear(&message.build());
+        }
+    }
+
+    /// An answer to the last question that is good but for what the input changes.
+    fn answer_of(&self, input: &mut Input<'_>) -> Option<Message> {
+        let asked = self.asked.as_ref()?;
         let mut message = answer(asked, SERVERS[0]);
         let change = input.byte();
         let options = &mut message.options;
@@ -154,8 +237,7 @@ impl Link {
         if change & 128 != 0 {
             options.ias.clear();
         }
-        assert_eq!(read(&message.build()).as_ref(), Some(&message));
-        self.hear(&message.build());
+        Some(message)
     }
 
     /// Does all that is due; returns when the next thing is.
@@ -200,11 +282,12 @@ impl Link {
             }
             Event::Declined(address) => assert_eq!(self.held.take(), Some(*address)),
             Event::Refused(why) => assert!(!why.to_string().is_empty()),
+            Event::Odd(faults) => assert!(!faults.is_empty() && !faults.to_string().is_empty()),
             Event::Silence => {}
         }
     }
 
-    fn meets_a_good_server(&mut self) {
+    fn meets_a_good_server(&mut self, junk: &[u8]) {
         /// Some hours at least, of a question every few minutes.
         const STEPS: usize = 400;
         if self.is_released {
@@ -220,7 +303,7 @@ impl Link {
             let [server, ..] = SERVERS;
             let is_for_it = |asked: &&Message| asked.options.server.is_empty() || asked.options.server == server;
             if let Some(asked) = self.asked.as_ref().filter(is_for_it) {
-                let payload = answer(asked, server).build();
+                let payload = with_junk(&answer(asked, server), &mut Input::new(junk));
                 self.hear(&payload);
                 deadline = self.settle();
             }

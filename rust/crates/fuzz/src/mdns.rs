@@ -52,6 +52,10 @@ pub fn mdns(data: &[u8]) {
                 let message = input.pick(&link.heard);
                 link.hear(&message, sender(&mut input));
             }
+            7 => {
+                let message = with_junk(&link.message(&mut input), &mut input);
+                link.hear(&message, sender(&mut input));
+            }
             _ => {
                 let message = link.message(&mut input).build();
                 link.hear(&message, sender(&mut input));
@@ -72,6 +76,29 @@ fn read(bytes: &[u8]) -> Option<Message> {
         assert!(record.name.to_string().is_ascii());
     }
     Some(message)
+}
+
+/// A message with junk after it that its counts say is a part of it, which says
+/// the same.
+fn with_junk(message: &Message, input: &mut Input<'_>) -> Vec<u8> {
+    let mut bytes = message.build();
+    let (whole, _) = Message::read(&bytes).expect("ours are good");
+    bytes[11] = bytes[11].saturating_add(input.byte() % 4);
+    match input.byte() % 4 {
+        0 => {}
+        // A name that points to itself, with a length that tells where it ends.
+        1 => bytes.extend_from_slice(&[0, 0, 12, 0, 1, 0, 0, 0, 0, 0, 2, 0xc0, 0xff]),
+        2 => bytes.extend_from_slice(&[0xc0, 0xff, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0]),
+        _ => bytes.extend_from_slice(input.bytes()),
+    }
+    let (read, faults) = Message::read(&bytes).expect("junk spoils no message");
+    assert!(!faults.to_string().contains('\n'));
+    assert_eq!(
+        (&read.questions, &read.answers, &read.authorities),
+        (&whole.questions, &whole.answers, &whole.authorities)
+    );
+    assert!(read.additionals.starts_with(&whole.additionals), "junk takes records away: {faults}");
+    bytes
 }
 
 fn sender(input: &mut Input<'_>) -> SocketAddr {
@@ -187,6 +214,7 @@ impl Link {
                     assert!(label.starts_with(BASE), "{label}");
                     self.label = label;
                 }
+                Output::Event(Event::Odd { faults, .. }) => assert!(!faults.is_empty()),
                 Output::Timeout(at) => {
                     assert!(at.is_none_or(|at| at > self.now), "a deadline in the past");
                     assert!(at.is_none() || self.is_on, "it waits for nothing");

@@ -25,11 +25,12 @@ use std::time::Duration;
 
 use crate::arp::Packet;
 use crate::claim::{self, Holding, Probe, Probing as Probes, Verdict};
+use crate::lenient::Faults;
 use crate::net::{Mac, Prefix4};
 pub use crate::pace::Moment;
 use crate::pace::{Pace, spread};
 
-use super::lease::{Lease, Refusal};
+use super::lease::{Lease, Oddity, Refusal};
 use super::wire::{Kind, Message, Op, Options, WireError, code};
 use crate::rng::Rng;
 
@@ -98,6 +99,16 @@ impl Identity {
         let client_id = [&[RFC_4361], &iaid[..], &duid].concat();
         let hostname = format!("diskomator-{a:02x}{b:02x}{c:02x}");
         Self { mac, hostname, client_id, duid, iaid: u32::from_be_bytes(iaid) }
+    }
+
+    /// Whether an answer to us may have this for option 61 (RFC 6842 section 3):
+    /// our id or nothing. Servers cut it to the length that they have room for,
+    /// pad it, and make one of type and hardware address (RFC 2132 section 9.14)
+    /// for those that they take to have sent none.
+    fn is_echo(&self, echo: &[u8]) -> bool {
+        const ETHERNET: [u8; 1] = [1];
+        let is_ours = |own: &[u8]| own.starts_with(echo) || echo.starts_with(own);
+        is_ours(&self.client_id) || is_ours(&[&ETHERNET, &self.mac.0[..]].concat())
     }
 }
 
@@ -180,6 +191,8 @@ pub enum Event {
     /// Some seconds have passed and no server has made a good offer. Said once
     /// until there is a lease.
     Silence,
+    /// Parts of a message to us were passed over.
+    Odd(Faults),
 }
 
 /// Why an address went.
@@ -493,21 +506,23 @@ impl Client {
 
     /// Takes a UDP payload that came to port 68.
     pub fn handle(&mut self, now: Moment, payload: &[u8]) -> Result<(), Dropped> {
-        let message = Message::parse(payload)?;
+        let (message, faults) = Message::read(payload)?;
         if message.op != Op::Reply {
             return Err(Dropped::NotReply);
         }
         if message.chaddr != self.identity.mac {
             return Err(Dropped::NotOurs(message.chaddr));
         }
-        let echo = &message.options.client_id;
-        if !echo.is_empty() && *echo != self.identity.client_id {
+        if !self.identity.is_echo(&message.options.client_id) {
             return Err(Dropped::WrongClientId);
         }
         match self.state.xid() {
             None => return Err(Dropped::Unexpected(message.kind)),
             Some(xid) if xid != message.xid => return Err(Dropped::WrongXid(message.xid)),
             Some(_) => {}
+        }
+        if !faults.is_empty() {
+            self.say(Event::Odd(faults));
         }
         match (&self.state, message.kind) {
             (State::Selecting(state), Kind::Offer) => {
@@ -528,9 +543,13 @@ impl Client {
             }
             (State::Requesting(state), Kind::Ack) => {
                 let (server, address, asked) = (state.server, state.address, state.asked);
-                let lease = acknowledged(&message, address)?;
-                if lease.server != server {
-                    return Err(Dropped::WrongServer(Some(lease.server)));
+                let mut lease = Lease::from_message(&message)?;
+                // Each of them shows that this is about what was asked.
+                match (lease.server == server, lease.address.address() == address) {
+                    (true, true) => {}
+                    (true, false) => lease.oddities.push(Oddity::OtherAddress(address)),
+                    (false, true) => lease.oddities.push(Oddity::OtherServer(server)),
+                    (false, false) => return Err(Dropped::WrongServer(Some(lease.server))),
                 }
                 self.acquire(now, asked, lease)
             }

@@ -1,10 +1,11 @@
-//! What a server gives, checked before anything believes it.
+//! What a server gives, checked before anything believes it, by the rule of
+//! [`crate::lenient`]: address and server decide, all else has a default.
 
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use crate::net::{Prefix4, class_mask, is_unicast};
+use crate::net::{Prefix4, class_prefix, is_unicast};
 
 use super::wire::{ClasslessRoute, Message};
 
@@ -15,6 +16,9 @@ const MIN_MTU: u16 = 1280;
 const MAX_ROUTES: usize = 32;
 /// RFC 2132 section 9.2 via RFC 2131 section 3.3.
 const FOR_EVER: u32 = u32::MAX;
+/// The time of a lease, in seconds, if its server does not say, as
+/// in udhcpc.
+const USUAL_TIME: u32 = 3600;
 
 /// A route that the server asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,19 +67,13 @@ pub enum Refusal {
     /// Without it there is nobody to ask (RFC 2131 table 3: MUST).
     #[error("it does not say which server it is from")]
     NoServer,
-    /// The server's own address.
+    /// It is the address that is given.
     #[error("{0} cannot be a server's address")]
     BadServer(Ipv4Addr),
     /// No host can have the address.
     #[error("no host can have the address {0}")]
     BadAddress(Prefix4),
-    /// The mask is no mask.
-    #[error("{0} is no network mask")]
-    BadMask(Ipv4Addr),
-    /// RFC 2131 table 3: MUST.
-    #[error("it does not say for how long")]
-    NoLeaseTime,
-    /// A lease for no time at all.
+    /// The answer came after the end of what it gives.
     #[error("the lease is over before it begins")]
     NoTime,
 }
@@ -85,6 +83,15 @@ pub enum Refusal {
 pub enum Oddity {
     /// No mask; the address's class decided.
     NoMask,
+    /// The same, as there is one that is no mask.
+    BadMask(Ipv4Addr),
+    /// No time, or none at all.
+    NoLeaseTime,
+    /// The acknowledgement is of another server than was asked, for the address
+    /// that was asked for.
+    OtherServer(Ipv4Addr),
+    /// The server that was asked gives another address than it had offered.
+    OtherAddress(Ipv4Addr),
     /// The MTU is too small for IPv6.
     SmallMtu(u16),
     /// The router cannot be one.
@@ -101,6 +108,10 @@ impl fmt::Display for Oddity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoMask => write!(f, "there is no network mask; the address's class decides"),
+            Self::BadMask(mask) => write!(f, "{mask} is no network mask; the address's class decides"),
+            Self::NoLeaseTime => write!(f, "it does not say for how long; {USUAL_TIME} s are usual"),
+            Self::OtherServer(asked) => write!(f, "the server {asked} was asked, and another one answers"),
+            Self::OtherAddress(asked) => write!(f, "{asked} was offered, and another address is given"),
             Self::SmallMtu(mtu) => write!(f, "an MTU of {mtu} would switch IPv6 off; passed over"),
             Self::BadRouter(address) => write!(f, "{address} cannot be a router; passed over"),
             Self::BadDestination(prefix) => write!(f, "{prefix} cannot be a route's destination; passed over"),
@@ -116,20 +127,18 @@ impl Lease {
         let options = &message.options;
         let mut oddities = Vec::new();
         let server = options.server.ok_or(Refusal::NoServer)?;
-        let mask = options.mask.unwrap_or_else(|| {
-            oddities.push(Oddity::NoMask);
-            class_mask(message.yiaddr)
-        });
-        let address = Prefix4::from_mask(message.yiaddr, mask).filter(|p| p.len() > 0).ok_or(Refusal::BadMask(mask))?;
+        let address = network(message.yiaddr, options.mask, &mut oddities);
         if !address.is_host() {
             return Err(Refusal::BadAddress(address));
         }
-        // A link-local server is odd, and common in clouds.
-        if !is_unicast(server) && !server.is_link_local() || server == address.address() {
+        if server == address.address() {
             return Err(Refusal::BadServer(server));
         }
-        let terms = match options.lease_time.ok_or(Refusal::NoLeaseTime)? {
-            0 => return Err(Refusal::NoTime),
+        let seconds = options.lease_time.filter(|seconds| *seconds > 0).unwrap_or_else(|| {
+            oddities.push(Oddity::NoLeaseTime);
+            USUAL_TIME
+        });
+        let terms = match seconds {
             FOR_EVER => None,
             seconds => Some(terms(seconds, options.t1, options.t2, &mut oddities)),
         };
@@ -147,6 +156,15 @@ impl Lease {
         };
         Ok(Self { address, server, terms, mtu, routes, oddities })
     }
+}
+
+/// The address with its network, of its class if there is no mask that is one.
+fn network(address: Ipv4Addr, mask: Option<Ipv4Addr>, oddities: &mut Vec<Oddity>) -> Prefix4 {
+    let given = mask.and_then(|mask| Prefix4::from_mask(address, mask)).filter(|prefix| prefix.len() > 0);
+    given.unwrap_or_else(|| {
+        oddities.push(mask.map_or(Oddity::NoMask, Oddity::BadMask));
+        class_prefix(address)
+    })
 }
 
 /// RFC 2131 section 4.4.5: T1 is half, T2 seven eighths of the time, unless

@@ -1,12 +1,14 @@
 //! DHCP messages as bytes (RFC 2131 section 2; options: RFC 2132).
 //!
-//! The parser takes any bytes and never panics. It is strict where a lenient
-//! one would have to guess: an option of the wrong length spoils the message.
+//! The parser takes any bytes and never panics. Its rule is that of
+//! [`crate::lenient`]. These decide: `xid`, `chaddr` and `yiaddr`, the cookie,
+//! the message type and the server identifier. The last may be missing here; who
+//! believes a lease asks for it.
 
-use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use crate::net::{Mac, Prefix4};
+use crate::lenient::{Fault, Faults, Then, What};
+use crate::net::{Mac, Prefix4, is_unicast};
 
 /// Where options begin: the fixed fields and the magic cookie.
 const OPTIONS_AT: usize = 240;
@@ -49,6 +51,12 @@ pub enum Op {
     Reply = 2,
 }
 
+impl Op {
+    fn from_byte(byte: u8) -> Option<Self> {
+        [Self::Request, Self::Reply].into_iter().find(|op| *op as u8 == byte)
+    }
+}
+
 /// Option 53.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -75,6 +83,11 @@ impl Kind {
         [Self::Discover, Self::Offer, Self::Request, Self::Decline, Self::Ack, Self::Nak, Self::Release, Self::Inform]
             .into_iter()
             .find(|kind| *kind as u8 == byte)
+    }
+
+    /// Only servers say this.
+    const fn is_of_server(self) -> bool {
+        matches!(self, Self::Offer | Self::Ack | Self::Nak)
     }
 }
 
@@ -108,7 +121,8 @@ pub struct Message {
     pub options: Options,
 }
 
-/// The options, each as it was sent; empty or `None` if it was not.
+/// The options, each as it was sent; empty or `None` if it was not, or not so
+/// that it makes sense.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
     /// Option 1.
@@ -142,41 +156,16 @@ pub struct Options {
 /// Why bytes are no message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
-    /// It ends before it should.
+    /// It ends before its options.
     #[error("it is truncated at {0} bytes")]
     Truncated(usize),
-    /// It is not for an Ethernet address.
-    #[error("hardware type {htype} with addresses of {hlen} bytes is not Ethernet")]
-    NotEthernet {
-        /// As in ARP.
-        htype: u8,
-        /// In bytes.
-        hlen: u8,
-    },
-    /// Neither a request nor a reply.
+    /// Neither a request nor a reply, by nothing in it.
     #[error("{0} is no operation")]
     BadOp(u8),
     /// It has no cookie before its options: BOOTP, or something else.
     #[error("it is not DHCP: there is no magic cookie")]
     NoCookie,
-    /// An option goes on past the end of what holds it.
-    #[error("option {0} is longer than the message")]
-    OptionPastEnd(u8),
-    /// No end option.
-    #[error("its options do not end")]
-    NoEnd,
-    /// An option of a length that it cannot have.
-    #[error("option {code} cannot have {len} bytes")]
-    BadLength {
-        /// Which.
-        code: u8,
-        /// In bytes.
-        len: usize,
-    },
-    /// An option with a value that it cannot have.
-    #[error("option {0} has a value that makes no sense")]
-    BadValue(u8),
-    /// BOOTP without DHCP.
+    /// BOOTP without DHCP, or a type that there is not.
     #[error("it has no message type")]
     NoKind,
 }
@@ -184,31 +173,42 @@ pub enum WireError {
 impl Message {
     /// Reads a message, the payload of a UDP datagram.
     pub fn parse(bytes: &[u8]) -> Result<Self, WireError> {
-        let truncated = WireError::Truncated(bytes.len());
-        let fixed: &[u8; OPTIONS_AT] = bytes.first_chunk().ok_or(truncated)?;
-        let op = match fixed[0] {
-            1 => Op::Request,
-            2 => Op::Reply,
-            other => return Err(WireError::BadOp(other)),
-        };
+        Ok(Self::read(bytes)?.0)
+    }
+
+    /// The same, with what was passed over.
+    pub fn read(bytes: &[u8]) -> Result<(Self, Faults), WireError> {
+        let fixed: &[u8; OPTIONS_AT] = bytes.first_chunk().ok_or(WireError::Truncated(bytes.len()))?;
+        let op = Op::from_byte(fixed[0]);
+        if fixed[236..] != COOKIE {
+            return Err(if op.is_none() { WireError::BadOp(fixed[0]) } else { WireError::NoCookie });
+        }
+        let mut faults = Faults::default();
         let (htype, hlen) = (fixed[1], fixed[2]);
         if (htype, hlen) != (ETHERNET, MAC_LEN) {
-            return Err(WireError::NotEthernet { htype, hlen });
+            faults.push(Fault::absent(What::Hardware { htype, hlen }));
         }
-        if fixed[236..] != COOKIE {
-            return Err(WireError::NoCookie);
-        }
-        let raw = RawOptions::collect(bytes)?;
-        Ok(Self {
+        let raw = RawOptions::collect(bytes, &mut faults);
+        let kind = raw.read(code::KIND, &mut faults, kind).ok_or(WireError::NoKind)?;
+        let op = match op {
+            Some(op) if op == Op::Reply || !kind.is_of_server() => op,
+            _ if kind.is_of_server() => {
+                faults.push(Fault::absent(What::Operation(fixed[0])));
+                Op::Reply
+            }
+            _ => return Err(WireError::BadOp(fixed[0])),
+        };
+        let message = Self {
             op,
-            kind: raw.kind()?,
+            kind,
             xid: u32::from_be_bytes(field(fixed, 4)),
             secs: u16::from_be_bytes(field(fixed, 8)),
             ciaddr: Ipv4Addr::from(field::<4>(fixed, 12)),
             yiaddr: Ipv4Addr::from(field::<4>(fixed, 16)),
             chaddr: Mac(field(fixed, 28)),
-            options: raw.options()?,
-        })
+            options: raw.options(&mut faults),
+        };
+        Ok((message, faults))
     }
 
     /// The message as the payload of a UDP datagram, at least as long as BOOTP
@@ -298,138 +298,154 @@ fn significant_octets(len: u8) -> usize {
     usize::from(len).div_ceil(8)
 }
 
-/// Every option by number; the parts of one that came in several are joined
-/// (RFC 3396).
-struct RawOptions(BTreeMap<u8, Vec<u8>>);
+/// Each option as often as it came, in its order.
+struct RawOptions<'a>(Vec<(u8, &'a [u8])>);
 
-impl RawOptions {
-    fn collect(bytes: &[u8]) -> Result<Self, WireError> {
-        let mut raw = Self(BTreeMap::new());
-        raw.area(&bytes[OPTIONS_AT..])?;
+impl<'a> RawOptions<'a> {
+    fn collect(bytes: &'a [u8], faults: &mut Faults) -> Self {
+        let mut raw = Self(Vec::new());
+        raw.area(&bytes[OPTIONS_AT..], faults);
         // RFC 2131 section 4.1: first "file", then "sname".
-        let overload = raw.0.get(&code::OVERLOAD).cloned();
-        match overload.as_deref() {
-            None => {}
-            Some([1]) => raw.area(&bytes[FILE])?,
-            Some([2]) => raw.area(&bytes[SNAME])?,
-            Some([3]) => {
-                raw.area(&bytes[FILE])?;
-                raw.area(&bytes[SNAME])?;
-            }
-            Some([_]) => return Err(WireError::BadValue(code::OVERLOAD)),
-            Some(other) => return Err(WireError::BadLength { code: code::OVERLOAD, len: other.len() }),
+        let overload = raw.read(code::OVERLOAD, faults, |value| match value {
+            [which @ 1..=3] => Ok(*which),
+            [_] => Err(What::Value(code::OVERLOAD.into())),
+            other => Err(bad_length(code::OVERLOAD, other)),
+        });
+        let overload = overload.unwrap_or(0);
+        if overload & 1 != 0 {
+            raw.area(&bytes[FILE], faults);
         }
-        Ok(raw)
+        if overload & 2 != 0 {
+            raw.area(&bytes[SNAME], faults);
+        }
+        raw
     }
 
-    fn area(&mut self, mut rest: &[u8]) -> Result<(), WireError> {
+    fn area(&mut self, mut rest: &'a [u8], faults: &mut Faults) {
         loop {
             match rest {
-                [] => return Err(WireError::NoEnd),
-                [code::END, ..] => return Ok(()),
+                [] => return faults.push(Fault::ended(What::NoEnd)),
+                [code::END, ..] => return,
                 [code::PAD, after @ ..] => rest = after,
-                [code, len, after @ ..] => {
-                    let (value, after) =
-                        after.split_at_checked(usize::from(*len)).ok_or(WireError::OptionPastEnd(*code))?;
-                    self.0.entry(*code).or_default().extend_from_slice(value);
+                [code, after @ ..] => {
+                    let value = after.split_first().and_then(|(len, after)| after.split_at_checked((*len).into()));
+                    let Some((value, after)) = value else {
+                        return faults.push(Fault::ended(What::PastEnd((*code).into())));
+                    };
+                    self.0.push((*code, value));
                     rest = after;
                 }
-                [code] => return Err(WireError::OptionPastEnd(*code)),
             }
         }
     }
 
-    fn get(&self, code: u8) -> Option<&[u8]> {
-        self.0.get(&code).map(Vec::as_slice)
-    }
-
-    fn fixed<const N: usize>(&self, code: u8) -> Result<Option<[u8; N]>, WireError> {
-        self.get(code)
-            .map(|value| value.try_into().map_err(|_| WireError::BadLength { code, len: value.len() }))
-            .transpose()
-    }
-
-    fn address(&self, code: u8) -> Result<Option<Ipv4Addr>, WireError> {
-        Ok(self.fixed::<4>(code)?.map(Ipv4Addr::from))
-    }
-
-    fn seconds(&self, code: u8) -> Result<Option<u32>, WireError> {
-        Ok(self.fixed(code)?.map(u32::from_be_bytes))
-    }
-
-    fn kind(&self) -> Result<Kind, WireError> {
-        let [byte] = self.fixed(code::KIND)?.ok_or(WireError::NoKind)?;
-        Kind::from_byte(byte).ok_or(WireError::BadValue(code::KIND))
-    }
-
-    fn options(&self) -> Result<Options, WireError> {
-        Ok(Options {
-            mask: self.address(code::MASK)?,
-            routers: self.routers()?,
-            hostname: self.hostname()?,
-            mtu: self.fixed(code::MTU)?.map(u16::from_be_bytes),
-            requested: self.address(code::REQUESTED)?,
-            lease_time: self.seconds(code::LEASE_TIME)?,
-            server: self.address(code::SERVER)?,
-            parameters: self.get(code::PARAMETERS).unwrap_or_default().to_vec(),
-            text: self.get(code::TEXT).unwrap_or_default().to_vec(),
-            t1: self.seconds(code::T1)?,
-            t2: self.seconds(code::T2)?,
-            client_id: self.client_id()?,
-            routes: self.routes()?,
-        })
-    }
-
-    fn routers(&self) -> Result<Vec<Ipv4Addr>, WireError> {
-        let Some(value) = self.get(code::ROUTERS) else { return Ok(Vec::new()) };
-        let mut octets = value.chunks_exact(4);
-        let routers: Vec<_> =
-            octets.by_ref().filter_map(|o| o.first_chunk::<4>().copied()).map(Ipv4Addr::from).collect();
-        if routers.is_empty() || !octets.remainder().is_empty() {
-            return Err(WireError::BadLength { code: code::ROUTERS, len: value.len() });
+    /// The option's value as `read` has it: of all copies joined, as they are
+    /// parts of one option (RFC 3396); or else, as a server or who set it up said
+    /// it twice, of the first that is good alone.
+    fn read<T>(&self, code: u8, faults: &mut Faults, read: impl Fn(&[u8]) -> Result<T, What>) -> Option<T> {
+        let copies = self.0.iter().filter(|(found, _)| *found == code).map(|(_, value)| *value);
+        let mut count = 0;
+        let joined: Vec<u8> = copies.clone().inspect(|_| count += 1).flatten().copied().collect();
+        if count == 0 {
+            return None;
         }
-        Ok(routers)
+        let what = match read(&joined) {
+            Ok(value) => return Some(value),
+            Err(what) => what,
+        };
+        let first = if count > 1 { copies.into_iter().find_map(|copy| read(copy).ok()) } else { None };
+        faults.push(Fault { what, then: if first.is_some() { Then::FirstCopy } else { Then::Absent } });
+        first
     }
 
-    fn client_id(&self) -> Result<Vec<u8>, WireError> {
-        match self.get(code::CLIENT_ID) {
-            // RFC 2132 section 9.14: its minimum length is 2.
-            Some(short @ ([] | [_])) => Err(WireError::BadLength { code: code::CLIENT_ID, len: short.len() }),
-            Some(id) => Ok(id.to_vec()),
-            None => Ok(Vec::new()),
+    fn options(&self, faults: &mut Faults) -> Options {
+        let anything = |value: &[u8]| Ok(value.to_vec());
+        Options {
+            mask: self.read(code::MASK, faults, address(code::MASK)),
+            routers: self.read(code::ROUTERS, faults, routers).unwrap_or_default(),
+            hostname: self.read(code::HOSTNAME, faults, hostname).unwrap_or_default(),
+            mtu: self.read(code::MTU, faults, |value| fixed(code::MTU, value).map(u16::from_be_bytes)),
+            requested: self.read(code::REQUESTED, faults, address(code::REQUESTED)),
+            lease_time: self.read(code::LEASE_TIME, faults, seconds(code::LEASE_TIME)),
+            server: self.read(code::SERVER, faults, server),
+            parameters: self.read(code::PARAMETERS, faults, anything).unwrap_or_default(),
+            text: self.read(code::TEXT, faults, anything).unwrap_or_default(),
+            t1: self.read(code::T1, faults, seconds(code::T1)),
+            t2: self.read(code::T2, faults, seconds(code::T2)),
+            client_id: self.read(code::CLIENT_ID, faults, client_id).unwrap_or_default(),
+            routes: self.read(code::ROUTES, faults, routes),
         }
     }
+}
 
-    /// A name is for terminals and files in the end, so no byte that means
-    /// something there passes. A zero byte at its end is common.
-    fn hostname(&self) -> Result<String, WireError> {
-        let value = self.get(code::HOSTNAME).unwrap_or_default();
-        let name = value.strip_suffix(b"\0").unwrap_or(value);
-        if name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(byte)) {
-            Ok(String::from_utf8_lossy(name).into_owned())
-        } else {
-            Err(WireError::BadValue(code::HOSTNAME))
-        }
-    }
+fn bad_length(code: u8, value: &[u8]) -> What {
+    What::Length { option: code.into(), len: value.len() }
+}
 
-    fn routes(&self) -> Result<Option<Vec<ClasslessRoute>>, WireError> {
-        let Some(value) = self.get(code::ROUTES) else { return Ok(None) };
-        let bad_length = WireError::BadLength { code: code::ROUTES, len: value.len() };
-        let mut routes = Vec::new();
-        let mut rest = value;
-        while let [len, after @ ..] = rest {
-            let (significant, after) = after.split_at_checked(significant_octets(*len)).ok_or(bad_length)?;
-            let (router, after) = after.split_first_chunk::<4>().ok_or(bad_length)?;
-            let mut octets = [0; 4];
-            octets.get_mut(..significant.len()).ok_or(WireError::BadValue(code::ROUTES))?.copy_from_slice(significant);
-            let destination = Prefix4::new(Ipv4Addr::from(octets), *len).ok_or(WireError::BadValue(code::ROUTES))?;
-            // RFC 3442: bits below the prefix are to be ignored.
-            let destination = Prefix4::new(destination.network(), *len).unwrap_or(destination);
-            routes.push(ClasslessRoute { destination, router: Ipv4Addr::from(*router) });
-            rest = after;
-        }
-        Ok(Some(routes))
+fn fixed<const N: usize>(code: u8, value: &[u8]) -> Result<[u8; N], What> {
+    value.try_into().map_err(|_| bad_length(code, value))
+}
+
+fn address(code: u8) -> impl Fn(&[u8]) -> Result<Ipv4Addr, What> {
+    move |value| fixed::<4>(code, value).map(Ipv4Addr::from)
+}
+
+fn seconds(code: u8) -> impl Fn(&[u8]) -> Result<u32, What> {
+    move |value| fixed(code, value).map(u32::from_be_bytes)
+}
+
+fn kind(value: &[u8]) -> Result<Kind, What> {
+    let [byte] = fixed(code::KIND, value)?;
+    Kind::from_byte(byte).ok_or(What::Value(code::KIND.into()))
+}
+
+/// An address that a server can have. A link-local one is odd, and common in
+/// clouds.
+fn server(value: &[u8]) -> Result<Ipv4Addr, What> {
+    let server = address(code::SERVER)(value)?;
+    if is_unicast(server) || server.is_link_local() { Ok(server) } else { Err(What::Value(code::SERVER.into())) }
+}
+
+fn routers(value: &[u8]) -> Result<Vec<Ipv4Addr>, What> {
+    let (routers, rest) = (value.chunks_exact(4), value.len() % 4);
+    if value.is_empty() || rest > 0 {
+        return Err(bad_length(code::ROUTERS, value));
     }
+    Ok(routers.filter_map(|octets| octets.first_chunk::<4>().copied()).map(Ipv4Addr::from).collect())
+}
+
+/// RFC 2132 section 9.14: its minimum length is 2.
+fn client_id(value: &[u8]) -> Result<Vec<u8>, What> {
+    if value.len() < 2 { Err(bad_length(code::CLIENT_ID, value)) } else { Ok(value.to_vec()) }
+}
+
+/// A name is for terminals and files in the end, so no byte that means something
+/// there passes. A zero byte at its end is common.
+fn hostname(value: &[u8]) -> Result<String, What> {
+    let name = value.strip_suffix(b"\0").unwrap_or(value);
+    if name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(byte)) {
+        Ok(String::from_utf8_lossy(name).into_owned())
+    } else {
+        Err(What::Value(code::HOSTNAME.into()))
+    }
+}
+
+fn routes(value: &[u8]) -> Result<Vec<ClasslessRoute>, What> {
+    let (bad_length, bad_value) = (bad_length(code::ROUTES, value), What::Value(code::ROUTES.into()));
+    let mut routes = Vec::new();
+    let mut rest = value;
+    while let [len, after @ ..] = rest {
+        let (significant, after) = after.split_at_checked(significant_octets(*len)).ok_or(bad_length)?;
+        let (router, after) = after.split_first_chunk::<4>().ok_or(bad_length)?;
+        let mut octets = [0; 4];
+        octets.get_mut(..significant.len()).ok_or(bad_value)?.copy_from_slice(significant);
+        let destination = Prefix4::new(Ipv4Addr::from(octets), *len).ok_or(bad_value)?;
+        // RFC 3442: bits below the prefix are to be ignored.
+        let destination = Prefix4::new(destination.network(), *len).unwrap_or(destination);
+        routes.push(ClasslessRoute { destination, router: Ipv4Addr::from(*router) });
+        rest = after;
+    }
+    Ok(routes)
 }
 
 #[cfg(test)]
@@ -499,45 +515,87 @@ mod tests {
         assert_eq!(Message::parse(&message.build()), Ok(message));
     }
 
+    /// A message with these bytes for options, behind its kind, and what is said of them.
+    fn odd(options: &[u8]) -> (Message, String) {
+        let (message, faults) = Message::read(&raw(options)).unwrap();
+        (message, faults.to_string())
+    }
+
     #[test]
     fn options_go_on_in_the_file_and_then_the_name_field() {
         let mut bytes = raw(&[52, 1, 3, 54, 2, 192, 0, 255]);
         bytes[108..113].copy_from_slice(&[54, 1, 2, 0, 255]);
         bytes[44..48].copy_from_slice(&[54, 1, 1, 255]);
-        assert_eq!(Message::parse(&bytes).unwrap().options.server, Some(Ipv4Addr::new(192, 0, 2, 1)));
-        bytes[44..48].copy_from_slice(&[54, 200, 1, 255]);
-        assert_eq!(Message::parse(&bytes), Err(WireError::OptionPastEnd(54)));
-        bytes[44..108].fill(0);
-        assert_eq!(Message::parse(&bytes), Err(WireError::NoEnd));
+        let (message, faults) = Message::read(&bytes).unwrap();
+        assert_eq!((message.options.server, faults.is_empty()), (Some(Ipv4Addr::new(192, 0, 2, 1)), true));
     }
 
     #[test]
-    fn bad_options_spoil_the_message() {
-        for (options, error) in [
-            (&[][..], WireError::NoEnd),
-            (&[0, 0], WireError::NoEnd),
-            (&[51], WireError::OptionPastEnd(51)),
-            (&[51, 4, 0, 0, 1], WireError::OptionPastEnd(51)),
-            (&[51, 3, 0, 0, 1, 255], WireError::BadLength { code: 51, len: 3 }),
-            (&[51, 0, 255], WireError::BadLength { code: 51, len: 0 }),
-            (&[54, 5, 1, 2, 3, 4, 5, 255], WireError::BadLength { code: 54, len: 5 }),
-            (&[53, 1, 5, 255], WireError::BadLength { code: 53, len: 2 }),
-            (&[3, 0, 255], WireError::BadLength { code: 3, len: 0 }),
-            (&[3, 6, 1, 2, 3, 4, 5, 6, 255], WireError::BadLength { code: 3, len: 6 }),
-            (&[26, 1, 5, 255], WireError::BadLength { code: 26, len: 1 }),
-            (&[61, 1, 5, 255], WireError::BadLength { code: 61, len: 1 }),
-            (&[52, 1, 4, 255], WireError::BadValue(52)),
-            (&[52, 2, 1, 1, 255], WireError::BadLength { code: 52, len: 2 }),
-            (&[121, 3, 24, 10, 0, 255], WireError::BadLength { code: 121, len: 3 }),
-            (&[121, 5, 33, 10, 0, 0, 0, 255], WireError::BadLength { code: 121, len: 5 }),
-            (&[121, 9, 33, 1, 2, 3, 4, 5, 6, 7, 8, 255], WireError::BadLength { code: 121, len: 9 }),
-            (&[121, 10, 33, 1, 2, 3, 4, 5, 6, 7, 8, 9, 255], WireError::BadValue(121)),
-            (&[12, 4, b'a', b'\n', b'b', b'c', 255], WireError::BadValue(12)),
-            (&[12, 2, b'$', b'(', 255], WireError::BadValue(12)),
-            (&[12, 1, 0x1b, 255], WireError::BadValue(12)),
+    fn a_server_name_and_a_file_that_are_said_to_hold_options_and_do_not_are_harmless() {
+        let mut bytes = raw(&[52, 1, 3, 54, 4, 192, 0, 2, 1, 255]);
+        bytes[108..118].copy_from_slice(b"pxelinux.0");
+        bytes[44..55].copy_from_slice(b"boot.server");
+        let (message, faults) = Message::read(&bytes).unwrap();
+        assert_eq!(message.options, Options { server: Some(Ipv4Addr::new(192, 0, 2, 1)), ..Options::default() });
+        assert!(faults.to_string().contains("option 98 is longer than the message"), "{faults}");
+    }
+
+    #[test]
+    fn a_bad_option_counts_as_absent_and_is_named() {
+        for (options, what) in [
+            (&[][..], "its options do not end"),
+            (&[0, 0], "its options do not end"),
+            (&[51], "option 51 is longer than the message"),
+            (&[51, 4, 0, 0, 1], "option 51 is longer than the message"),
+            (&[51, 3, 0, 0, 1, 255], "option 51 cannot have 3 bytes"),
+            (&[51, 0, 255], "option 51 cannot have 0 bytes"),
+            (&[54, 5, 1, 2, 3, 4, 5, 255], "option 54 cannot have 5 bytes"),
+            (&[54, 4, 0, 0, 0, 0, 255], "option 54 has a value that makes no sense"),
+            (&[54, 4, 255, 255, 255, 255, 255], "option 54 has a value that makes no sense"),
+            (&[3, 0, 255], "option 3 cannot have 0 bytes"),
+            (&[3, 6, 1, 2, 3, 4, 5, 6, 255], "option 3 cannot have 6 bytes"),
+            (&[26, 0, 255], "option 26 cannot have 0 bytes"),
+            (&[26, 1, 5, 255], "option 26 cannot have 1 bytes"),
+            (&[61, 1, 5, 255], "option 61 cannot have 1 bytes"),
+            (&[52, 1, 4, 255], "option 52 has a value that makes no sense"),
+            (&[52, 2, 1, 1, 255], "option 52 cannot have 2 bytes"),
+            (&[121, 3, 24, 10, 0, 255], "option 121 cannot have 3 bytes"),
+            (&[121, 5, 33, 10, 0, 0, 0, 255], "option 121 cannot have 5 bytes"),
+            (&[121, 9, 33, 1, 2, 3, 4, 5, 6, 7, 8, 255], "option 121 cannot have 9 bytes"),
+            (&[121, 10, 33, 1, 2, 3, 4, 5, 6, 7, 8, 9, 255], "option 121 has a value that makes no sense"),
+            (&[12, 4, b'a', b'\n', b'b', b'c', 255], "option 12 has a value that makes no sense"),
+            (&[12, 2, b'$', b'(', 255], "option 12 has a value that makes no sense"),
+            (&[12, 10, b'f', b'r', b'o', b'n', b't', b' ', b'd', b'e', b's', b'k', 255], "option 12 has"),
+            (&[12, 1, 0x1b, 255], "option 12 has a value that makes no sense"),
         ] {
-            assert_eq!(with(options), Err(error), "{options:?}");
+            let (message, faults) = odd(options);
+            assert_eq!(message.options, Options::default(), "{options:?}");
+            assert!(faults.starts_with(what) && !faults.contains(", "), "{options:?}: {faults}");
         }
+        assert_eq!(odd(&[53, 1, 5, 255]).0.kind, Kind::Ack);
+    }
+
+    #[test]
+    fn an_option_that_is_sent_twice_counts_once() {
+        let server = Some(Ipv4Addr::new(172, 25, 1, 1));
+        for options in [
+            &[54, 4, 172, 25, 1, 1, 54, 4, 172, 25, 1, 1, 255][..],
+            &[54, 4, 172, 25, 1, 1, 54, 4, 10, 0, 0, 1, 255],
+            &[54, 0, 54, 4, 172, 25, 1, 1, 54, 4, 10, 0, 0, 1],
+            &[54, 3, 10, 0, 0, 54, 4, 172, 25, 1, 1, 255],
+            &[54, 4, 0, 0, 0, 0, 54, 4, 172, 25, 1, 1, 255],
+            &[54, 4, 172, 25, 1, 1, 54, 200, 10],
+        ] {
+            assert_eq!(odd(options).0.options.server, server, "{options:?}");
+        }
+        assert_eq!(
+            odd(&[51, 4, 0, 0, 0, 9, 51, 3, 0, 0, 1, 255]).1,
+            "option 51 cannot have 7 bytes (its first good copy counts)"
+        );
+        // Parts of one option (RFC 3396), and a list that goes on.
+        assert_eq!(odd(&[54, 1, 172, 54, 3, 25, 1, 1, 255]), (odd(&[54, 4, 172, 25, 1, 1, 255]).0, String::new()));
+        assert_eq!(odd(&[3, 4, 1, 2, 3, 4, 3, 4, 5, 6, 7, 8, 255]).0.options.routers.len(), 2);
+        assert_eq!(odd(&[3, 4, 1, 2, 3, 4, 3, 1, 5, 255]).0.options.routers, [Ipv4Addr::new(1, 2, 3, 4)]);
     }
 
     #[test]
@@ -546,17 +604,23 @@ mod tests {
         let changed = |at: usize, byte: u8| {
             let mut bytes = good.clone();
             bytes[at] = byte;
-            Message::parse(&bytes).unwrap_err()
+            Message::parse(&bytes)
         };
-        assert_eq!(changed(0, 3), WireError::BadOp(3));
-        assert_eq!(changed(1, 6), WireError::NotEthernet { htype: 6, hlen: 6 });
-        assert_eq!(changed(2, 16), WireError::NotEthernet { htype: 1, hlen: 16 });
-        assert_eq!(changed(239, 0), WireError::NoCookie);
-        assert_eq!(changed(242, 9), WireError::BadValue(53));
-        let mut bootp = good;
+        assert_eq!(changed(239, 0), Err(WireError::NoCookie));
+        assert_eq!(changed(242, 9), Err(WireError::NoKind));
+        assert_eq!(Message::parse(&[0xff; 300]), Err(WireError::BadOp(0xff)));
+        let mut bootp = good.clone();
         bootp.truncate(OPTIONS_AT);
         bootp.push(code::END);
         assert_eq!(Message::parse(&bootp), Err(WireError::NoKind));
+        // The type says who talks, and the hardware address whom to.
+        for (at, byte) in [(0, 1), (0, 3), (1, 6), (2, 16), (2, 0)] {
+            assert_eq!(changed(at, byte), Ok(full()), "byte {at} is {byte}");
+        }
+        let mut question = Message { op: Op::Request, kind: Kind::Discover, ..full() }.build();
+        assert_eq!(Message::parse(&question).map(|message| message.op), Ok(Op::Request));
+        question[0] = 3;
+        assert_eq!(Message::parse(&question), Err(WireError::BadOp(3)));
     }
 
     #[test]
@@ -573,11 +637,16 @@ mod tests {
     }
 
     #[test]
-    fn every_truncation_is_an_error() {
+    fn of_a_truncated_message_the_whole_options_count() {
         let bytes = full().build();
         let end = bytes.iter().rposition(|byte| *byte == code::END).unwrap();
-        for len in 0..=end {
+        for len in 0..OPTIONS_AT + 3 {
             assert!(Message::parse(&bytes[..len]).is_err(), "{len}");
+        }
+        for len in OPTIONS_AT + 3..=end {
+            let (message, faults) = Message::read(&bytes[..len]).unwrap();
+            assert_eq!(faults.list().len(), 1, "{len}");
+            assert!(message.options != full().options || len == end, "{len}");
         }
     }
 

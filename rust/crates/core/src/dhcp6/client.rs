@@ -30,6 +30,7 @@ use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use crate::dhcp::client::Identity;
+use crate::lenient::Faults;
 use crate::pace::{Moment, Pace, spread};
 use crate::rng::Rng;
 
@@ -119,6 +120,8 @@ pub enum Event {
     /// Some seconds have passed and no server has answered. Said once until
     /// there is an address.
     Silence,
+    /// Parts of a message to us were passed over.
+    Odd(Faults),
 }
 
 /// Why an address went.
@@ -534,7 +537,7 @@ impl Client {
 
     /// Takes a UDP payload that came to port 546.
     pub fn handle(&mut self, now: Moment, payload: &[u8]) -> Result<(), Dropped> {
-        let message = Message::parse(payload)?;
+        let (message, faults) = Message::read(payload)?;
         let kind = message.kind;
         // An answer that comes too late is one to no question.
         self.expire(now);
@@ -544,6 +547,9 @@ impl Client {
         }
         if message.options.client != self.identity.duid {
             return Err(Dropped::NotOurs);
+        }
+        if !faults.is_empty() {
+            self.say(Event::Odd(faults));
         }
         if message.options.server.is_empty() {
             return Err(Dropped::NoServer);
@@ -784,7 +790,7 @@ impl Client {
                 Ok(())
             }
             // Given for no more time: taken back.
-            Err(_) if self.own_addresses(&options).any(|given| given.ip == address && given.valid == 0) => {
+            Err(_) if self.own_ias(&options).any(|ia| ia.takes_back(address)) => {
                 self.revoked(now, Vec::new());
                 Ok(())
             }
@@ -888,12 +894,15 @@ impl Client {
         if let Some(status) = options.status.clone().filter(|status| status.code != Status::SUCCESS) {
             return Err(Refusal::Status(status));
         }
-        let ia = options.ias.iter().find(|ia| ia.iaid == self.identity.iaid).ok_or(Refusal::NoIa)?;
-        Lease::from_ia(ia, wish)
+        // A server should have one answer; if it has several, the first that gives
+        // something counts, or else the first.
+        let mut leases = self.own_ias(options).map(|ia| Lease::from_ia(ia, wish));
+        let first = leases.next().ok_or(Refusal::NoIa)?;
+        first.or_else(|refusal| leases.find_map(Result::ok).ok_or(refusal))
     }
 
-    fn own_addresses<'a>(&'a self, options: &'a Options) -> impl Iterator<Item = &'a IaAddress> {
-        options.ias.iter().filter(|ia| ia.iaid == self.identity.iaid).flat_map(|ia| &ia.addresses)
+    fn own_ias<'a>(&'a self, options: &'a Options) -> impl Iterator<Item = &'a IaNa> {
+        options.ias.iter().filter(|ia| ia.iaid == self.identity.iaid)
     }
 
     /// What is asked for. The times are the server's to choose (RFC 8415 sections

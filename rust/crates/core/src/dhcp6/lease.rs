@@ -1,4 +1,5 @@
-//! What a server gives, checked before anything believes it.
+//! What a server gives, checked before anything believes it, by the rule of
+//! [`crate::lenient`].
 
 use std::net::Ipv6Addr;
 use std::time::Duration;

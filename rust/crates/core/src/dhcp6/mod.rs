@@ -8,4 +8,6 @@ pub mod lease;
 pub mod wire;
 
 #[cfg(test)]
+mod odd;
+#[cfg(test)]
 mod tests;

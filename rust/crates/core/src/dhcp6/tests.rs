@@ -755,7 +755,7 @@ fn no_server_and_no_link_can_make_it_stop_or_hurry() {
                 }
                 Output::Event(Event::Bound { address, until, .. }) => held = Some((address, until)),
                 Output::Event(Event::Lost { .. } | Event::Declined(_)) => held = None,
-                Output::Event(Event::Refused(_) | Event::Silence) => {}
+                Output::Event(Event::Refused(_) | Event::Silence | Event::Odd(_)) => {}
             }
             match rng.below(12) {
                 0 if rng.below(4) == 0 => {

@@ -1,14 +1,18 @@
 //! DHCPv6 messages as bytes (RFC 8415 sections 8 and 21).
 //!
-//! The parser takes any bytes and never panics. An option of a wrong length
-//! spoils the message; one that is unknown does not.
+//! The parser takes any bytes and never panics. Its rule is that of
+//! [`crate::lenient`]. These decide: the message type, the transaction id, both
+//! DUIDs, and of an address of ours the `IA_NA` that it is in, with its status.
 
 use std::net::Ipv6Addr;
 
+use crate::lenient::{Fault, Faults, Then, What};
+
 /// The type and the transaction id.
 const HEADER_LEN: usize = 4;
-/// RFC 8415 section 11.1: two bytes of type and 1 to 128 more.
-const DUID_LEN: std::ops::RangeInclusive<usize> = 3..=130;
+/// RFC 8415 section 11.1: two bytes of type and 1 to 128 more. A shorter one is
+/// as good: nobody but its owner looks into it.
+const DUID_LEN: std::ops::RangeInclusive<usize> = 1..=130;
 /// IAID, T1 and T2.
 const IA_LEN: usize = 12;
 /// Address, preferred and valid lifetime.
@@ -181,27 +185,23 @@ pub enum WireError {
     /// It is not between a client and a server.
     #[error("{0} is no message of a client or a server")]
     BadKind(u8),
-    /// An option goes on past the end of what holds it.
-    #[error("option {0} is longer than what it is in")]
-    OptionPastEnd(u16),
-    /// An option of a length that it cannot have.
-    #[error("option {code} cannot have {len} bytes")]
-    BadLength {
-        /// Which.
-        code: u16,
-        /// In bytes.
-        len: usize,
-    },
 }
 
 impl Message {
     /// Reads a message, the payload of a UDP datagram.
     pub fn parse(bytes: &[u8]) -> Result<Self, WireError> {
+        Ok(Self::read(bytes)?.0)
+    }
+
+    /// The same, with what was passed over.
+    pub fn read(bytes: &[u8]) -> Result<(Self, Faults), WireError> {
         let Some(([kind, a, b, c], rest)) = bytes.split_first_chunk::<HEADER_LEN>() else {
             return Err(WireError::Truncated(bytes.len()));
         };
         let kind = Kind::from_byte(*kind).ok_or(WireError::BadKind(*kind))?;
-        Ok(Self { kind, xid: u32::from_be_bytes([0, *a, *b, *c]), options: Options::parse(rest)? })
+        let mut faults = Faults::default();
+        let options = Options::parse(rest, &mut faults);
+        Ok((Self { kind, xid: u32::from_be_bytes([0, *a, *b, *c]), options }, faults))
     }
 
     /// The message as the payload of a UDP datagram.
@@ -215,38 +215,25 @@ impl Message {
 }
 
 impl Options {
-    fn parse(bytes: &[u8]) -> Result<Self, WireError> {
-        let mut options = Self::default();
-        for option in Split(bytes) {
-            let (code, value) = option?;
-            match code {
-                code::CLIENT_ID if options.client.is_empty() => options.client = duid(code, value)?,
-                code::SERVER_ID if options.server.is_empty() => options.server = duid(code, value)?,
-                code::IA_NA => options.ias.push(IaNa::parse(value)?),
-                code::REQUESTED if options.requested.is_empty() => {
-                    let pairs = value.chunks(2).map(|pair| fixed(code, pair).map_err(|_| bad_length(code, value)));
-                    options.requested = pairs.map(|pair| pair.map(u16::from_be_bytes)).collect::<Result<_, _>>()?;
-                }
-                code::PREFERENCE if options.preference.is_none() => {
-                    let [preference] = fixed(code, value)?;
-                    options.preference = Some(preference);
-                }
-                code::ELAPSED if options.elapsed.is_none() => {
-                    options.elapsed = Some(u16::from_be_bytes(fixed(code, value)?));
-                }
-                code::STATUS if options.status.is_none() => options.status = Some(Status::parse(value)?),
-                code::RAPID_COMMIT => {
-                    let [] = fixed(code, value)?;
-                    options.rapid_commit = true;
-                }
-                code::FQDN if options.hostname.is_empty() => options.hostname = hostname(value)?,
-                code::SOL_MAX_RT if options.sol_max_rt.is_none() => {
-                    options.sol_max_rt = Some(u32::from_be_bytes(fixed(code, value)?));
-                }
-                _ => {}
-            }
+    fn parse(bytes: &[u8], faults: &mut Faults) -> Self {
+        let raw = Raw::split(bytes, faults);
+        Self {
+            client: raw.one(code::CLIENT_ID, faults, duid(code::CLIENT_ID)).unwrap_or_default(),
+            server: raw.one(code::SERVER_ID, faults, duid(code::SERVER_ID)).unwrap_or_default(),
+            ias: raw.all(code::IA_NA, faults, IaNa::parse),
+            requested: raw.one(code::REQUESTED, faults, requested).unwrap_or_default(),
+            preference: raw.one(code::PREFERENCE, faults, |value, _| {
+                let [preference] = fixed(code::PREFERENCE, value)?;
+                Ok(preference)
+            }),
+            elapsed: raw.one(code::ELAPSED, faults, |value, _| fixed(code::ELAPSED, value).map(u16::from_be_bytes)),
+            status: raw.one(code::STATUS, faults, Status::parse),
+            // Its presence says all.
+            rapid_commit: raw.one(code::RAPID_COMMIT, faults, |_, _| Ok(())).is_some(),
+            hostname: raw.one(code::FQDN, faults, hostname).unwrap_or_default(),
+            sol_max_rt: raw
+                .one(code::SOL_MAX_RT, faults, |value, _| fixed(code::SOL_MAX_RT, value).map(u32::from_be_bytes)),
         }
-        Ok(options)
     }
 
     fn build(&self, out: &mut Vec<u8>) {
@@ -285,18 +272,17 @@ impl Options {
 }
 
 impl IaNa {
-    fn parse(value: &[u8]) -> Result<Self, WireError> {
+    fn parse(value: &[u8], faults: &mut Faults) -> Result<Self, What> {
         let (head, rest) = value.split_first_chunk::<IA_LEN>().ok_or(bad_length(code::IA_NA, value))?;
         let [iaid, t1, t2] = words(head);
-        let mut ia = Self { iaid, t1, t2, addresses: Vec::new(), status: None };
-        for option in Split(rest) {
-            match option? {
-                (code::IA_ADDRESS, value) => ia.addresses.push(IaAddress::parse(value)?),
-                (code::STATUS, value) if ia.status.is_none() => ia.status = Some(Status::parse(value)?),
-                _ => {}
-            }
-        }
-        Ok(ia)
+        let raw = Raw::split(rest, faults);
+        let addresses = raw.all(code::IA_ADDRESS, faults, IaAddress::parse);
+        Ok(Self { iaid, t1, t2, addresses, status: raw.one(code::STATUS, faults, Status::parse) })
+    }
+
+    /// Whether it says that an address has no time left.
+    pub fn takes_back(&self, address: Ipv6Addr) -> bool {
+        self.addresses.iter().any(|given| given.ip == address && given.valid == 0)
     }
 
     fn build(&self, out: &mut Vec<u8>) {
@@ -316,48 +302,75 @@ impl IaNa {
 }
 
 impl IaAddress {
-    fn parse(value: &[u8]) -> Result<Self, WireError> {
+    fn parse(value: &[u8], faults: &mut Faults) -> Result<Self, What> {
         let (head, rest) = value.split_first_chunk::<IA_ADDRESS_LEN>().ok_or(bad_length(code::IA_ADDRESS, value))?;
         let [a, b, c, d, preferred, valid] = words(head);
         let ip = Ipv6Addr::from_bits([a, b, c, d].into_iter().fold(0, |bits, word| bits << 32 | u128::from(word)));
-        let mut address = Self { ip, preferred, valid, status: None };
-        for option in Split(rest) {
-            if let (code::STATUS, value) = option? {
-                address.status.get_or_insert(Status::parse(value)?);
-            }
-        }
-        Ok(address)
+        let status = Raw::split(rest, faults).one(code::STATUS, faults, Status::parse);
+        Ok(Self { ip, preferred, valid, status })
     }
 }
 
 impl Status {
-    fn parse(value: &[u8]) -> Result<Self, WireError> {
+    fn parse(value: &[u8], _: &mut Faults) -> Result<Self, What> {
         let (code, text) = value.split_first_chunk::<2>().ok_or(bad_length(code::STATUS, value))?;
         Ok(Self { code: u16::from_be_bytes(*code), text: text.to_vec() })
     }
 }
 
-/// The options in some bytes.
-struct Split<'a>(&'a [u8]);
+/// The options in some bytes, each as often as it came, in its order.
+struct Raw<'a>(Vec<(u16, &'a [u8])>);
 
-impl<'a> Iterator for Split<'a> {
-    type Item = Result<(u16, &'a [u8]), WireError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.0.is_empty() {
-            return None;
+impl<'a> Raw<'a> {
+    fn split(mut bytes: &'a [u8], faults: &mut Faults) -> Self {
+        let mut options = Vec::new();
+        while let Some(([a, b, c, d], rest)) = bytes.split_first_chunk::<4>() {
+            let (code, len) = (u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d]));
+            let Some((value, rest)) = rest.split_at_checked(len.into()) else {
+                faults.push(Fault::ended(What::PastEnd(code)));
+                return Self(options);
+            };
+            options.push((code, value));
+            bytes = rest;
         }
-        // Whatever is wrong, nothing comes after it.
-        let bytes = std::mem::take(&mut self.0);
-        let Some(([a, b, c, d], rest)) = bytes.split_first_chunk::<4>() else {
-            return Some(Err(WireError::Truncated(bytes.len())));
-        };
-        let (code, len) = (u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d]));
-        let Some((value, rest)) = rest.split_at_checked(len.into()) else {
-            return Some(Err(WireError::OptionPastEnd(code)));
-        };
-        self.0 = rest;
-        Some(Ok((code, value)))
+        if !bytes.is_empty() {
+            faults.push(Fault::ended(What::Stray(bytes.len())));
+        }
+        Self(options)
+    }
+
+    /// The first good copy of an option that may occur once.
+    fn one<T>(
+        &self,
+        code: u16,
+        faults: &mut Faults,
+        read: impl Fn(&[u8], &mut Faults) -> Result<T, What>,
+    ) -> Option<T> {
+        let mut what = None;
+        let mut found = None;
+        for (_, value) in self.0.iter().filter(|(found, _)| *found == code) {
+            match read(value, faults) {
+                _ if found.is_some() => what = what.or(Some(What::Repeated(code))),
+                Ok(value) => found = Some(value),
+                Err(error) => what = what.or(Some(error)),
+            }
+        }
+        if let Some(what) = what {
+            faults.push(Fault { what, then: if found.is_some() { Then::FirstCopy } else { Then::Absent } });
+        }
+        found
+    }
+
+    /// The good ones of an option that may occur several times.
+    fn all<T>(&self, code: u16, faults: &mut Faults, read: impl Fn(&[u8], &mut Faults) -> Result<T, What>) -> Vec<T> {
+        let mut all = Vec::new();
+        for (_, value) in self.0.iter().filter(|(found, _)| *found == code) {
+            match read(value, faults) {
+                Ok(value) => all.push(value),
+                Err(what) => faults.push(Fault::absent(what)),
+            }
+        }
+        all
     }
 }
 
@@ -370,20 +383,25 @@ fn words<const N: usize>(bytes: &[u8]) -> [u32; N] {
     words
 }
 
-const fn bad_length(code: u16, value: &[u8]) -> WireError {
-    WireError::BadLength { code, len: value.len() }
+const fn bad_length(code: u16, value: &[u8]) -> What {
+    What::Length { option: code, len: value.len() }
 }
 
-fn fixed<const N: usize>(code: u16, value: &[u8]) -> Result<[u8; N], WireError> {
+fn fixed<const N: usize>(code: u16, value: &[u8]) -> Result<[u8; N], What> {
     value.try_into().map_err(|_| bad_length(code, value))
 }
 
-fn duid(code: u16, value: &[u8]) -> Result<Vec<u8>, WireError> {
-    if DUID_LEN.contains(&value.len()) { Ok(value.to_vec()) } else { Err(bad_length(code, value)) }
+fn duid(code: u16) -> impl Fn(&[u8], &mut Faults) -> Result<Vec<u8>, What> {
+    move |value, _| if DUID_LEN.contains(&value.len()) { Ok(value.to_vec()) } else { Err(bad_length(code, value)) }
+}
+
+fn requested(value: &[u8], _: &mut Faults) -> Result<Vec<u16>, What> {
+    let pair = |pair: &[u8]| pair.first_chunk().copied().map(u16::from_be_bytes);
+    value.chunks(2).map(pair).collect::<Option<_>>().ok_or(bad_length(code::REQUESTED, value))
 }
 
 /// The first label of a name, if it has only what names of hosts have.
-fn hostname(value: &[u8]) -> Result<String, WireError> {
+fn hostname(value: &[u8], _: &mut Faults) -> Result<String, What> {
     let [_flags, name @ ..] = value else { return Err(bad_length(code::FQDN, value)) };
     let label = name.split_first().and_then(|(len, rest)| rest.get(..usize::from(*len)));
     let good = label.filter(|label| {
@@ -472,37 +490,52 @@ mod tests {
         assert_eq!(Message::parse(&bare.build()), Ok(bare));
     }
 
-    #[test]
-    fn bad_options_spoil_the_message() {
-        let bad = |code, len| WireError::BadLength { code, len };
-        for (options, error) in [
-            (&[0][..], WireError::Truncated(1)),
-            (&[0, 1, 0], WireError::Truncated(3)),
-            (&[0, 1, 0, 4, 0, 3, 0], WireError::OptionPastEnd(1)),
-            (&[0x77, 1, 0xff, 0xff, 0], WireError::OptionPastEnd(0x7701)),
-            (&[0, 1, 0, 0], bad(1, 0)),
-            (&[0, 2, 0, 2, 0, 3], bad(2, 2)),
-            (&[0, 3, 0, 4, 0, 0, 0, 1], bad(3, 4)),
-            (&[0, 3, 0, 16, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 9], WireError::OptionPastEnd(5)),
-            (&[0, 3, 0, 16, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0], bad(5, 0)),
-            (&[0, 6, 0, 3, 0, 1, 0], bad(6, 3)),
-            (&[0, 7, 0, 2, 0, 1], bad(7, 2)),
-            (&[0, 8, 0, 1, 0], bad(8, 1)),
-            (&[0, 13, 0, 1, 0], bad(13, 1)),
-            (&[0, 14, 0, 1, 0], bad(14, 1)),
-            (&[0, 39, 0, 0], bad(39, 0)),
-            (&[0, 82, 0, 2, 0, 0], bad(82, 2)),
-        ] {
-            assert_eq!(with(options), Err(error), "{options:?}");
-        }
-        let long = [&[0, 1, 0, 131][..], &[0; 131]].concat();
-        assert_eq!(with(&long), Err(bad(1, 131)));
+    /// What is said of these options.
+    fn faults(options: &[u8]) -> String {
+        Message::read(&[&[7, 0, 0, 1], options].concat()).unwrap().1.to_string()
     }
 
     #[test]
-    fn what_is_unknown_is_passed_over_and_the_first_of_two_counts() {
-        let message = with(&[0, 200, 0, 3, 1, 2, 3, 0, 7, 0, 1, 9, 0, 7, 0, 1, 8]).unwrap();
-        assert_eq!(message.options, Options { preference: Some(9), ..Options::default() });
+    fn a_bad_option_counts_as_absent_and_is_named() {
+        let long = [&[0, 1, 0, 131][..], &[0; 131]].concat();
+        for (options, what) in [
+            (&[0][..], "1 bytes after its options are no option"),
+            (&[0, 1, 0], "3 bytes after its options are no option"),
+            (&[0, 1, 0, 4, 0, 3, 0], "option 1 is longer than the message"),
+            (&[0x77, 1, 0xff, 0xff, 0], "option 30465 is longer than the message"),
+            (&[0, 1, 0, 0], "option 1 cannot have 0 bytes"),
+            (&[0, 2, 0, 0], "option 2 cannot have 0 bytes"),
+            (&long, "option 1 cannot have 131 bytes"),
+            (&[0, 3, 0, 4, 0, 0, 0, 1], "option 3 cannot have 4 bytes"),
+            (&[0, 6, 0, 3, 0, 1, 0], "option 6 cannot have 3 bytes"),
+            (&[0, 7, 0, 2, 0, 1], "option 7 cannot have 2 bytes"),
+            (&[0, 8, 0, 1, 0], "option 8 cannot have 1 bytes"),
+            (&[0, 13, 0, 1, 0], "option 13 cannot have 1 bytes"),
+            (&[0, 39, 0, 0], "option 39 cannot have 0 bytes"),
+            (&[0, 82, 0, 2, 0, 0], "option 82 cannot have 2 bytes"),
+        ] {
+            assert_eq!(with(options).unwrap().options, Options::default(), "{options:?}");
+            let said = faults(options);
+            assert!(said.starts_with(what) && !said.contains(", "), "{options:?}: {said}");
+        }
+        // An IA without an address that could be read is one all the same.
+        for tail in [&[0, 5, 0, 9][..], &[0, 5, 0, 0], &[0], &[0, 13, 0, 1, 2]] {
+            let len = u8::try_from(12 + tail.len()).unwrap();
+            let options = [&[0, 3, 0, len, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0][..], tail].concat();
+            let ia = IaNa { iaid: 1, t1: 0, t2: 0, addresses: vec![], status: None };
+            assert_eq!(with(&options).unwrap().options.ias, [ia]);
+            assert!(!faults(&options).is_empty());
+        }
+        assert!(with(&[0, 14, 0, 1, 0]).unwrap().options.rapid_commit, "its presence says all");
+    }
+
+    #[test]
+    fn what_is_unknown_is_passed_over_and_the_first_good_one_of_several_counts() {
+        let options = &[0, 200, 0, 3, 1, 2, 3, 0, 7, 0, 2, 3, 3, 0, 7, 0, 1, 9, 0, 7, 0, 1, 8];
+        assert_eq!(with(options).unwrap().options, Options { preference: Some(9), ..Options::default() });
+        assert_eq!(faults(options), "option 7 cannot have 2 bytes (its first good copy counts)");
+        assert_eq!(faults(&options[13..]), "option 7 occurs more than once (its first good copy counts)");
+        assert_eq!(faults(&options[..7]), "");
     }
 
     #[test]
@@ -514,7 +547,7 @@ mod tests {
 
     #[test]
     fn a_name_that_could_be_anything_else_is_none() {
-        let name = |value: &[u8]| hostname(value).unwrap();
+        let name = |value: &[u8]| hostname(value, &mut Faults::default()).unwrap();
         assert_eq!(name(&[0, 2, b'a', b'-', 3, b'x', b'y', b'z', 0]), "a-");
         for bad in [&[0][..], &[0, 9, b'a'], &[0, 2, b'a', b'\n'], &[0, 1, 0x1b], &[0, 0xc0, 0]] {
             assert_eq!(name(bad), "", "{bad:?}");
@@ -522,12 +555,14 @@ mod tests {
     }
 
     #[test]
-    fn a_truncated_message_is_an_error_or_lacks_an_option() {
+    fn of_a_truncated_message_the_whole_options_count() {
         let bytes = full().build();
-        for len in 0..bytes.len() {
-            if let Ok(message) = Message::parse(&bytes[..len]) {
-                assert!(message != full() && message.build() == bytes[..len], "{len}");
-            }
+        for len in HEADER_LEN..bytes.len() {
+            let (message, faults) = Message::read(&bytes[..len]).unwrap();
+            assert!(message != full() && (!faults.is_empty() || message.build() == bytes[..len]), "{len}");
+        }
+        for len in 0..HEADER_LEN {
+            assert_eq!(Message::parse(&bytes[..len]), Err(WireError::Truncated(len)));
         }
     }
 

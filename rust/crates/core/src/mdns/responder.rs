@@ -22,6 +22,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::lenient::Faults;
 use crate::pace::{Moment, Pace, spread};
 use crate::rng::Rng;
 
@@ -118,6 +119,13 @@ pub enum Event {
         label: String,
         /// How many have wanted the name before, and this one.
         number: u32,
+    },
+    /// Parts of a message were passed over.
+    Odd {
+        /// Who sent it.
+        from: IpAddr,
+        /// Which.
+        faults: Faults,
     },
 }
 
@@ -280,12 +288,15 @@ impl Responder {
 
     /// Takes a UDP payload that was sent to everybody.
     pub fn handle(&mut self, now: Moment, packet: &[u8], from: SocketAddr) -> Result<(), Dropped> {
-        let message = Message::parse(packet)?;
+        let (message, faults) = Message::read(packet)?;
         if message.is_response && from.port() != PORT {
             return Err(Dropped::Port(from.port()));
         }
         if matches!(self.state, State::Off) {
             return Err(Dropped::Off);
+        }
+        if !faults.is_empty() {
+            self.events.push_back(Event::Odd { from: from.ip(), faults });
         }
         // What we said ourselves, perhaps on another link to the same network.
         let is_own = self.own.contains(&from.ip());

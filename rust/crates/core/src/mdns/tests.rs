@@ -653,6 +653,7 @@ impl Pair {
                         Output::Event(Event::Published { label } | Event::Renamed { label, .. }) => {
                             self.labels[index] = label;
                         }
+                        Output::Event(Event::Odd { .. }) => panic!("ours are good"),
                         Output::Timeout(at) => {
                             assert!(at.is_none_or(|at| at > now));
                             next = next.min(at.unwrap_or(until));
@@ -806,6 +807,7 @@ fn whatever_comes_in_there_is_no_storm_and_always_a_next_step() {
                 match script.responder.poll(script.now) {
                     Output::Timeout(at) => break at,
                     Output::Event(Event::Published { label } | Event::Renamed { label, .. }) => name = label,
+                    Output::Event(Event::Odd { .. }) => {}
                     Output::Transmit(transmit) => {
                         let message = Message::parse(&transmit.payload).expect("ours are good");
                         assert!(has_carrier, "seed {seed}: a message without a carrier");
@@ -871,4 +873,66 @@ fn bytes_that_are_nothing_are_read_without_a_panic() {
             assert_eq!(Message::parse(&message.build()).map(|again| again.answers), Ok(message.answers));
         }
     }
+}
+
+/// Messages with one odd habit each, made of a good query and of a record beside
+/// it: how many questions, answers, authorities and additionals they say they
+/// have, and what comes after the question.
+const ODD_ASKERS: [(&str, [u8; 4], &[u8]); 14] = [
+    ("nothing odd", [1, 0, 0, 0], &[]),
+    ("EDNS", [1, 0, 0, 1], &[0, 0, 41, 0x05, 0xa0, 0, 0, 0x11, 0x94, 0, 4, 0, 4, 0, 0]),
+    ("EDNS of a wrong length", [1, 0, 0, 1], &[0, 0, 41, 0x05, 0xa0, 0, 0, 0x11, 0x94, 0, 18, 0, 4, 0, 14]),
+    ("EDNS among the answers", [1, 1, 0, 0], &[0, 0, 41, 0x05, 0xa0, 0, 0, 0, 0, 0, 0]),
+    ("bytes after the end", [1, 0, 0, 0], &[0xff; 99]),
+    ("counts of what is not there", [1, 9, 9, 9], &[]),
+    ("questions that are not there", [9, 0, 0, 0], &[]),
+    ("a question of a name in circles", [2, 0, 0, 0], &[0xc0, 39, 0, 1, 0, 1]),
+    ("a question of a name that leads ahead", [2, 0, 0, 0], &[0xc0, 99, 0, 1, 0, 1]),
+    ("a question of a reserved length", [2, 0, 0, 0], &[0x7f, 0, 0, 1, 0, 1]),
+    ("a question cut short", [2, 0, 0, 0], &[1, b'a', 0, 0]),
+    ("a known answer that points to itself", [1, 1, 0, 0], &[0xc0, 12, 0, 12, 0, 1, 0, 0, 0, 9, 0, 2, 0xc0, 51]),
+    ("a known answer longer than the message", [1, 1, 0, 0], &[0xc0, 12, 0, 12, 0, 1, 0, 0, 0, 9, 0xff, 0xff, 1]),
+    (
+        "a type and a class of the future",
+        [2, 1, 0, 0],
+        &[0, 0xfe, 0xdc, 0x7f, 0xed, 0, 0xfe, 0xdc, 0x7f, 0xed, 0, 0, 0, 9, 0, 1, 7],
+    ),
+];
+
+#[test]
+fn an_asker_with_an_odd_habit_is_answered() {
+    let good = question(service(), kind::PTR).build();
+    assert_eq!(good.len(), 39);
+    for (name, [a, b, c, d], rest) in ODD_ASKERS {
+        let mut script = Script::established();
+        let mut packet = [&good[..], rest].concat();
+        packet[4..12].copy_from_slice(&[0, a, 0, b, 0, c, 0, d]);
+        script.responder.handle(script.now, &packet, peer()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let answer = script.next();
+        assert_eq!(answer.answers[0].data, instance(BASE).bytes(), "{name}");
+    }
+}
+
+#[test]
+fn a_bad_record_takes_no_name_and_hides_no_conflict_beside_it() {
+    let bad = [0xc0, 12, 0, 12, 0, 1, 0, 0, 0, 9, 0, 2, 0xc0, 0xff];
+    let long = record(host(BASE), kind::A, 120, &[192, 0, 2, 77, 0]);
+    let mut script = Script::probing();
+    script.next_probe();
+    script.hear(&response(vec![long.clone()]));
+    let odd = script.event();
+    assert!(matches!(&odd, Event::Odd { from: ELSEWHERE, faults } if faults.list().len() == 1), "{odd:?}");
+    script.next_probe();
+    script.next_probe();
+    assert_eq!(script.event(), Event::Published { label: BASE.into() });
+
+    // The bad ones before it, and one that has no end after it.
+    let mut script = Script::probing();
+    script.next_probe();
+    let good = response(vec![long, foreign(77)]).build();
+    let mut packet = [&good[..], &bad, &[0x80]].concat();
+    packet[7] += 2;
+    script.responder.handle(script.now, &packet, peer()).unwrap();
+    assert!(matches!(script.event(), Event::Odd { .. }));
+    assert_eq!(script.event(), Event::Renamed { label: format!("{BASE}-2"), number: 2 });
 }

@@ -1,8 +1,14 @@
 //! Messages of multicast DNS (RFC 6762 section 18), in the format of DNS
 //! (RFC 1035 section 4). Names in the data of records are kept in full, so
 //! that records compare as bytes whoever compressed them.
+//!
+//! The parser takes any bytes and never panics. Its rule is that of
+//! [`crate::lenient`]. These decide: opcode and response code, and of each
+//! question and record its name, type and class, and of a record its data.
 
 use std::fmt;
+
+use crate::lenient::{Fault, Faults, What};
 
 /// The port of multicast DNS.
 pub const PORT: u16 = 5353;
@@ -45,12 +51,9 @@ pub mod kind {
 /// Why some bytes are no message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
-    /// It ends in the middle of something.
+    /// It ends in its header.
     #[error("it is truncated at {0} bytes")]
     Truncated(usize),
-    /// A name is too long, or goes in circles.
-    #[error("the name at byte {0} makes no sense")]
-    BadName(usize),
     /// RFC 6762 sections 18.3 and 18.11: to be ignored.
     #[error("its opcode or response code is not zero")]
     Codes,
@@ -189,23 +192,32 @@ pub struct Message {
 impl Message {
     /// Reads a UDP payload.
     pub fn parse(packet: &[u8]) -> Result<Self, WireError> {
+        Ok(Self::read(packet)?.0)
+    }
+
+    /// The same, with what was passed over.
+    pub fn read(packet: &[u8]) -> Result<(Self, Faults), WireError> {
         let mut reader = Reader { packet, at: 0 };
-        let (id, flags) = (reader.u16()?, reader.u16()?);
+        let mut header = [0; 6];
+        for field in &mut header {
+            *field = reader.u16().map_err(|Cut| WireError::Truncated(packet.len()))?;
+        }
+        let [id, flags, counts @ ..] = header;
         if flags & CODES != 0 {
             return Err(WireError::Codes);
         }
-        let counts = [reader.u16()?, reader.u16()?, reader.u16()?, reader.u16()?];
-        let questions = (0..counts[0]).map(|_| reader.question()).collect::<Result<_, _>>()?;
-        let mut records = |count: u16| (0..count).map(|_| reader.record()).collect::<Result<Vec<_>, _>>();
-        Ok(Self {
+        let mut faults = Faults::default();
+        let [questions, answers, authorities, additionals] = counts;
+        let message = Self {
             id,
             is_response: flags & RESPONSE != 0,
             is_truncated: flags & TRUNCATED != 0,
-            questions,
-            answers: records(counts[1])?,
-            authorities: records(counts[2])?,
-            additionals: records(counts[3])?,
-        })
+            questions: reader.list(questions, Reader::question, What::Question, &mut faults),
+            answers: reader.list(answers, Reader::record, What::Record, &mut faults),
+            authorities: reader.list(authorities, Reader::record, What::Record, &mut faults),
+            additionals: reader.list(additionals, Reader::record, What::Record, &mut faults),
+        };
+        Ok((message, faults))
     }
 
     /// Writes it, as short as names allow.
@@ -239,82 +251,130 @@ struct Reader<'a> {
     at: usize,
 }
 
+/// Nobody knows where the rest begins: the packet has ended, or a length in it is
+/// none.
+struct Cut;
+
 impl<'a> Reader<'a> {
-    fn take(&mut self, len: usize) -> Result<&'a [u8], WireError> {
+    /// So many of what `read` reads. It has `None` of one that makes no sense but
+    /// has an end.
+    fn list<T>(
+        &mut self,
+        count: u16,
+        read: impl Fn(&mut Self) -> Result<Option<T>, Cut>,
+        what: impl Fn(usize) -> What,
+        faults: &mut Faults,
+    ) -> Vec<T> {
+        let mut list = Vec::new();
+        for _ in 0..count {
+            let start = self.at;
+            match read(self) {
+                Ok(Some(item)) => list.push(item),
+                Ok(None) => faults.push(Fault::absent(what(start))),
+                Err(Cut) => {
+                    // Said once, however many lists are still to come.
+                    if start <= self.packet.len() {
+                        faults.push(Fault::ended(what(start)));
+                    }
+                    self.at = self.packet.len() + 1;
+                    break;
+                }
+            }
+        }
+        list
+    }
+
+    fn take(&mut self, len: usize) -> Result<&'a [u8], Cut> {
         let end = self.at.saturating_add(len);
-        let bytes = self.packet.get(self.at..end).ok_or(WireError::Truncated(self.packet.len()))?;
+        let bytes = self.packet.get(self.at..end).ok_or(Cut)?;
         self.at = end;
         Ok(bytes)
     }
 
-    fn u16(&mut self) -> Result<u16, WireError> {
+    fn u16(&mut self) -> Result<u16, Cut> {
         let bytes = self.take(2)?;
         Ok(u16::from_be_bytes([bytes[0], bytes[1]]))
     }
 
-    fn u32(&mut self) -> Result<u32, WireError> {
+    fn u32(&mut self) -> Result<u32, Cut> {
         Ok(u32::from(self.u16()?) << 16 | u32::from(self.u16()?))
     }
 
-    /// Each pointer leads to before the part that it ends, so there is an end
-    /// to them (RFC 1035 section 4.1.4: a *prior* occurrence).
-    fn name(&mut self) -> Result<Name, WireError> {
-        let start = self.at;
-        let bad = WireError::BadName(start);
+    /// A name, or `None` if it is too long, or goes in circles. Each pointer leads
+    /// to before the part that it ends, so there is an end to them (RFC 1035
+    /// section 4.1.4: a *prior* occurrence).
+    fn name(&mut self) -> Result<Option<Name>, Cut> {
         let mut bytes = Vec::new();
-        let mut after = None;
-        let mut part = start;
+        let mut part = self.at;
+        let mut pointer = self.labels(&mut bytes)?;
+        let after = self.at;
+        while let Some(target) = pointer.filter(|target| *target < part && bytes.len() < NAME_MAX) {
+            (self.at, part) = (target, target);
+            // No end to it is no end of the packet.
+            let Ok(next) = self.labels(&mut bytes) else { break };
+            pointer = next;
+        }
+        self.at = after;
+        bytes.push(0);
+        Ok((pointer.is_none() && bytes.len() <= NAME_MAX).then_some(Name(bytes)))
+    }
+
+    /// Appends the labels up to the end of a name, or up to a pointer, which is
+    /// returned. Of what makes a name too long only that counts.
+    fn labels(&mut self, bytes: &mut Vec<u8>) -> Result<Option<usize>, Cut> {
         loop {
             let len = self.take(1)?[0];
             match len {
-                0 => break,
+                0 => return Ok(None),
                 POINTER.. => {
-                    let target = usize::from(u16::from_be_bytes([len & !POINTER, self.take(1)?[0]]));
-                    after.get_or_insert(self.at);
-                    if target >= part {
-                        return Err(bad);
-                    }
-                    (self.at, part) = (target, target);
+                    return Ok(Some(usize::from(u16::from_be_bytes([len & !POINTER, self.take(1)?[0]]))));
                 }
+                // RFC 1035 section 4.1.4: reserved.
+                _ if usize::from(len) > LABEL_MAX => return Err(Cut),
                 _ => {
                     let label = self.take(usize::from(len))?;
-                    if usize::from(len) > LABEL_MAX || bytes.len() + 1 + label.len() >= NAME_MAX {
-                        return Err(bad);
+                    if bytes.len() < NAME_MAX {
+                        bytes.push(len);
+                        bytes.extend_from_slice(label);
                     }
-                    bytes.push(len);
-                    bytes.extend_from_slice(label);
                 }
             }
         }
-        bytes.push(0);
-        self.at = after.unwrap_or(self.at);
-        Ok(Name(bytes))
     }
 
-    fn question(&mut self) -> Result<Question, WireError> {
+    fn question(&mut self) -> Result<Option<Question>, Cut> {
         let (name, kind, class) = (self.name()?, self.u16()?, self.u16()?);
-        Ok(Question { name, kind, class: class & !TOP_BIT, wants_unicast: class & TOP_BIT != 0 })
+        let (class, wants_unicast) = (class & !TOP_BIT, class & TOP_BIT != 0);
+        Ok(name.map(|name| Question { name, kind, class, wants_unicast }))
     }
 
-    fn record(&mut self) -> Result<Record, WireError> {
+    fn record(&mut self) -> Result<Option<Record>, Cut> {
         let (name, kind, class, ttl) = (self.name()?, self.u16()?, self.u16()?, self.u32()?);
         let len = usize::from(self.u16()?);
         let start = self.at;
         let raw = self.take(len)?;
-        let data = match name_in_data(kind) {
-            None => raw.to_vec(),
-            Some(offset) => {
-                // The name's own end must be in the data, wherever its rest is.
-                let mut inner = Reader { packet: &self.packet[..self.at], at: start + offset };
-                let target = inner.name()?;
-                let rest = self.packet.get(inner.at..self.at);
-                // Only of NSEC is there more.
-                let rest =
-                    rest.filter(|rest| rest.is_empty() || kind == kind::NSEC).ok_or(WireError::BadName(start))?;
-                [&raw[..offset], target.bytes(), rest].concat()
-            }
+        let (class, is_flush) = (class & !TOP_BIT, class & TOP_BIT != 0);
+        let data = self.data(start, raw, kind, class);
+        Ok(name.zip(data).map(|(name, data)| Record { name, kind, class, is_flush, ttl, data }))
+    }
+
+    /// The data that begins at `start`, with its name in full; `None` if it is
+    /// not what its type has.
+    fn data(&self, start: usize, raw: &[u8], kind: u16, class: u16) -> Option<Vec<u8>> {
+        let Some(offset) = name_in_data(kind) else {
+            let is_whole = match kind {
+                kind::A => raw.len() == 4,
+                kind::AAAA => raw.len() == 16,
+                _ => true,
+            };
+            return (is_whole || class != INTERNET).then(|| raw.to_vec());
         };
-        Ok(Record { name, kind, class: class & !TOP_BIT, is_flush: class & TOP_BIT != 0, ttl, data })
+        // The name's own end must be in the data, wherever its rest is.
+        let mut inner = Reader { packet: &self.packet[..self.at], at: start + offset };
+        let target = inner.name().ok()??;
+        let rest = self.packet.get(inner.at..self.at)?;
+        // Only of NSEC is there more.
+        (rest.is_empty() || kind == kind::NSEC).then(|| [&raw[..offset], target.bytes(), rest].concat())
     }
 }
 
@@ -396,10 +456,18 @@ mod tests {
             additionals: vec![record(&host, kind::SRV, &[&[0, 0, 0, 0, 0x1f, 0x49], host.bytes()].concat())],
         };
         let bytes = message.build();
-        assert_eq!(Message::parse(&bytes), Ok(message));
+        assert_eq!(Message::read(&bytes), Ok((message, Faults::default())));
         assert_eq!(bytes.windows(10).filter(|part| part == b"_nvme-disc").count(), 1, "a name is written once");
-        for len in 0..bytes.len() {
-            assert!(matches!(Message::parse(&bytes[..len]), Err(WireError::Truncated(_))), "{len}");
+        for len in 0..12 {
+            assert_eq!(Message::parse(&bytes[..len]), Err(WireError::Truncated(len)));
+        }
+        for len in 12..bytes.len() {
+            let (cut, faults) = Message::read(&bytes[..len]).unwrap();
+            let count = |message: &Message| {
+                message.questions.len()
+                    + [&message.answers, &message.authorities, &message.additionals].map(Vec::len).iter().sum::<usize>()
+            };
+            assert!(count(&cut) < 4 && faults.list().len() == 1, "{len}: {faults}");
         }
     }
 
@@ -415,26 +483,88 @@ mod tests {
     }
 
     #[test]
-    fn names_that_make_no_sense_are_refused() {
-        let question = |name: &[u8]| Message::parse(&packet([1, 0, 0, 0], &[name, &[0, 1, 0, 1]].concat()));
-        assert_eq!(question(&[0xc0, 12]), Err(WireError::BadName(12)), "itself");
-        assert_eq!(question(&[0xc0, 14, 0]), Err(WireError::BadName(12)), "what comes later");
-        assert_eq!(question(&[1, b'a', 0xc0, 12]), Err(WireError::BadName(12)), "a loop");
-        assert_eq!(question(&[0x40; 80]), Err(WireError::BadName(12)), "a reserved length");
-        let long: Vec<u8> = [&[63], &[b'a'; 63][..]].concat().repeat(4);
-        assert_eq!(question(&[&long[..], &[0]].concat()), Err(WireError::BadName(12)), "257 bytes");
-        let longest = [&long[..192], &[61], &[b'a'; 61], &[0]].concat();
-        assert_eq!(question(&longest).unwrap().questions[0].name.bytes().len(), 255);
-        // Data that ends before its name does, and data that is shorter than its type.
-        assert!(Message::parse(&packet([0, 1, 0, 0], &[0, 0, 12, 0, 1, 0, 0, 0, 0, 0, 1, 3, 0, 0])).is_err());
-        assert!(Message::parse(&packet([0, 1, 0, 0], &[0, 0, 33, 0, 1, 0, 0, 0, 0, 0, 1, 3, 0, 0])).is_err());
-        assert!(Message::parse(&packet([0, 1, 0, 0], &[0, 0, 33, 0, 1, 0, 0, 0, 0, 0, 0])).is_err());
-        // Data that goes on after the name that it is.
-        let record = |kind, data: [u8; 4]| {
-            Message::parse(&packet([0, 1, 0, 0], &[&[0, 0, kind, 0, 1, 0, 0, 0, 0, 0, 4], &data[..]].concat()))
+    fn a_question_with_a_name_that_makes_no_sense_is_passed_over_and_the_next_one_counts() {
+        let next = [1, b'z', 0, 0, 1, 0, 1];
+        let asked = |name: &[u8]| {
+            let (message, faults) =
+                Message::read(&packet([2, 0, 0, 0], &[name, &[0, 1, 0, 1], &next].concat())).unwrap();
+            (message.questions, faults.to_string())
         };
-        assert_eq!(record(12, [0, 0, 1, 0x40]), Err(WireError::BadName(23)));
-        assert_eq!(record(47, [0, 0, 1, 0x40]).unwrap().answers[0].data, [0, 0, 1, 0x40]);
+        let passed = "the question at byte 12 makes no sense (counts as absent)";
+        let long: Vec<u8> = [&[63], &[b'a'; 63][..]].concat().repeat(4);
+        let longest = [&long[..192], &[61], &[b'a'; 61], &[0]].concat();
+        let z = Name::new(["z"]);
+        for (name, why) in [
+            (&[0xc0, 12][..], "itself"),
+            (&[0xc0, 14], "what comes later"),
+            (&[0xc0, 200], "what is not there"),
+            (&[1, b'a', 0xc0, 12], "a loop"),
+            (&[&long[..], &[0]].concat(), "257 bytes"),
+        ] {
+            let (questions, faults) = asked(name);
+            assert_eq!(questions.iter().map(|question| &question.name).collect::<Vec<_>>(), [&z], "{why}");
+            assert_eq!(faults, passed, "{why}");
+        }
+        assert_eq!(asked(&longest).0[0].name.bytes().len(), 255);
+        // A reserved length: nobody knows where it ends.
+        let (questions, faults) = asked(&[0x40; 80]);
+        assert_eq!(
+            (questions.len(), &faults[..]),
+            (0, "the question at byte 12 makes no sense (nothing after it counts)")
+        );
+    }
+
+    #[test]
+    fn a_record_that_makes_no_sense_is_passed_over_and_those_beside_it_count() {
+        let a = |last| [1, b'a', 0, 0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 192, 0, 2, last];
+        let beside = |bad: &[u8]| {
+            let (message, faults) = Message::read(&packet([0, 2, 0, 1], &[&a(1), bad, &a(3)].concat())).unwrap();
+            let last = |list: &[Record]| list.iter().map(|record| record.data[3]).collect::<Vec<_>>();
+            assert_eq!(faults.list().len(), 1, "{bad:?}: {faults}");
+            (last(&message.answers), last(&message.additionals))
+        };
+        let head = |kind, len| [0, 0, kind, 0, 1, 0, 0, 0, 0, 0, len];
+        for bad in [
+            // A name in data that ends before it does, and one that points to itself.
+            &[&head(12, 1)[..], &[3]].concat()[..],
+            &[&head(12, 2)[..], &[0xc0, 40]].concat(),
+            // Data that goes on after the name that it is.
+            &[&head(12, 4)[..], &[0, 0, 1, 0x40]].concat(),
+            // Data that is shorter than its type.
+            &[&head(33, 1)[..], &[3]].concat(),
+            &head(33, 0),
+            &[&head(1, 3)[..], &[192, 0, 2]].concat(),
+            &[&head(1, 5)[..], &[192, 0, 2, 1, 0]].concat(),
+            &[&head(28, 4)[..], &[192, 0, 2, 1]].concat(),
+            // An owner that points to itself.
+            &[0xc0, 29, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4, 192, 0, 2, 2],
+        ] {
+            assert_eq!(beside(bad), (vec![1], vec![3]), "{bad:?}");
+        }
+        // Data past the end of the packet, and a length that is reserved.
+        assert_eq!(beside(&[&head(1, 200)[..], &[192]].concat()), (vec![1], vec![]));
+        assert_eq!(beside(&[0x80, 1, 2]), (vec![1], vec![]));
+        // Types that nothing reads, with EDNS among them.
+        for kind in [41, 13, 99, 16] {
+            let (message, faults) =
+                Message::read(&packet([0, 2, 0, 0], &[&head(kind, 2)[..], &[0xff, 0xff], &a(1)].concat())).unwrap();
+            assert_eq!((message.answers.len(), faults), (2, Faults::default()));
+        }
+        let nsec = Message::parse(&packet([0, 1, 0, 0], &[&head(47, 4)[..], &[0, 0, 1, 0x40]].concat())).unwrap();
+        assert_eq!(nsec.answers[0].data, [0, 0, 1, 0x40]);
+    }
+
+    #[test]
+    fn counts_that_are_larger_than_what_there_is_and_bytes_after_it_are_harmless() {
+        let a = [1, b'a', 0, 0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 192, 0, 2, 1];
+        let (message, faults) = Message::read(&packet([0, 255, 255, 255], &a)).unwrap();
+        assert_eq!((message.answers.len(), faults.list().len()), (1, 1), "{faults}");
+        let (message, faults) = Message::read(&packet([0, 1, 0, 0], &[&a[..], &[0xff; 40]].concat())).unwrap();
+        assert_eq!((message.answers.len(), faults.is_empty()), (1, true));
+    }
+
+    #[test]
+    fn messages_of_another_kind_are_ignored() {
         assert_eq!(Message::parse(&[0, 0, 0x08, 0, 0, 0, 0, 0, 0, 0, 0, 0]), Err(WireError::Codes));
         assert_eq!(Message::parse(&[0, 0, 0x80, 3, 0, 0, 0, 0, 0, 0, 0, 0]), Err(WireError::Codes));
     }

@@ -154,6 +154,14 @@ fn scripted<F>(lab: &Lab, link: &'static str, mut script: F) -> Scripted
 where
     F: FnMut(&Message) -> Vec<Message> + Send + 'static,
 {
+    scripted_bytes(lab, link, move |asked| script(asked).iter().map(Message::build).collect())
+}
+
+/// The same, with whatever it likes for answers.
+fn scripted_bytes<F>(lab: &Lab, link: &'static str, mut script: F) -> Scripted
+where
+    F: FnMut(&Message) -> Vec<Vec<u8>> + Send + 'static,
+{
     let socket = lab.among_servers(|| {
         let index =
             Netlink::new().unwrap().links().unwrap().into_iter().find(|found| found.name == link).unwrap().index;
@@ -169,7 +177,7 @@ where
             let message = Message::parse(&buffer[..len]).expect("the client's messages are good");
             log.lock().unwrap().push(message.clone());
             for answer in script(&message) {
-                socket.send_to(&answer.build(), from).unwrap();
+                socket.send_to(&answer, from).unwrap();
             }
         }
     });
@@ -211,6 +219,21 @@ fn answer(asked: &Message, ip: Ipv6Addr, [t1, t2, valid]: [u32; 3]) -> Message {
             ..Options::default()
         },
     }
+}
+
+/// An address of a server that has so many zero bytes at the ends of its ADVERTISE
+/// and its REPLY.
+pub(crate) fn leases_with_stray_bytes(lab: &Lab, [advertise, reply]: [usize; 2]) {
+    routed_cable(lab);
+    let _server = scripted_bytes(lab, "srv0", move |asked| {
+        let mut bytes = answer(asked, pool(0x150), [60, 90, 120]).build();
+        bytes.resize(bytes.len() + if asked.kind == Kind::Solicit { advertise } else { reply }, 0);
+        vec![bytes]
+    });
+    let router = Router::new(lab, "srv0");
+    let _client = lab.diskomator(&["dhcp"]);
+    router.answer(1800, true, Prefix::OnLink);
+    wait_for_address("eth0", |address| address == pool(0x150));
 }
 
 #[test]

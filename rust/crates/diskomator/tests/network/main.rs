@@ -12,6 +12,7 @@ mod lab;
 mod logs;
 mod matrix;
 mod mdns;
+mod odd;
 mod servers;
 mod wire;
 
