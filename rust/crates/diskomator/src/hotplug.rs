@@ -226,7 +226,7 @@ impl Hotplug {
         self.complain(unreadable.iter().chain(&unusable).chain(&unlinked).chain(&kept_out));
         self.say_refusals(&exports);
 
-        if self.exporter.can_be_named() {
+        if self.exporter.can_be_named() || exports.iter().any(|export| export.enabled) {
             self.say_machine();
             self.start_exports(&exports, &target, &ports)?;
         } else if !self.is_waiting_for_a_card {
