@@ -55,8 +55,12 @@ pub struct Attributes {
     pub ata_port: Option<u32>,
     /// `device/transport` of an NVMe controller: `pcie`, `tcp`, …
     pub transport: Option<String>,
+    /// `nsid` of an NVMe disk: which namespace of its controller it is.
+    pub nsid: Option<u32>,
     /// `partition`, of a partition: its number, and the name of its disk.
     pub partition: Option<(u32, String)>,
+    /// `start` of a partition, in units of 512 bytes.
+    pub start: u64,
     /// This machine was started from it.
     pub boot: bool,
 }
@@ -182,16 +186,26 @@ pub struct Disk {
     pub model: Option<String>,
     /// The disk's own serial number, cleaned.
     pub serial: Option<String>,
+    /// The serial number had characters that are no text, so that another one
+    /// may look the same once it is cleaned.
+    pub is_serial_garbled: bool,
     /// The disk's own firmware revision, cleaned.
     pub firmware: Option<String>,
     /// Where the disk is plugged in: the same on every boot while it stays
     /// there, in the manner of udev's `ID_PATH`.
     pub bus_path: String,
+    /// It is nowhere in particular, and its bus path is the kernel's name of this boot.
+    pub is_placeless: bool,
     /// The logical unit of a SCSI or USB device: 0 but for card readers and
     /// storage arrays.
     pub lun: u64,
+    /// The namespace of an NVMe controller: 1 but for those that have several;
+    /// 0 of other disks.
+    pub nsid: u32,
     /// Of a partition: its number, and the name of its disk.
     pub partition: Option<(u32, String)>,
+    /// Where a partition begins on its disk, in units of 512 bytes.
+    pub start: u64,
     /// Its partitions are to be exported instead of it.
     pub in_parts: bool,
     /// This machine was started from it.
@@ -206,7 +220,7 @@ impl Disk {
     /// Makes sense of what sysfs says.
     pub fn new(attributes: Attributes) -> Self {
         let a = attributes;
-        let bus = bus(&a);
+        let (bus, place) = (bus(&a), bus_path(&a));
         let ata = a.vpd_ata.as_deref().and_then(AtaIdentity::parse);
         let ata = ata.as_ref();
         let model = ata
@@ -214,21 +228,27 @@ impl Disk {
             .or_else(|| full_model(a.vendor.as_deref(), a.model.as_deref()))
             .or_else(|| (bus == Bus::Virtio).then(|| "virtio-blk".to_owned()));
         let part = a.partition.as_ref().map(|(number, _)| format!("-part{number}")).unwrap_or_default();
-        let serial = ata
-            .and_then(|ata| clean(&ata.serial))
-            .or_else(|| a.vpd_serial.as_deref().and_then(vpd_text).and_then(|serial| clean(&serial)))
-            .or_else(|| a.serial.as_deref().and_then(clean))
-            .or_else(|| a.usb_serial.as_deref().and_then(clean))
-            .map(|serial| serial + &part);
+        let serial = [
+            ata.map(|ata| ata.serial.clone()),
+            a.vpd_serial.as_deref().and_then(vpd_text),
+            a.serial.clone(),
+            a.usb_serial.clone(),
+        ];
+        let serial = serial.into_iter().flatten().find_map(|raw| Some((clean(&raw)?, is_garbled(&raw))));
+        let (serial, is_serial_garbled) = serial.map_or((None, false), |(serial, garbled)| (Some(serial), garbled));
+        let serial = serial.map(|serial| serial + &part);
         let firmware = ata.and_then(|ata| clean(&ata.firmware)).or_else(|| a.firmware.as_deref().and_then(clean));
         Self {
-            bus_path: bus_path(&a) + &part,
+            is_placeless: place.is_none(),
+            bus_path: place.unwrap_or_else(|| a.name.clone()) + &part,
             partition: a.partition,
             in_parts: false,
             is_boot_medium: a.boot,
             answer: Answer::Given,
             open_error: None,
             lun: lun(&a.devpath),
+            nsid: a.nsid.unwrap_or(0),
+            start: a.start,
             diskseq: a.diskseq.unwrap_or(0),
             size: a.sectors.saturating_mul(512),
             block_size: a.block_size,
@@ -252,6 +272,7 @@ impl Disk {
             bus,
             model,
             serial,
+            is_serial_garbled,
             firmware,
         }
     }
@@ -327,6 +348,12 @@ fn clean(text: &str) -> Option<String> {
     (!words.is_empty()).then(|| words.join(" "))
 }
 
+/// Whether `clean` takes out more than what pads a text at its ends.
+fn is_garbled(text: &str) -> bool {
+    let text = text.trim_matches(|c: char| c.is_whitespace() || c == '\0');
+    text.chars().any(|c| !c.is_ascii_graphic() && c != ' ')
+}
+
 /// SCSI parts a name into vendor and product. Some repeat the vendor, and the
 /// SCSI layer calls every ATA disk's vendor `ATA`; virtio has a PCI number.
 fn full_model(vendor: Option<&str>, model: Option<&str>) -> Option<String> {
@@ -390,11 +417,11 @@ fn is_pci_address(component: &str) -> bool {
         })
 }
 
-/// `gp1` of `mmcblk0gp1`: an eMMC can be parted in hardware, and its parts share
-/// its name and place.
+/// `gp1` of `mmcblk0gp1`, `boot0` of `mmcblk0boot0`: an eMMC is parted in
+/// hardware, and its parts share its name and place.
 fn hardware_partition(name: &str) -> Option<&str> {
     let rest = name.strip_prefix("mmcblk")?.trim_start_matches(|c: char| c.is_ascii_digit());
-    rest.starts_with("gp").then_some(rest)
+    ["gp", "boot", "rpmb"].iter().any(|kind| rest.starts_with(kind)).then_some(rest)
 }
 
 fn lun(devpath: &str) -> u64 {
@@ -402,15 +429,19 @@ fn lun(devpath: &str) -> u64 {
 }
 
 /// The parts of a sysfs path that stay the same from boot to boot: the PCI
-/// function, the USB ports, the ATA port's number on its controller, SCSI
-/// channel, target and LUN. Counters such as `host3`, `ata5`, `usb1` or
-/// `virtio2`, which depend on the order of discovery, are left out.
-fn bus_path(a: &Attributes) -> String {
+/// functions on the way, the USB ports, the ATA port's number on its controller,
+/// SCSI channel, target and LUN. Counters such as `host3`, `ata5`, `usb1` or
+/// `virtio2`, which depend on the order of discovery, are left out, and so are
+/// the numbers of PCI buses behind bridges, which depend on what else is
+/// plugged in. Nothing, if nothing is left.
+fn bus_path(a: &Attributes) -> Option<String> {
     let mut parts: Vec<String> = Vec::new();
+    let mut is_in_pci = false;
     for component in components(&a.devpath) {
         if is_pci_address(component) {
-            // A bridge's address says no more than that of what is behind it.
-            parts = vec![format!("pci-{component}")];
+            let function = component.rsplit(':').next().unwrap_or(component);
+            parts.push(if is_in_pci { function.to_owned() } else { format!("pci-{component}") });
+            is_in_pci = true;
         } else if let Some((port, interface)) = component.split_once('-').and_then(|(bus, rest)| {
             let numeric = !bus.is_empty() && bus.bytes().all(|byte| byte.is_ascii_digit());
             numeric.then(|| rest.split_once(':')).flatten()
@@ -423,18 +454,33 @@ fn bus_path(a: &Attributes) -> String {
             }
         } else if let Some([_, channel, target, lun]) = scsi_address(component) {
             parts.push(format!("scsi-{channel}:{target}:{lun}"));
-        } else if let Some((_, card)) = component.split_once(':').filter(|(host, _)| host.starts_with("mmc")) {
-            parts.push(format!("mmc-{card}"));
-        } else if let Some(namespace) = component
-            .strip_prefix("nvme")
-            .and_then(|rest| rest.split_once('n'))
-            .map(|(_, namespace)| namespace)
-            .filter(|namespace| !namespace.is_empty() && namespace.bytes().all(|byte| byte.is_ascii_digit()))
-        {
-            parts.push(format!("nvme-{namespace}"));
+        } else if component == "mmc_host" {
+            // Its address on the bus, `mmc0:4567`, is one that the card makes up.
+            parts.push("mmc".to_owned());
+        } else if is_firmware_device(component) {
+            parts.push(component.to_owned());
         }
     }
-    if parts.is_empty() { a.name.clone() } else { parts.join("-") }
+    if parts.is_empty() {
+        return None;
+    }
+    // The number in its name is one of discovery, too, and the last resort.
+    let in_name = || a.name.strip_prefix("nvme")?.split_once('n')?.1.parse().ok();
+    parts.extend(a.nsid.or_else(in_name).map(|nsid: u32| format!("nvme-{nsid}")));
+    parts.extend(hardware_partition(&a.name).map(str::to_owned));
+    Some(parts.join("-"))
+}
+
+/// A device that the firmware or the hypervisor names: `80860F14:00` of ACPI,
+/// `a003e00.virtio_mmio` at an address, a GUID of Hyper-V, `vbd-51712` of Xen.
+fn is_firmware_device(component: &str) -> bool {
+    let is_hex = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_acpi = component.split_once(':').is_some_and(|(kind, number)| {
+        let is_upper = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit();
+        (7..=8).contains(&kind.len()) && kind.bytes().all(is_upper) && is_hex(number)
+    });
+    let is_at_address = component.split_once('.').is_some_and(|(address, _)| address.len() >= 4 && is_hex(address));
+    is_acpi || is_at_address || uuid::Uuid::try_parse(component).is_ok() || numbered(component, "vbd-").is_some()
 }
 
 /// A vital product data page of ASCII text (SPC-4, 7.8: four bytes of header
@@ -568,14 +614,36 @@ mod tests {
     fn counters_of_discovery_are_no_part_of_the_bus_path() {
         let here = attributes("vda", "pci0000:00/0000:00:02.1/0000:02:00.0/virtio3");
         let there = attributes("vdc", "pci0000:00/0000:00:02.1/0000:02:00.0/virtio7");
-        assert_eq!(bus_path(&here), "pci-0000:02:00.0");
+        assert_eq!(bus_path(&here).as_deref(), Some("pci-0000:00:02.1-00.0"));
         assert_eq!(bus_path(&here), bus_path(&there));
-        let nvme = attributes("nvme1n1", "pci0000:00/0000:00:05.0/nvme/nvme1");
-        assert_eq!(bus_path(&nvme), "pci-0000:00:05.0-nvme-1");
-        let vmd = attributes("nvme0n1", "pci0000:00/0000:00:0e.0/pci10000:e0/10000:e1:00.0/nvme/nvme0");
-        assert_eq!(bus_path(&vmd), "pci-10000:e1:00.0-nvme-1");
-        let card = attributes("mmcblk0", "pci0000:00/0000:00:06.0/mmc_host/mmc0/mmc0:4567");
-        assert_eq!(bus_path(&card), "pci-0000:00:06.0-mmc-4567");
+        // The number in its name is one of discovery, too.
+        let nvme = |name: &str, nsid, devpath: &str| Attributes { nsid: Some(nsid), ..attributes(name, devpath) };
+        let second = nvme("nvme1n1", 2, "pci0000:00/0000:00:05.0/nvme/nvme1/nvme1n1");
+        assert_eq!(bus_path(&second).as_deref(), Some("pci-0000:00:05.0-nvme-2"));
+        let vmd = nvme("nvme0n1", 1, "pci0000:00/0000:00:0e.0/pci10000:e0/10000:e1:00.0/nvme/nvme0");
+        assert_eq!(bus_path(&vmd).as_deref(), Some("pci-0000:00:0e.0-00.0-nvme-1"));
+        // Bridges get their numbers from what else is there.
+        let there = attributes("vda", "pci0000:00/0000:00:02.1/0000:07:00.0/virtio3");
+        assert_eq!(bus_path(&here), bus_path(&there));
+    }
+
+    #[test]
+    fn places_that_no_bus_numbers_have_the_firmware_s_names() {
+        for (name, devpath, path) in [
+            ("mmcblk0", "pci0000:00/0000:00:06.0/mmc_host/mmc0/mmc0:4567", "pci-0000:00:06.0-mmc"),
+            ("mmcblk1", "pci0000:00/80860F14:01/mmc_host/mmc1/mmc1:0001", "80860F14:01-mmc"),
+            ("mmcblk1boot0", "pci0000:00/80860F14:01/mmc_host/mmc1/mmc1:0001", "80860F14:01-mmc-boot0"),
+            ("vda", "platform/a003e00.virtio_mmio/virtio1", "a003e00.virtio_mmio"),
+            ("xvda", "vbd-51712", "vbd-51712"),
+            (
+                "sda",
+                "ACPI0004:00/VMBUS:00/f8b3781b-1e82-4818-a1c3-63d806ec15bb/host0/target0:0:1/0:0:1:0",
+                "ACPI0004:00-f8b3781b-1e82-4818-a1c3-63d806ec15bb-scsi-0:1:0",
+            ),
+            ("sda", "elsewhere", "sda"),
+        ] {
+            assert_eq!(Disk::new(attributes(name, devpath)).bus_path, path, "{name} {devpath}");
+        }
     }
 
     #[test]
@@ -601,6 +669,23 @@ mod tests {
         };
         assert_eq!(named("mmcblk0").as_deref(), Some("fe014e"));
         assert_eq!(named("mmcblk12gp3").as_deref(), Some("fe014e-gp3"));
+        assert_eq!(named("mmcblk0boot1").as_deref(), Some("fe014e-boot1"));
+    }
+
+    #[test]
+    fn serial_numbers_with_more_than_text_in_them_are_marked() {
+        let garbled = |serial: &str| {
+            Disk::new(Attributes { serial: Some(serial.into()), ..attributes("sda", "x") }).is_serial_garbled
+        };
+        for (serial, expected) in [
+            ("WD-WMC4N0", false),
+            ("  WD WMC4N0 \0\0", false),
+            ("AB\u{1}", true),
+            ("AB\u{fffd}12", true),
+            ("A\tB", true),
+        ] {
+            assert_eq!(garbled(serial), expected, "{serial:?}");
+        }
     }
 
     #[test]

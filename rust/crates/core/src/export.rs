@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::config::Config;
 use crate::disk::{Answer, Disk};
-use crate::identity::{self, Identity, Machine};
-use crate::nvmet::model::{NSID, Subsystem, Target, is_ours};
+use crate::identity::{self, Identity, Machine, Unnamed};
+use crate::nvmet::model::{NSID, Namespace, Subsystem, Target, is_ours};
 use crate::policy::{self, Access, Refusal};
 
 /// What a disk is exported as.
@@ -27,6 +27,8 @@ pub struct Export {
     /// Whether hosts can use it now. A drive with no medium in it can't be
     /// used, though it may be exported all right.
     pub enabled: bool,
+    /// Another disk says that it is the same one.
+    pub has_twin: bool,
 }
 
 impl Export {
@@ -55,14 +57,24 @@ pub fn decide(machine: &Machine, disks: Vec<Disk>, config: &Config, target: &Tar
     };
     let mut decisions: Vec<Result<Access, Refusal>> = disks.iter().map(decide).collect();
     share_controllers(&disks, config, &mut decisions);
-    let chosen: Vec<&Disk> =
-        disks.iter().zip(&decisions).filter(|(_, decision)| decision.is_ok()).map(|(disk, _)| disk).collect();
-    let current = chosen.iter().map(|disk| exported_as(target, disk)).collect();
-    let mut identities = identity::assign(machine, &chosen, current).into_iter();
+    let twins: Vec<bool> = (0..disks.len()).map(|i| has_twin(&disks, &decisions, i)).collect();
+    let unnamed: Vec<Unnamed<'_>> = disks
+        .iter()
+        .zip(&decisions)
+        .filter(|(_, decision)| is_disk(decision))
+        .map(|(disk, decision)| Unnamed {
+            disk,
+            current: decision.is_ok().then(|| exported_as(target, disk)).flatten(),
+            is_chosen: decision.is_ok(),
+        })
+        .collect();
+    let identities = identity::assign(machine, &unnamed, |nqn, disk| is_replaced(target, nqn, disk));
+    let mut identities = identities.into_iter().flatten().collect::<Vec<_>>().into_iter();
     disks
         .into_iter()
         .zip(decisions)
-        .filter_map(|(disk, decision)| {
+        .zip(twins)
+        .filter_map(|((disk, decision), has_twin)| {
             let current = exported_as(target, &disk);
             let enabled = current.is_some();
             let disk = match current {
@@ -87,9 +99,29 @@ pub fn decide(machine: &Machine, disks: Vec<Disk>, config: &Config, target: &Tar
                 }
                 Err(refusal) => Err(refusal),
             };
-            Some(Export { disk, decision, enabled })
+            Some(Export { disk, decision, enabled, has_twin })
         })
         .collect()
+}
+
+/// Whether a decision is about a disk of its own, exported or not.
+fn is_disk(decision: &Result<Access, Refusal>) -> bool {
+    !matches!(
+        decision,
+        Err(Refusal::Virtual | Refusal::Hidden | Refusal::MmcSpecial | Refusal::Floppy | Refusal::Remote)
+    )
+}
+
+fn has_twin(disks: &[Disk], decisions: &[Result<Access, Refusal>], i: usize) -> bool {
+    let mut others = disks.iter().zip(decisions).enumerate().filter(|(j, (_, decision))| *j != i && is_disk(decision));
+    is_disk(&decisions[i]) && others.any(|(_, (other, _))| identity::are_twins(&disks[i], other))
+}
+
+/// Whether hosts still have something else by `nqn`: they may not have noticed yet
+/// that it went, and then would go on with what takes its place.
+fn is_replaced(target: &Target, nqn: &str, disk: &Disk) -> bool {
+    let mut namespaces = target.subsystems.get(nqn).into_iter().flat_map(|subsystem| subsystem.namespaces.values());
+    namespaces.any(|namespace| namespace.enabled && namespace.device_path != device_path(disk))
 }
 
 /// Who gets a controller gets all of its namespaces: so each of them must be
@@ -190,9 +222,10 @@ pub fn by_diskseq_controller(disk: &Disk) -> Option<String> {
 /// pulled, or a part of sysfs not be readable this time.
 pub fn exported_as(target: &Target, disk: &Disk) -> Option<Identity> {
     let (nqn, subsystem, _) = export_of(target, disk)?;
-    let namespace = subsystem.namespaces.get(&NSID);
+    let (nsid, namespace) = namespace_of(subsystem, disk).unzip();
     Some(Identity {
         nqn: nqn.clone(),
+        nsid: nsid.unwrap_or(NSID),
         uuid: namespace.map(|namespace| namespace.uuid.clone()).unwrap_or_default(),
         nguid: namespace.map(|namespace| namespace.nguid.clone()).unwrap_or_default(),
         serial: subsystem.serial.clone(),
@@ -207,15 +240,22 @@ pub fn exported_access(target: &Target, disk: &Disk) -> Option<Access> {
 }
 
 fn export_of<'a>(target: &'a Target, disk: &Disk) -> Option<(&'a String, &'a Subsystem, Access)> {
-    let (path, controller) = (device_path(disk), controller_path(disk));
+    let controller = controller_path(disk);
     target.subsystems.iter().filter(|(nqn, _)| is_ours(nqn)).find_map(|(nqn, subsystem)| {
         if controller.is_some() && subsystem.passthru == controller {
             return Some((nqn, subsystem, Access::Passthru));
         }
-        let namespace = subsystem.namespaces.get(&NSID)?;
-        let access = if namespace.readonly { Access::ReadOnly } else { Access::ReadWrite };
-        (namespace.enabled && namespace.device_path == path).then_some((nqn, subsystem, access))
+        let (_, namespace) = namespace_of(subsystem, disk)?;
+        Some((nqn, subsystem, if namespace.readonly { Access::ReadOnly } else { Access::ReadWrite }))
     })
+}
+
+/// The namespace by which hosts have the disk.
+fn namespace_of<'a>(subsystem: &'a Subsystem, disk: &Disk) -> Option<(u32, &'a Namespace)> {
+    let path = device_path(disk);
+    let mut namespaces = subsystem.namespaces.iter();
+    let (nsid, namespace) = namespaces.find(|(_, namespace)| namespace.enabled && namespace.device_path == path)?;
+    Some((*nsid, namespace))
 }
 
 #[cfg(test)]
@@ -240,7 +280,7 @@ mod tests {
 
     #[test]
     fn every_disk_is_decided_on_in_its_order() {
-        let machine = Machine::new(None, &[]);
+        let machine = Machine::new(None, &[], "");
         let disks = vec![disk("sda", 3, 8), disk("sdb", 4, 0), disk("sdc", 5, 8)];
         let before = decide(&machine, disks.clone(), &Config::default(), &Target::default());
         assert_eq!(before.iter().map(|export| export.enabled).collect::<Vec<_>>(), [false; 3]);
@@ -256,10 +296,11 @@ mod tests {
 
     #[test]
     fn the_name_in_use_outlives_its_reasons() {
-        let before = decide(&Machine::new(None, &[]), vec![disk("sda", 3, 8)], &Config::default(), &Target::default());
+        let before =
+            decide(&Machine::new(None, &[], ""), vec![disk("sda", 3, 8)], &Config::default(), &Target::default());
         let target = Target { subsystems: desired(&before, |_| 2), ports: BTreeMap::new() };
         let changed = Disk { wwid: None, serial: None, mounted: true, ..disk("sda", 3, 8) };
-        let machine = Machine::new(None, &[[0, 1, 2, 3, 4, 5]]);
+        let machine = Machine::new(None, &[[0, 1, 2, 3, 4, 5]], "");
         let after = decide(&machine, vec![changed], &Config::default(), &target);
         assert_eq!(after[0].decision, before[0].decision);
         assert!(after[0].enabled);
@@ -267,7 +308,7 @@ mod tests {
 
     #[test]
     fn a_disk_that_took_the_name_of_a_pulled_one_is_not_taken_for_it() {
-        let machine = Machine::new(None, &[]);
+        let machine = Machine::new(None, &[], "");
         let before = decide(&machine, vec![disk("sda", 3, 8)], &Config::default(), &Target::default());
         let target = Target { subsystems: desired(&before, |_| 2), ports: BTreeMap::new() };
         let after = decide(&machine, vec![disk("sda", 9, 8)], &Config::default(), &target);
@@ -297,14 +338,102 @@ mod tests {
             let target = fake.target();
             let drives: Vec<_> = target.subsystems.iter().filter(|(nqn, _)| *nqn != LISTENER_NQN).collect();
             let [(_, drive)] = drives[..] else { panic!("{drives:?}") };
-            paths.push(drive.namespaces.get(&NSID).map(|namespace| namespace.device_path.clone()));
+            paths.push(drive.namespaces.values().next().map(|namespace| namespace.device_path.clone()));
         }
         let path = |diskseq| Some(format!("/dev/disk/by-diskseq/{diskseq}"));
         assert_eq!(paths, [None, None, path(4), None, None, None, path(6)]);
         // One that was never exported has to answer first.
         let new = Disk { removable: true, answer: Answer::Awaited, ..disk("sda", 3, 8) };
-        let exports = decide(&Machine::new(None, &[]), vec![new], &Config::default(), &Target::default());
+        let exports = decide(&Machine::new(None, &[], ""), vec![new], &Config::default(), &Target::default());
         assert_eq!(exports[0].decision, Err(Refusal::Awaited));
+    }
+
+    /// The one namespace there is, and the NQN of its subsystem.
+    fn only_namespace(fake: &Fake) -> (String, u32, Namespace) {
+        let mut all = Vec::new();
+        for (nqn, drive) in fake.target().subsystems {
+            all.extend(drive.namespaces.into_iter().map(|(nsid, namespace)| (nqn.clone(), nsid, namespace)));
+        }
+        assert_eq!(all.len(), 1, "{all:?}");
+        all.remove(0)
+    }
+
+    #[test]
+    fn what_takes_the_place_of_a_disk_at_once_is_another_namespace_of_the_same_size() {
+        let nothing = |diskseq| Disk { wwid: None, ..disk("sda", diskseq, 8) };
+        let stick = |diskseq| Disk { bus: crate::disk::Bus::Usb, serial: Some("4C53".into()), ..nothing(diskseq) };
+        let cd =
+            |diskseq| Disk { name: "sr0".into(), removable: true, serial: Some("CD-1".into()), ..nothing(diskseq) };
+        let sata = |diskseq| Disk { serial: Some("S3Z8".into()), ..nothing(diskseq) };
+        for (before, after, is_same) in [
+            (nothing(3), nothing(4), false),
+            (stick(3), stick(4), false),
+            (cd(3), cd(4), false),
+            // With a serial number of its own it is that one again, which was gone for a moment.
+            (sata(3), sata(4), true),
+            (cd(3), cd(3), true),
+        ] {
+            let (mut fake, ports) = listening();
+            let mut seen = Vec::new();
+            for disk in [before, after] {
+                let disks = [disk];
+                for op in sync_plan(&disks, &fake.target(), &ports) {
+                    fake.apply(&op).unwrap();
+                }
+                assert_eq!(sync_plan(&disks, &fake.target(), &ports), []);
+                seen.push(only_namespace(&fake));
+            }
+            let [(nqn, nsid, before), (other_nqn, other_nsid, after)] = &seen[..] else { panic!("{seen:?}") };
+            assert_eq!(nqn, other_nqn);
+            assert_eq!((before.uuid == after.uuid, before.nguid == after.nguid), (is_same, is_same), "{seen:?}");
+            // What hosts still have under way for the one must not reach the other.
+            assert_eq!(nsid == other_nsid, is_same, "{seen:?}");
+        }
+    }
+
+    #[test]
+    fn a_disk_that_grows_while_it_is_exported_keeps_its_names_until_it_is_exported_anew() {
+        for wwid in [Some("naa.5002538e40a1b2c3".to_owned()), None] {
+            let (mut fake, ports) = listening();
+            let of_size = |sectors| [Disk { wwid: wwid.clone(), ..disk("sda", 3, sectors) }];
+            for op in sync_plan(&of_size(8), &fake.target(), &ports) {
+                fake.apply(&op).unwrap();
+            }
+            let before = only_namespace(&fake);
+            // Nothing is remembered but what the kernel has, as after a kill.
+            assert_eq!(sync_plan(&of_size(16), &fake.target(), &ports), []);
+            assert_eq!(own_plan(&of_size(16), &fake.target(), &ports), []);
+            let known =
+                &decide(&Machine::new(None, &[], ""), of_size(16).to_vec(), &Config::default(), &fake.target())[0];
+            assert_eq!(known.decision.as_ref().unwrap().identity.uuid, before.2.uuid);
+            for op in plan_disks(&BTreeMap::new(), &fake.target(), &ports).into_values().flatten() {
+                fake.apply(&op).unwrap();
+            }
+            for op in sync_plan(&of_size(16), &fake.target(), &ports) {
+                fake.apply(&op).unwrap();
+            }
+            let after = only_namespace(&fake);
+            assert_eq!(after.0, before.0);
+            assert!(after.2.uuid != before.2.uuid && after.2.nguid != before.2.nguid);
+        }
+    }
+
+    #[test]
+    fn disks_that_say_the_same_are_told_apart_also_from_those_that_are_not_exported() {
+        let twin = |name: &str, place: &str| Disk {
+            serial: Some("A1B2".into()),
+            wwid: Some("naa.5002538e40a1b2c3".into()),
+            bus_path: place.into(),
+            ..disk(name, 3, 8)
+        };
+        let (a, b) = (twin("sda", "here"), Disk { mounted: true, ..twin("sdb", "there") });
+        let exports = decide(&Machine::new(None, &[], ""), vec![a.clone(), b], &Config::default(), &Target::default());
+        assert!(exports[0].nqn().unwrap().ends_with(":at:here"), "{exports:?}");
+        assert!(exports[0].has_twin && exports[1].has_twin);
+        // Device mapper's and other things that are no disks are no twins.
+        let mapped = Disk { bus: crate::disk::Bus::Virtual, ..twin("dm-0", "there") };
+        let exports = decide(&Machine::new(None, &[], ""), vec![a, mapped], &Config::default(), &Target::default());
+        assert!(!exports[0].has_twin && !exports[0].nqn().unwrap().contains(":at:"), "{exports:?}");
     }
 
     #[test]
@@ -326,7 +455,7 @@ mod tests {
 
     #[test]
     fn a_disk_that_hangs_keeps_its_export_and_gets_none_while_it_does() {
-        let machine = Machine::new(None, &[]);
+        let machine = Machine::new(None, &[], "");
         let config = Config { readonly: Selection::all(), ..Config::default() };
         let hanging = Disk { answer: Answer::Overdue, ..disk("sda", 3, 8) };
         let before = decide(&machine, vec![hanging.clone()], &config, &Target::default());
@@ -352,7 +481,7 @@ mod tests {
             disk("sda", 7, 8),
         ];
         let config = Config { passthru: Selection::all(), readonly: "nvme1n2".parse().unwrap(), ..Config::default() };
-        let machine = Machine::new(None, &[]);
+        let machine = Machine::new(None, &[], "");
         let exports = decide(&machine, disks.clone(), &config, &Target::default());
         let decisions: Vec<_> =
             exports.iter().map(|export| export.decision.clone().map(|grant| grant.access)).collect();
@@ -395,13 +524,13 @@ mod tests {
 
     /// What a sync by hand does.
     fn sync_plan(disks: &[Disk], target: &Target, ports: &[PortId]) -> Vec<Op> {
-        let exports = decide(&Machine::new(None, &[]), disks.to_vec(), &Config::default(), target);
+        let exports = decide(&Machine::new(None, &[], ""), disks.to_vec(), &Config::default(), target);
         plan_disks(&desired(&exports, |_| 2), target, ports).into_values().flatten().collect()
     }
 
     /// What is done without anybody saying so.
     fn own_plan(disks: &[Disk], target: &Target, ports: &[PortId]) -> Vec<Op> {
-        let exports = decide(&Machine::new(None, &[]), disks.to_vec(), &by_hand(), target);
+        let exports = decide(&Machine::new(None, &[], ""), disks.to_vec(), &by_hand(), target);
         let plan = plan_disks(&desired(&exports, |_| 2), target, ports);
         plan.into_iter().filter(|(nqn, _)| !is_made_by_hand(nqn, &exports, target)).flat_map(|(_, ops)| ops).collect()
     }
@@ -420,7 +549,7 @@ mod tests {
         let [sda, sdb] = disks;
         let late = disk("sdc", 5, 8);
         assert_eq!(own_plan(&[sda.clone(), sdb.clone(), late.clone()], &fake.target(), &ports), []);
-        let after = decide(&Machine::new(None, &[]), vec![sda, sdb, late], &by_hand(), &fake.target());
+        let after = decide(&Machine::new(None, &[], ""), vec![sda, sdb, late], &by_hand(), &fake.target());
         assert_eq!(after.iter().map(|export| export.enabled).collect::<Vec<_>>(), [true, true, false]);
         assert!(matches!(after[2].decision, Err(Refusal::ByHandOnly { .. })));
     }
@@ -428,7 +557,7 @@ mod tests {
     #[test]
     fn where_nothing_is_exported_by_itself_the_setting_is_the_reason_unless_the_disk_has_one() {
         let disks = vec![disk("sda", 3, 8), Disk { mounted: true, ..disk("sdb", 4, 8) }];
-        let machine = Machine::new(None, &[]);
+        let machine = Machine::new(None, &[], "");
         let all = decide(&machine, disks.clone(), &Config::default(), &Target::default());
         let none = decide(&machine, disks, &by_hand(), &Target::default());
         let Err(refusal) = &none[0].decision else { panic!("{none:?}") };

@@ -31,3 +31,4 @@ pub mod selection;
 pub mod ssh;
 pub mod syslog;
 pub mod uevent;
+pub mod worthless;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use diskomator_core::config::Config;
 use diskomator_core::disk::{Answer, Disk};
 use diskomator_core::export::{self, Export};
-use diskomator_core::identity::Machine;
+use diskomator_core::identity::{self, Machine};
 use diskomator_core::nvmet::model::{PortAddress, PortId, Subsystem, Target, listen_addresses, queues};
 use diskomator_core::nvmet::plan::{Op, PortPlan, READONLY, plan_ports, plan_undo};
 use diskomator_core::policy::{Access, Refusal};
@@ -73,13 +73,21 @@ impl Exporter {
     /// Every disk, and what has become of it.
     pub(crate) fn observe(&mut self) -> Result<Observation, ExportError> {
         let target = nvmet::read(&self.root)?;
+        // Cards come and go, some of them after this program was started.
+        self.machine = sysfs::machine(&self.root).known_by(&target);
         let (disks, unreadable) =
             sysfs::disks(&self.root, &mut self.prober, &self.config.partitions).map_err(ExportError::Disks)?;
         let exports = export::decide(&self.machine, disks, &self.config, &target);
         Ok(Observation { exports, target, unreadable })
     }
 
-    /// The same, once every disk has answered that will.
+    /// Whether all that the machine is named by is known. A card on USB is found
+    /// after the first disks; before there is any, no host can use them.
+    pub(crate) fn can_be_named(&self) -> bool {
+        sysfs::has_network_card(&self.root)
+    }
+
+    /// What [`observe`](Self::observe) sees, once every disk has answered that will.
     pub(crate) fn observe_all(&mut self) -> Result<Observation, ExportError> {
         let first = self.observe()?;
         if first.exports.iter().all(|export| export.disk.answer == Answer::Given) {
@@ -93,6 +101,16 @@ impl Exporter {
     pub(crate) fn desired(&self, exports: &[Export]) -> BTreeMap<String, Subsystem> {
         let (processors, memory) = self.capacity;
         export::desired(exports, |disk| queues(disk, processors, memory))
+    }
+
+    /// The subsystem of a disk that is another namespace now than the one that its
+    /// hosts have.
+    pub(crate) fn renewed(&self, export: &Export) -> Option<Subsystem> {
+        let mut export = export.clone();
+        if let Ok(grant) = &mut export.decision {
+            grant.identity = identity::renewed(&grant.identity, &export.disk);
+        }
+        self.desired(&[export]).into_values().next()
     }
 
     /// Makes every port listen that can, and returns those that do. One that

@@ -16,7 +16,7 @@ use diskomator_core::config::Config;
 use diskomator_core::disk::Disk;
 use diskomator_core::export::{Export, is_made_by_hand};
 use diskomator_core::nvmet::model::{PortId, Target};
-use diskomator_core::nvmet::plan::{Op, plan_disks, plan_enable, plan_linger, plan_remake, plan_resize};
+use diskomator_core::nvmet::plan::{Op, enables, plan_disks, plan_linger, plan_remake, plan_resize};
 use diskomator_core::policy::Refusal;
 use diskomator_core::uevent::{Action, Uevent};
 use diskomator_sys::root::{FileError, Root};
@@ -139,8 +139,8 @@ enum JobKind {
         geometry: Option<Geometry>,
         /// It is a drive with nothing in it.
         is_empty: bool,
-        /// Another disk has the name that it would have.
-        is_told_apart: bool,
+        /// Another disk says that it is the same one.
+        has_twin: bool,
     },
     /// Tells hosts of a new size.
     Resize { label: String, geometry: Geometry },
@@ -185,6 +185,9 @@ struct Hotplug {
     lingering: BTreeMap<String, Instant>,
     /// What hosts were last told, by NQN.
     told: BTreeMap<String, Geometry>,
+    /// What has been logged of the machine's name.
+    is_waiting_for_a_card: bool,
+    is_nameless: bool,
     /// What has been logged of each disk, by `diskseq` and name, and of ports
     /// and disks that can't be used at all.
     said: BTreeMap<(u64, String), String>,
@@ -203,6 +206,8 @@ impl Hotplug {
             failed: BTreeMap::new(),
             lingering: BTreeMap::new(),
             told: BTreeMap::new(),
+            is_waiting_for_a_card: false,
+            is_nameless: false,
             said: BTreeMap::new(),
             complaints: BTreeSet::new(),
         }
@@ -221,7 +226,13 @@ impl Hotplug {
         self.complain(unreadable.iter().chain(&unusable).chain(&unlinked).chain(&kept_out));
         self.say_refusals(&exports);
 
-        self.start_exports(&exports, &target, &ports)?;
+        if self.exporter.can_be_named() || exports.iter().any(|export| export.enabled) {
+            self.say_machine();
+            self.start_exports(&exports, &target, &ports)?;
+        } else if !self.is_waiting_for_a_card {
+            self.is_waiting_for_a_card = true;
+            log::info!("no network card has been found yet: disks are exported as soon as there is one");
+        }
         self.start_resizes(&exports, &target, &ports)?;
         self.say_stuck();
         Ok(())
@@ -240,14 +251,13 @@ impl Hotplug {
             }
             let kind = match export {
                 Some(export @ Export { disk, .. }) => {
-                    let geometry = ops.contains(&plan_enable(&nqn)).then(|| Geometry::of(disk));
-                    let is_told_apart = export.decision.as_ref().is_ok_and(|grant| grant.identity.is_told_apart());
+                    let geometry = enables(&ops).then(|| Geometry::of(disk));
                     JobKind::Export {
                         label: label(disk),
                         name,
                         geometry,
                         is_empty: !export.has_medium(),
-                        is_told_apart,
+                        has_twin: export.has_twin,
                     }
                 }
                 None if self.may_linger(&nqn, target) => {
@@ -293,10 +303,12 @@ impl Hotplug {
                 log::info!("{label} has blocks of {} bytes now", geometry.block_size);
                 let name = export.disk.name.clone();
                 let geometry = Some(geometry);
-                let kind = JobKind::Export { label, name, geometry, is_empty: false, is_told_apart: false };
-                (kind, plan_remake(nqn, wanted, target, ports))
+                let kind = JobKind::Export { label, name, geometry, is_empty: false, has_twin: false };
+                let renewed = self.exporter.renewed(export);
+                (kind, plan_remake(nqn, renewed.as_ref().unwrap_or(wanted), target, ports))
             } else {
-                (JobKind::Resize { label, geometry }, vec![plan_resize(nqn)])
+                let resizes = wanted.namespaces.keys().map(|nsid| plan_resize(nqn, *nsid));
+                (JobKind::Resize { label, geometry }, resizes.collect())
             };
             self.start(Job { nqn: nqn.clone(), kind }, ops)?;
         }
@@ -345,9 +357,9 @@ impl Hotplug {
                 log::info!("{label} has no medium; hosts see one that comes as {nqn}");
                 self.told.remove(&nqn);
             }
-            JobKind::Export { label, geometry, is_told_apart, .. } => {
+            JobKind::Export { label, geometry, has_twin, .. } => {
                 log::info!("{label} is exported as {nqn}");
-                if is_told_apart {
+                if has_twin {
                     log::warn!(
                         "{label} and another disk claim to be the same one; it is named by where it is plugged in"
                     );
@@ -457,6 +469,15 @@ impl Hotplug {
         };
         if let Err(error) = thread::Builder::new().name("rescan".to_owned()).stack_size(WORKER_STACK).spawn(work) {
             log::warn!("cannot start a worker: {error}");
+        }
+    }
+
+    fn say_machine(&mut self) {
+        if self.exporter.machine.is_of_this_boot() && !self.is_nameless {
+            self.is_nameless = true;
+            log::warn!(
+                "this machine has neither a UUID nor a hardware address of its own: after a restart its disks have other names"
+            );
         }
     }
 

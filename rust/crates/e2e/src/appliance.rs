@@ -53,6 +53,7 @@ pub struct ApplianceBuilder {
     resolution: Option<(u32, u32)>,
     memory: u32,
     nics: Vec<Nic>,
+    first_mac: usize,
     disks: Vec<Disk>,
     drives: Vec<Drive>,
     words: Vec<String>,
@@ -73,6 +74,7 @@ impl ApplianceBuilder {
             resolution: None,
             memory: 256,
             nics: vec![Nic("virtio-net-pci")],
+            first_mac: 0,
             disks: Vec::new(),
             drives: Vec::new(),
             words: Vec::new(),
@@ -129,6 +131,14 @@ impl ApplianceBuilder {
     #[must_use]
     pub fn nics(mut self, nics: &[Nic]) -> Self {
         self.nics = nics.to_vec();
+        self
+    }
+
+    /// Another machine than the others of this test, with the same firmware: its network cards have the hardware
+    /// addresses from the one with this number on.
+    #[must_use]
+    pub fn first_mac(mut self, number: usize) -> Self {
+        self.first_mac = number;
         self
     }
 
@@ -229,7 +239,8 @@ impl ApplianceBuilder {
         }
         let qemu = Qemu::start(name, evidence, SocketDir::new()?, Emulated::Everything, arguments, self.deadline)?;
         let (shell, serial) = (RefCell::new(None), RefCell::new(None));
-        Ok(Appliance { qemu, slots, shell, serial, nics: self.nics.len() })
+        let macs = (0..self.nics.len()).map(|number| mac(self.first_mac + number)).collect();
+        Ok(Appliance { qemu, slots, shell, serial, macs })
     }
 
     fn add_boot(&self, arguments: &mut Arguments, name: &str, evidence: &Path) -> Result<()> {
@@ -285,7 +296,7 @@ impl ApplianceBuilder {
 
     fn add_nic(&self, arguments: &mut Arguments, number: usize, netdev: &str) {
         let Some(Nic(model)) = self.nics.get(number) else { return };
-        let mac = mac(number);
+        let mac = mac(self.first_mac + number);
         if model.starts_with("usb") {
             arguments.add("-device", format!("qemu-xhci,id=usb-nic{number}"));
             arguments.add("-device", format!("{model},bus=usb-nic{number}.0,netdev={netdev},mac={mac}"));
@@ -360,7 +371,7 @@ pub struct Appliance {
     slots: Slots,
     shell: RefCell<Option<Shell>>,
     serial: RefCell<Option<UnixStream>>,
-    nics: usize,
+    macs: Vec<String>,
 }
 
 impl Appliance {
@@ -376,7 +387,7 @@ impl Appliance {
 
     /// The hardware addresses of its network cards.
     pub fn macs(&self) -> Vec<String> {
-        (0..self.nics).map(mac).collect()
+        self.macs.clone()
     }
 
     /// Everything that its serial port said so far.
@@ -467,13 +478,13 @@ impl Appliance {
 
     /// Pulls the cable of a network card, by its number from 0 on, or puts it back.
     pub fn connect_cable(&self, number: usize, connected: bool) -> Result<()> {
-        let name = if self.nics == 1 { "link".to_owned() } else { format!("hub{number}") };
+        let name = if self.macs.len() == 1 { "link".to_owned() } else { format!("hub{number}") };
         self.qemu.qmp("set_link", &json!({ "name": name, "up": connected })).map(|_| ())
     }
 
     /// Plugs a USB network adapter into a machine with several cards; its hardware address.
     pub fn add_usb_nic(&self) -> Result<String> {
-        let (number, mac) = (self.nics, mac(self.nics));
+        let (number, mac) = (self.macs.len(), mac(self.macs.len()));
         let id = format!("hub{number}");
         self.qemu.qmp("netdev_add", &json!({ "type": "hubport", "id": id, "hubid": 0 }))?;
         let adapter = json!({ "driver": "usb-net", "id": "adapter-nic", "bus": "usb.0", "netdev": id, "mac": mac });

@@ -61,6 +61,8 @@ pub struct Disk {
     optimal_io: Option<u32>,
     zone_size: Option<u64>,
     claimed: Option<String>,
+    wwn: Option<u64>,
+    socket: Option<u32>,
 }
 
 /// What can go wrong with a disk.
@@ -94,6 +96,8 @@ impl Disk {
             optimal_io: None,
             zone_size: None,
             claimed: None,
+            wwn: None,
+            socket: None,
         })
     }
 
@@ -143,6 +147,20 @@ impl Disk {
     #[must_use]
     pub fn with_zones(mut self, bytes: u64) -> Self {
         self.zone_size = Some(bytes);
+        self
+    }
+
+    /// The same SCSI disk with this world-wide name.
+    #[must_use]
+    pub fn with_wwn(mut self, wwn: u64) -> Self {
+        self.wwn = Some(wwn);
+        self
+    }
+
+    /// The same USB disk in this socket of the machine; else it is in the first that is free.
+    #[must_use]
+    pub fn in_socket(mut self, number: u32) -> Self {
+        self.socket = Some(number);
         self
     }
 
@@ -300,7 +318,14 @@ impl Disk {
         if let Some(bytes) = self.optimal_io {
             disk["opt_io_size"] = json!(bytes);
         }
+        if let Some(wwn) = self.wwn {
+            disk["wwn"] = json!(wwn);
+        }
         devices.push(disk);
+        // The device on USB comes first: the disk itself, or its adapter.
+        if let (Some(socket), Some(device)) = (self.socket, devices.first_mut()) {
+            device["port"] = json!(socket.to_string());
+        }
         devices
     }
 }

@@ -141,21 +141,40 @@ fn a_disk_that_grows_is_larger_for_hosts_at_once() -> Result<(), Failure> {
     Lab::run("a_disk_that_grows_is_larger_for_hosts_at_once", |lab| {
         let disks = [lab.disk(Bus::VirtioBlk, "GROW-3201", 32)?, lab.disk(Bus::VirtioScsi, "GROW-3202", 33)?];
         let machine = disks.iter().fold(lab.appliance(), e2e::ApplianceBuilder::disk);
-        let (machine, address) = lab.boot_with_address(machine)?;
+        let (machine, address) = lab.boot_with_address(machine.debug())?;
         let other = lab.initiator();
         other.wait_discovered(&address, "both disks and the stick", SOON, |log| log.len() == 3)?;
         other.connect_all(&address)?;
+        let mut devices = Vec::new();
         for disk in &disks {
             let device = other.wait_disk(disk.serial(), SOON)?.device;
+            let uuid = |device: &str| other.run(&format!("cat /sys/block/{}/uuid", device.trim_start_matches("/dev/")));
+            let before = uuid(&device)?;
             let larger = disk.size() + (16 << 20);
             machine.resize_disk(disk, larger)?;
             // A SCSI disk tells with the next command that it gets.
             other.run(&format!("dd if={device} of=/dev/null bs=4096 count=1 iflag=direct status=none"))?;
             let seen = other.wait_sized(larger, SOON)?;
-            assert_eq!(seen.serial, disk.serial());
+            assert_eq!((seen.serial.as_str(), &seen.device), (disk.serial(), &device));
+            assert_eq!(uuid(&device)?, before, "who uses it goes on");
             other
                 .run(&format!("dd if=/dev/zero of={device} bs=1M seek={} count=16 oflag=direct", disk.size() >> 20))?;
+            devices.push(device);
         }
+        // Who comes after a kill finds the size of today and the names of before, and leaves them.
+        let exports = |log: &str| log.lines().filter(|line| line.contains("adding nsid ")).count();
+        let before = exports(&machine.kernel_log()?);
+        machine.shell(
+            "for p in /proc/[0-9]*; do read -r n 2>/dev/null <$p/comm && [ $n = diskomator-hotp ] && kill -9 ${p#/proc/}; done; \
+             true",
+        )?;
+        // It has looked at all disks when it exports one that is plugged in now.
+        machine.add_disk(&lab.disk(Bus::VirtioScsi, "LATE-3203", 16)?)?;
+        other.wait_discovered(&address, "the disk plugged in", SOON, |log| log.len() == 4)?;
+        for device in devices {
+            other.run(&format!("dd if=/dev/zero of={device} bs=1M count=16 oflag=direct"))?;
+        }
+        assert_eq!(exports(&machine.kernel_log()?), before + 1, "a disk was exported anew");
         assert_eq!(other.io_errors()?, "");
         other.disconnect_all()?;
         Ok(())

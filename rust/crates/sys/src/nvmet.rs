@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use diskomator_core::nvmet::model::{Host, NSID, Namespace, Port, PortAddress, Subsystem, Target};
+use diskomator_core::nvmet::model::{Host, Namespace, Port, PortAddress, Subsystem, Target};
 use diskomator_core::nvmet::plan::{Op, READONLY};
 
 use crate::root::{FileError, Root};
@@ -106,7 +106,9 @@ pub fn hosts(root: &Root, nqn: &str) -> Vec<Host> {
     let controllers = root.list(&directory).unwrap_or_default();
     // Other kernels may crash when asked for the address of a host that just comes or goes
     // (see the patches to ours).
-    let is_safe = root.exists(format!("{NVMET}/subsystems/{nqn}/namespaces/{NSID}/{READONLY}"));
+    let namespaces = format!("{NVMET}/subsystems/{nqn}/namespaces");
+    let nsids = root.list(&namespaces).unwrap_or_default();
+    let is_safe = nsids.iter().any(|nsid| root.exists(format!("{namespaces}/{nsid}/{READONLY}")));
     let host = |controller: &String| {
         let at = |file: &str| root.read(format!("{directory}/{controller}/{file}")).ok();
         let address = if is_safe { at("host_traddr").filter(|address| !address.is_empty()) } else { None };

@@ -113,6 +113,7 @@ fn partitions(root: &Root, disk: &Disk, whole: &Attributes, usage: &Usage) -> Ve
             holders: root.list(format!("{directory}/{name}/holders")).unwrap_or_default(),
             mounted: usage.mounted.contains(&name),
             partition: Some((number, disk.name.clone())),
+            start: at("start").and_then(|value| value.parse().ok()).unwrap_or(0),
             name,
             ..whole.clone()
         };
@@ -183,6 +184,7 @@ fn attributes(root: &Root, name: &str, diskseq: Option<u64>, usage: &Usage) -> R
         ata_port: ata_port(root, &devpath),
         transport: if is_nvme { transport(root, &directory) } else { None },
         controllers: if is_nvme { controllers(root, &directory) } else { Vec::new() },
+        nsid: if is_nvme { optional(root, &at("nsid")).and_then(|value| value.parse().ok()) } else { None },
         name: name.to_owned(),
         devpath,
         ..Attributes::default()
@@ -261,16 +263,24 @@ fn controllers(root: &Root, directory: &str) -> Vec<String> {
     names
 }
 
-/// The machine's name, from its firmware or its network cards.
+/// The machine's name, from its firmware and its network cards.
 pub fn machine(root: &Root) -> Machine {
     let uuid = optional(root, "sys/class/dmi/id/product_uuid");
+    let boot = optional(root, "proc/sys/kernel/random/boot_id").unwrap_or_default();
     let names = root.list("sys/class/net").unwrap_or_default();
     let macs = |built_in: bool| -> Vec<[u8; 6]> {
         names.iter().filter(|name| is_built_in(root, name) == built_in).filter_map(|name| mac(root, name)).collect()
     };
     let built_in = macs(true);
     // What is plugged in today may be gone tomorrow.
-    Machine::new(uuid.as_deref(), &if built_in.is_empty() { macs(false) } else { built_in })
+    Machine::new(uuid.as_deref(), &if built_in.is_empty() { macs(false) } else { built_in }, &boot)
+}
+
+/// Whether there is any network card. Those that are plugged in are found some
+/// time after the start, and without one nobody could use a disk.
+pub fn has_network_card(root: &Root) -> bool {
+    let names = root.list("sys/class/net").unwrap_or_default();
+    names.iter().any(|name| root.exists(format!("sys/class/net/{name}/device")))
 }
 
 /// Which of these Ethernet links, by name and address, names the machine: of
@@ -285,10 +295,14 @@ pub fn naming_mac<'a>(root: &Root, links: impl Iterator<Item = (&'a str, Mac)>) 
     links.min_by_key(rank).map(|(_, address)| address)
 }
 
+/// Neither on USB nor behind a socket for Thunderbolt, whose PCI devices the kernel
+/// calls removable (`Documentation/ABI/testing/sysfs-devices-removable`).
 fn is_built_in(root: &Root, link: &str) -> bool {
-    root.resolve(format!("sys/class/net/{link}")).is_ok_and(|path| {
-        !path.components().any(|component| component.as_os_str().to_string_lossy().starts_with("usb"))
-    })
+    let is_socket = |directory: &Path| {
+        directory.file_name().is_some_and(|name| name.to_string_lossy().starts_with("usb"))
+            || optional(root, &directory.join("removable").to_string_lossy()).as_deref() == Some("removable")
+    };
+    root.resolve(format!("sys/class/net/{link}")).is_ok_and(|path| !path.ancestors().any(is_socket))
 }
 
 /// A link's MAC address, if the hardware gave it (`addr_assign_type` 0,

@@ -132,10 +132,11 @@ fn a_disk_is_held_when_a_partition_of_it_is() {
 fn partitions_stand_for_the_disk_where_they_are_asked_for() {
     let tree = Tree::lay_out("qemu");
     let root = Root::at(tree.0.path());
-    for (part, number, sectors) in [("sda10", "10\n", "80\n"), ("sda2", "2\n", "16\n")] {
+    for (part, number, sectors, start) in [("sda10", "10\n", "80\n", "2064\n"), ("sda2", "2\n", "16\n", "2048\n")] {
         let directory = format!("sys/block/sda/{part}");
         fs::write(tree.parent_made(format!("{directory}/partition")), number).unwrap();
         fs::write(root.path(format!("{directory}/size")), sectors).unwrap();
+        fs::write(root.path(format!("{directory}/start")), start).unwrap();
         fs::write(root.path(format!("{directory}/ro")), "0\n").unwrap();
     }
     let (disks, errors) = disks(&root, &"sda,vda".parse().unwrap());
@@ -143,8 +144,8 @@ fn partitions_stand_for_the_disk_where_they_are_asked_for() {
     let whole = disks.iter().find(|disk| disk.name == "sda").unwrap();
     let parts: Vec<&Disk> = disks.iter().filter(|disk| disk.partition.is_some()).collect();
     assert_eq!(
-        parts.iter().map(|part| (part.name.as_str(), part.size)).collect::<Vec<_>>(),
-        [("sda2", 16 * 512), ("sda10", 80 * 512)]
+        parts.iter().map(|part| (part.name.as_str(), part.size, part.start)).collect::<Vec<_>>(),
+        [("sda2", 16 * 512, 2048), ("sda10", 80 * 512, 2064)]
     );
     assert!(whole.in_parts);
     assert_eq!(parts[0].serial, whole.serial.as_ref().map(|serial| format!("{serial}-part2")));
@@ -193,9 +194,15 @@ fn a_disk_that_does_not_answer_holds_up_no_other() {
 fn the_card_that_names_the_machine_is_built_in_and_the_lowest_of_those() {
     let tree = Tree(tempfile::tempdir().unwrap());
     // A name, the type of its address (0: the hardware's own), the address's last byte, the bus.
-    for (name, assigned, last, bus) in
-        [("eth0", "0", 5, "pci0"), ("eth1", "0", 4, "pci0"), ("usb0", "0", 2, "pci0/usb1"), ("eth2", "3", 1, "pci0")]
-    {
+    fs::write(tree.parent_made("sys/devices/pci0/dock/removable"), "removable\n").unwrap();
+    for (name, assigned, last, bus) in [
+        ("eth0", "0", 5, "pci0"),
+        ("eth1", "0", 4, "pci0"),
+        ("usb0", "0", 2, "pci0/usb1"),
+        ("eth2", "3", 1, "pci0"),
+        // In a dock, at a socket for Thunderbolt.
+        ("eth3", "0", 3, "pci0/dock/function"),
+    ] {
         let device = tree.0.path().join(format!("sys/devices/{bus}/net/{name}"));
         fs::create_dir_all(device.join("device")).unwrap();
         let address = format!("52:54:00:00:00:{last:02x}");
@@ -214,6 +221,27 @@ fn the_card_that_names_the_machine_is_built_in_and_the_lowest_of_those() {
     // Somebody gave it another address, or it is not the link of that name.
     assert_eq!(named(&[("eth0", 1), ("eth1", 4)]), Some(mac(4)));
     assert_eq!(named(&[]), None);
+    // The disks' names are made of the same, and of the firmware's UUID.
+    let machine = || sysfs::machine(&root).to_string();
+    assert_eq!(machine(), "mac-525400000004");
+    let uuid = "5f6e1a2c-74b0-4c1e-9d53-0a1b2c3d4e5f";
+    fs::write(tree.parent_made("sys/class/dmi/id/product_uuid"), uuid).unwrap();
+    assert_eq!(machine(), format!("{uuid}-525400000004"));
+    for link in ["eth0", "eth1"] {
+        fs::remove_file(root.path(format!("sys/class/net/{link}"))).unwrap();
+    }
+    assert_eq!(machine(), format!("{uuid}-525400000002"), "plugged in is better than none");
+    for link in ["usb0", "eth3"] {
+        fs::remove_file(root.path(format!("sys/class/net/{link}"))).unwrap();
+    }
+    assert_eq!(machine(), uuid);
+    assert!(sysfs::has_network_card(&root));
+    fs::remove_file(root.path("sys/class/net/eth2")).unwrap();
+    fs::create_dir_all(root.path("sys/class/net/lo")).unwrap();
+    assert!(!sysfs::has_network_card(&root));
+    fs::remove_file(root.path("sys/class/dmi/id/product_uuid")).unwrap();
+    fs::write(tree.parent_made("proc/sys/kernel/random/boot_id"), "3f0d6c1e\n").unwrap();
+    assert_eq!(machine(), "boot-3f0d6c1e");
 }
 
 #[test]

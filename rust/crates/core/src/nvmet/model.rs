@@ -6,8 +6,11 @@ use crate::disk::Disk;
 use crate::identity::{Identity, NQN_PREFIX};
 use crate::policy::Access;
 
-/// The one namespace of each of our subsystems.
+/// The one namespace of a subsystem whose name tells what is on the disk.
 pub const NSID: u32 = 1;
+/// The highest number that the target lets a namespace have (`NVMET_MAX_NAMESPACES`
+/// in the kernel's `drivers/nvme/target/nvmet.h`).
+pub const NSID_MAX: u32 = 1024;
 
 /// The subsystem that every port has a link to. It has no namespace and lets
 /// no host in, so no discovery log lists it, but it keeps the ports listening
@@ -109,7 +112,7 @@ impl Subsystem {
             model: identity.model.clone(),
             firmware: identity.firmware.clone(),
             queues,
-            namespaces: namespace.map(|namespace| (NSID, namespace)).into_iter().collect(),
+            namespaces: namespace.map(|namespace| (identity.nsid, namespace)).into_iter().collect(),
             passthru,
         }
     }

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::model::{LISTENER_NQN, NSID, Namespace, Port, PortAddress, PortId, Subsystem, Target, is_ours};
+use super::model::{LISTENER_NQN, Namespace, Port, PortAddress, PortId, Subsystem, Target, is_ours};
 
 /// The attribute of a namespace that only our kernel has.
 pub const READONLY: &str = "readonly";
@@ -247,24 +247,24 @@ fn bring_up(
         ops.push(passthru(nqn, "device_path", path));
         ops.push(passthru(nqn, "enable", "1"));
     }
-    if let Some(wanted) = desired.namespaces.get(&NSID) {
-        ops.extend(bring_up_namespace(nqn, wanted, found.and_then(|found| found.namespaces.get(&NSID))));
+    for (nsid, wanted) in &desired.namespaces {
+        ops.extend(bring_up_namespace(nqn, *nsid, wanted, found.and_then(|found| found.namespaces.get(nsid))));
     }
     ops.extend(ports.iter().filter(|id| !links.contains(id)).map(|id| link(*id, nqn)));
     ops
 }
 
-fn bring_up_namespace(nqn: &str, wanted: &Namespace, found: Option<&Namespace>) -> Vec<Op> {
+fn bring_up_namespace(nqn: &str, nsid: u32, wanted: &Namespace, found: Option<&Namespace>) -> Vec<Op> {
     if found == Some(wanted) {
         return Vec::new();
     }
-    let directory = namespace(nqn, NSID);
+    let directory = namespace(nqn, nsid);
     let mut ops = Vec::new();
     // Another device, or the same one with another medium, may have another
     // block size. Only a namespace that is made anew takes that over.
     let found = match found {
         Some(found) if found.enabled => {
-            ops.extend(remove_namespace(nqn, NSID, found));
+            ops.extend(remove_namespace(nqn, nsid, found));
             None
         }
         other => other,
@@ -284,7 +284,7 @@ fn bring_up_namespace(nqn: &str, wanted: &Namespace, found: Option<&Namespace>) 
     if wanted.readonly != found.is_some_and(|found| found.readonly) {
         ops.push(write(&directory, READONLY, if wanted.readonly { "1" } else { "0" }));
     }
-    ops.push(plan_enable(nqn));
+    ops.push(write(&directory, "enable", "1"));
     ops
 }
 
@@ -306,14 +306,18 @@ pub fn plan_remake(nqn: &str, desired: &Subsystem, actual: &Target, ports: &[Por
     ops
 }
 
-/// What lets hosts use the disk of `nqn`.
-pub fn plan_enable(nqn: &str) -> Op {
-    write(&namespace(nqn, NSID), "enable", "1")
+/// Whether a disk's plan lets hosts use it.
+pub fn enables(ops: &[Op]) -> bool {
+    let enables = |op: &Op| match op {
+        Op::Write { path, value } => path.contains("/namespaces/") && path.ends_with("/enable") && value == "1",
+        _ => false,
+    };
+    ops.iter().any(enables)
 }
 
 /// Tells hosts that the disk of `nqn` has another size.
-pub fn plan_resize(nqn: &str) -> Op {
-    write(&namespace(nqn, NSID), "revalidate_size", "1")
+pub fn plan_resize(nqn: &str, nsid: u32) -> Op {
+    write(&namespace(nqn, nsid), "revalidate_size", "1")
 }
 
 /// The port at `address`, or one whose making was cut short before it had an
@@ -384,7 +388,7 @@ fn write(directory: &str, attribute: &str, value: &str) -> Op {
 #[cfg(test)]
 mod tests {
     use super::super::fake::{Errno, Fake};
-    use super::super::model::listen_addresses;
+    use super::super::model::{NSID, listen_addresses};
     use super::*;
     use crate::rng::Rng;
 

@@ -439,8 +439,11 @@ fn watch_exports(root: &Root, exports: &Directories) -> bool {
         let group = format!("{NVMET}/{group}");
         let items = root.list(&group).unwrap_or_default();
         directories.push(group.clone());
-        directories.extend(items.iter().map(|item| format!("{group}/{item}/namespaces")));
-        directories.extend(items.iter().map(|item| format!("{group}/{item}/namespaces/1")));
+        for namespaces in items.iter().map(|item| format!("{group}/{item}/namespaces")) {
+            let each = root.list(&namespaces).unwrap_or_default();
+            directories.extend(each.iter().map(|nsid| format!("{namespaces}/{nsid}")));
+            directories.push(namespaces);
+        }
     }
     // A host that connects is a directory that the kernel makes in one of these.
     directories.push(HOSTS.to_owned());
