@@ -22,9 +22,10 @@ const RANGE: u64 = 16 << 20;
 /// How far addresses that are read are from each other: two of them are in a range of that length, and at least one in
 /// its half that no cache holds any more.
 const STRIDE: u64 = RANGE / 2;
-/// The most addresses that are read; beyond 128 GiB they are further apart. Real sizes that are a power of two are
-/// found then, too, and others as a rule, since there are many copies of the range.
-const READS: u64 = 16384;
+/// The most addresses that are read, as a disk that turns takes a second for a hundred; beyond 64 GiB they are further
+/// apart. Real sizes that are a power of two are found then, too, and others as a rule, since there are many copies of
+/// the range.
+const READS: u64 = 8192;
 /// How many blocks are written at equal distances.
 const SPREAD: u64 = 32;
 /// How exactly the real size is found.
