@@ -2,14 +2,20 @@
 
 mod fat;
 mod gpt;
+mod identity;
 mod layout;
+mod medium;
 mod options;
 mod sparse;
 mod target;
+mod trial;
+mod wipe;
 mod write;
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, IsTerminal, Write as _};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
@@ -17,14 +23,19 @@ use std::time::{Duration, Instant};
 use diskomator_core::disk::human_size;
 use diskomator_core::error::chain;
 use diskomator_sys::block::Exclusive;
+use diskomator_sys::random;
 use diskomator_sys::root::{FileError, Root};
 use diskomator_sys::signals::{SignalError, Termination};
 use thiserror::Error;
 
+use identity::Identity;
 use layout::{Content, Layout, LayoutError};
+use medium::Medium;
 use options::{Options, Usage};
 use target::{PathError, Refusal, Target};
-use write::{Medium, Pace, Progress, WriteError};
+use tempfile::NamedTempFile;
+use trial::TrialError;
+use write::{Pace, Progress, WriteError};
 
 /// Why nothing, or not all, was written.
 #[derive(Debug, Error)]
@@ -51,8 +62,16 @@ enum Failure {
     FileTooSmall(PathBuf, String),
     #[error("the image {path} is none that this program knows")]
     Image { path: PathBuf, source: LayoutError },
-    #[error("there is nothing on {path} to keep; without KEEP=1 it is overwritten as it is")]
+    #[error("can't keep what is on {path}, so nothing was changed; without KEEP=1 it is overwritten as it is")]
     Keep { path: PathBuf, source: LayoutError },
+    #[error("can't put what is kept of {device} into safety in {folder}, so nothing was changed")]
+    Safety { device: PathBuf, folder: PathBuf, source: io::Error },
+    #[error("failed to get random numbers")]
+    Random(#[source] io::Error),
+    #[error("nothing was changed on {path}")]
+    Trial { path: PathBuf, source: TrialError },
+    #[error("{path} was not written to")]
+    Restore { path: PathBuf, source: TrialError },
     #[error("{path} can't take what is to be on it")]
     Layout { path: PathBuf, source: LayoutError },
     #[error("nobody is there to confirm it; to overwrite {0} without being asked: YES=1")]
@@ -61,10 +80,10 @@ enum Failure {
     NotConfirmed(PathBuf),
     #[error(transparent)]
     Signals(#[from] SignalError),
-    #[error("interrupted. {0} does not boot now, and what was on it is lost; run this again to write all of it")]
-    Interrupted(PathBuf),
-    #[error("{path} does not boot now")]
-    Write { path: PathBuf, source: WriteError },
+    #[error("interrupted. {0} does not boot now, and what was on it is lost{1}; run this again to write all of it")]
+    Interrupted(PathBuf, Saved),
+    #[error("{path} does not boot now{saved}")]
+    Write { path: PathBuf, saved: Saved, source: WriteError },
 }
 
 impl Failure {
@@ -72,9 +91,25 @@ impl Failure {
     fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Usage(_) | Self::WhichDevice(_) => 2,
-            Self::Interrupted(_) => 130,
+            Self::Interrupted(..) | Self::Trial { source: TrialError::Interrupted, .. } => 130,
             _ => 1,
         })
+    }
+}
+
+/// Where the files are that were to be kept, if that is not the stick.
+#[derive(Debug, Default)]
+struct Saved(Option<PathBuf>);
+
+impl fmt::Display for Saved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(path) => {
+                let path = path.display();
+                write!(f, "; all that was to be on it is in {path}, a FAT file system: sudo mount -o loop {path} /mnt")
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -104,11 +139,15 @@ fn run(options: &Options) -> Result<(), Failure> {
     let image = &options.image;
     let read = |source| Failure::File { verb: "read", path: image.clone(), source };
     let least = Layout::least(image.metadata().map_err(read)?.len());
-    let content = Content::of_image(image).map_err(|source| Failure::Image { path: image.clone(), source })?;
+    let mut file = File::open(image).map_err(read)?;
+    let content = Content::of_image(&mut file).map_err(|source| Failure::Image { path: image.clone(), source })?;
     let Some(path) = &options.device else { return Err(Failure::WhichDevice(choices(&root, least))) };
+    let mut numbers = [0; Identity::RANDOM];
+    random::fill(&mut numbers).map_err(Failure::Random)?;
+    let identity = Identity::of(&numbers);
     match options.sector {
-        Some(block) => into_file(options, path, &content, block, least),
-        None => to_device(&root, options, path, content, least),
+        Some(block) => into_file(options, path, &content, &identity, block, least),
+        None => to_device(&root, options, path, content, &identity, least),
     }
 }
 
@@ -124,7 +163,14 @@ fn choices(root: &Root, least: u64) -> String {
     format!("These would do:\n{}", lines.join("\n"))
 }
 
-fn to_device(root: &Root, options: &Options, path: &Path, mut content: Content, least: u64) -> Result<(), Failure> {
+fn to_device(
+    root: &Root,
+    options: &Options,
+    path: &Path,
+    mut content: Content,
+    identity: &Identity,
+    least: u64,
+) -> Result<(), Failure> {
     let name = target::name_of(root, path).map_err(|error| match error {
         PathError::Missing(_) => Failure::NotThere(error, choices(root, least)),
         error => error.into(),
@@ -134,11 +180,15 @@ fn to_device(root: &Root, options: &Options, path: &Path, mut content: Content, 
         return Err(Failure::Refused { path: path.to_owned(), refusal });
     }
     let device = root.path(format!("dev/{name}"));
-    // mtools does not read what is locked.
-    let kept = if options.keep { keep(options, path, &device, &mut content, &target)? } else { Vec::new() };
     let mut exclusive = Exclusive::open(&device).map_err(|source| open_failed(options, path, source))?;
-    let block = u16::try_from(target.disk.block_size).unwrap_or(u16::MAX);
-    let layout = lay_out(path, &content, target.disk.size, block)?;
+    let mut kept = Vec::new();
+    if options.keep {
+        let old = Content::of_disk(exclusive.file(), target.disk.block_size);
+        let failed = |source| Failure::Keep { path: path.to_owned(), source };
+        kept = old.and_then(|old| content.keep(old)).map_err(failed)?;
+    }
+    let (size, block) = (target.disk.size, u16::try_from(target.disk.block_size).unwrap_or(u16::MAX));
+    let layout = lay_out(path, &content, identity, (size, block), &target::partitions(root, &name))?;
     say(&format!("{}: {target}", path.display()));
     say(&format!(
         "On it is now, all of which will be lost{}:",
@@ -148,28 +198,36 @@ fn to_device(root: &Root, options: &Options, path: &Path, mut content: Content, 
     confirm(options, path, &kept)?;
     let started = Instant::now();
     let stop = Termination::new()?;
-    finish(path, write_watched(exclusive.file(), &layout, &stop))?;
+    say("trying whether it keeps as much as it says");
+    let tried = trial::run(exclusive.file(), size, block, identity.nonce, &mut || !stop.has_come());
+    tried.map_err(|error| match error {
+        TrialError::Restore { .. } => Failure::Restore { path: path.to_owned(), source: error },
+        source => Failure::Trial { path: path.to_owned(), source },
+    })?;
+    let saved = if kept.is_empty() { None } else { Some(save(path, &layout)?) };
+    finish(path, write_watched(exclusive.file(), &layout, &stop), saved)?;
     if let Err(error) = exclusive.reread_partitions() {
         say(&format!(
             "This machine did not take note of the new partitions ({error}); pull the stick and put it back."
         ));
     }
-    say_done(&layout, started);
+    say_done(&layout, identity, started);
     say("The stick can be pulled.");
     Ok(())
 }
 
-/// Takes over what is beside the image on a disk, and says what that is.
-fn keep(
-    options: &Options,
-    path: &Path,
-    device: &Path,
-    content: &mut Content,
-    target: &Target,
-) -> Result<Vec<String>, Failure> {
-    drop(File::open(device).map_err(|source| open_failed(options, path, source))?);
-    let kept = Content::of_disk(device, target.disk.block_size).and_then(|old| content.keep(&old));
-    kept.map_err(|source| Failure::Keep { path: path.to_owned(), source })
+/// Puts all that will be on the stick where it is not lost with the stick.
+fn save(device: &Path, layout: &Layout) -> Result<NamedTempFile, Failure> {
+    // Where a restart does not clear it.
+    let folder = Some(PathBuf::from("/var/tmp")).filter(|folder| folder.is_dir()).unwrap_or_else(std::env::temp_dir);
+    let save = || {
+        let mut file = tempfile::Builder::new().prefix("diskomator-kept-").suffix(".vfat").tempfile_in(&folder)?;
+        file.as_file().set_len(layout.esp)?;
+        layout.save(file.as_file_mut())?;
+        file.as_file().sync_all()?;
+        Ok(file)
+    };
+    save().map_err(|source| Failure::Safety { device: device.to_owned(), folder: folder.clone(), source })
 }
 
 /// What is on a device, as lsblk says it; it knows every file system.
@@ -198,7 +256,14 @@ fn open_failed(options: &Options, path: &Path, source: io::Error) -> Failure {
     }
 }
 
-fn into_file(options: &Options, path: &Path, content: &Content, block: u16, least: u64) -> Result<(), Failure> {
+fn into_file(
+    options: &Options,
+    path: &Path,
+    content: &Content,
+    identity: &Identity,
+    block: u16,
+    least: u64,
+) -> Result<(), Failure> {
     let failed = |verb| move |source| Failure::File { verb, path: path.to_owned(), source };
     let old = match path.metadata() {
         Ok(metadata) if metadata.is_file() => metadata.len(),
@@ -210,7 +275,7 @@ fn into_file(options: &Options, path: &Path, content: &Content, block: u16, leas
     if size < least {
         return Err(Failure::FileTooSmall(path.to_owned(), human_size(least)));
     }
-    let layout = lay_out(path, content, size, block)?;
+    let layout = lay_out(path, content, identity, (size, block), &[])?;
     if old > 0 {
         say(&format!("{} is a file of {}, which will be overwritten.", path.display(), human_size(old)));
         confirm(options, path, &[])?;
@@ -220,19 +285,27 @@ fn into_file(options: &Options, path: &Path, content: &Content, block: u16, leas
     let mut file =
         File::options().read(true).write(true).create(true).truncate(true).open(path).map_err(failed("open"))?;
     file.set_len(size).map_err(failed("resize"))?;
-    finish(path, write_watched(&mut file, &layout, &stop))?;
-    say_done(&layout, started);
+    finish(path, write_watched(&mut file, &layout, &stop), None)?;
+    say_done(&layout, identity, started);
     Ok(())
 }
 
-fn lay_out(path: &Path, content: &Content, size: u64, block: u16) -> Result<Layout, Failure> {
-    Layout::new(content, size, block).map_err(|source| Failure::Layout { path: path.to_owned(), source })
+/// For a disk of so many bytes in blocks of so many, with partitions there.
+fn lay_out(
+    path: &Path,
+    content: &Content,
+    identity: &Identity,
+    (size, block): (u64, u16),
+    old: &[Range<u64>],
+) -> Result<Layout, Failure> {
+    let layout = Layout::new(content, identity, size, block, old);
+    layout.map_err(|source| Failure::Layout { path: path.to_owned(), source })
 }
 
 /// Asks a person, unless there is no need to.
 fn confirm(options: &Options, path: &Path, kept: &[String]) -> Result<(), Failure> {
     if !kept.is_empty() {
-        say("Kept from it, unless this is interrupted:");
+        say("Kept from it:");
         for file in kept {
             say(&format!("  {file}"));
         }
@@ -260,16 +333,20 @@ fn write_watched(medium: &mut impl Medium, layout: &Layout, stop: &Termination) 
     outcome
 }
 
-fn finish(path: &Path, outcome: Result<(), WriteError>) -> Result<(), Failure> {
-    outcome.map_err(|error| match error {
-        WriteError::Interrupted => Failure::Interrupted(path.to_owned()),
-        source => Failure::Write { path: path.to_owned(), source },
+/// What was saved is left where it is if the stick does not have it.
+fn finish(path: &Path, outcome: Result<(), WriteError>, saved: Option<NamedTempFile>) -> Result<(), Failure> {
+    outcome.map_err(|error| {
+        let saved = Saved(saved.and_then(|file| file.into_temp_path().keep().ok()));
+        match error {
+            WriteError::Interrupted => Failure::Interrupted(path.to_owned(), saved),
+            source => Failure::Write { path: path.to_owned(), saved, source },
+        }
     })
 }
 
-fn say_done(layout: &Layout, started: Instant) {
+fn say_done(layout: &Layout, identity: &Identity, started: Instant) {
     say(&format!(
-        "Written and read back without a difference in {:.1} s: a partition of {} that boots.",
+        "Written and read back without a difference in {:.1} s: a partition of {} that boots, {identity}.",
         started.elapsed().as_secs_f32(),
         human_size(layout.esp)
     ));

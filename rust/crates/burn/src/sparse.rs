@@ -42,6 +42,25 @@ impl Sparse {
         }
         Ok(())
     }
+
+    /// Reads from `at`; what was never written reads as zeros.
+    pub(crate) fn read_at(&self, mut at: u64, mut into: &mut [u8]) -> io::Result<()> {
+        if at.checked_add(into.len() as u64).is_none_or(|end| end > self.size) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        while !into.is_empty() {
+            let (number, offset) = place(at);
+            let length = into.len().min(PIECE - offset);
+            let (own, others) = into.split_at_mut(length);
+            match self.pieces.get(&number) {
+                Some(piece) => own.copy_from_slice(&piece[offset..offset + length]),
+                None => own.fill(0),
+            }
+            into = others;
+            at += length as u64;
+        }
+        Ok(())
+    }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "an offset in a piece")]
@@ -61,6 +80,10 @@ mod tests {
         let pieces: Vec<_> = disk.pieces().map(|(at, bytes)| (at / PIECE as u64, bytes.len())).collect();
         assert_eq!(pieces, [(1, PIECE), (2, PIECE), (10, 512)]);
         assert!(disk.write_at(10 * PIECE as u64 + 511, b"yz").is_err(), "beyond the end");
+        let mut read = [1; 4];
+        disk.read_at(2 * PIECE as u64 - 2, &mut read)?;
+        assert_eq!(read, *b"\0ab\0");
+        assert!(disk.read_at(10 * PIECE as u64 + 510, &mut read).is_err(), "beyond the end");
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -219,6 +220,19 @@ fn path_by_id(root: &Root, name: &str) -> PathBuf {
     root.path(path)
 }
 
+/// Where the kernel has found partitions on a disk, in bytes; in whichever kind of table.
+pub(crate) fn partitions(root: &Root, name: &str) -> Vec<Range<u64>> {
+    // sysfs counts in these, whatever the disk's own blocks are.
+    const SECTOR: u64 = 512;
+    let parts = own(root, name).into_iter().filter(|part| part != name);
+    let range = |part: String| {
+        let number = |file: &str| root.read(format!("sys/block/{name}/{part}/{file}")).ok()?.parse::<u64>().ok();
+        let start = number("start")?.checked_mul(SECTOR)?;
+        Some(start..start.checked_add(number("size")?.checked_mul(SECTOR)?)?)
+    };
+    parts.filter_map(range).collect()
+}
+
 /// The disk and its partitions.
 fn own(root: &Root, name: &str) -> BTreeSet<String> {
     let entries = root.list(format!("sys/block/{name}")).unwrap_or_default();
@@ -366,6 +380,17 @@ mod tests {
         let paths: Vec<_> = offered.iter().map(|(path, _)| path.strip_prefix(machine.0.path()).unwrap()).collect();
         assert_eq!(paths, [Path::new("dev/disk/by-id/usb-Stick_1234-0:0")]);
         assert_eq!(offered[0].1.to_string(), "Stick, no serial number, 32 MiB, usb, blocks of 512 bytes");
+    }
+
+    #[test]
+    fn the_places_of_partitions_are_known_whatever_the_blocks() {
+        let machine = Machine::new();
+        for (part, start, size) in [("sdb1", "2048", "4096"), ("sdb2", "8192", "18446744073709551615")] {
+            machine.set(&format!("sys/block/sdb/{part}/start"), start);
+            machine.set(&format!("sys/block/sdb/{part}/size"), size);
+        }
+        let found = partitions(&machine.root(), "sdb");
+        assert_eq!((found.len(), &found[0]), (1, &(1 << 20..3 << 20)));
     }
 
     #[test]

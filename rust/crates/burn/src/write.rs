@@ -1,29 +1,13 @@
 //! Writing a layout to a disk, so that at no moment a half of it boots.
 
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, SeekFrom};
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
 use crate::layout::{HEAD, Layout};
+use crate::medium::{BATCH, Buffer, Medium};
 use crate::sparse::PIECE;
-
-/// What a disk is asked for at once.
-const BATCH: usize = 1 << 20;
-/// What direct reads and writes are aligned to in memory: the largest logical block.
-const ALIGNMENT: usize = 4096;
-
-/// What is written to, and reads back what it holds and not what a cache does.
-pub(crate) trait Medium: Read + Write + Seek {
-    /// Has it keep what was written.
-    fn sync(&mut self) -> io::Result<()>;
-}
-
-impl Medium for std::fs::File {
-    fn sync(&mut self) -> io::Result<()> {
-        self.sync_all()
-    }
-}
 
 /// Why a disk is not what it should be now.
 #[derive(Debug, Error)]
@@ -64,16 +48,20 @@ pub(crate) fn write(
     layout: &Layout,
     report: &mut dyn FnMut(Progress) -> bool,
 ) -> Result<(), WriteError> {
-    let mut buffer = Buffer::new();
+    let buffer = &mut Buffer::new();
     let blank: Vec<(u64, Vec<u8>)> = layout.tables().map(|(at, bytes)| (at, vec![0; bytes.len()])).collect();
     // The table before its backup: without a protective MBR the backup is not looked for.
     let head = blank.iter().filter(|(at, _)| *at < HEAD);
     let blank = head.chain(blank.iter().filter(|(at, _)| *at >= HEAD));
-    put(medium, &mut buffer, &batches(blank.map(|(at, bytes)| (*at, &bytes[..]))), &mut |_| true)?;
-    put(medium, &mut buffer, &batches(layout.body()), report)?;
-    check(medium, &mut buffer, &batches(layout.body()), report)?;
-    put(medium, &mut buffer, &batches(layout.tables()), &mut |_| true)?;
-    check(medium, &mut buffer, &batches(layout.tables()), &mut |_| true)
+    put(medium, buffer, &batches(blank.map(|(at, bytes)| (*at, &bytes[..]))), &mut |_| true)?;
+    // With the backup of the table, which is not looked for yet: at the end of a disk that is smaller than it says, it
+    // would be written over what was checked already.
+    let body = || layout.body().chain(layout.tables().filter(|(at, _)| *at >= HEAD));
+    put(medium, buffer, &batches(body()), report)?;
+    check(medium, buffer, &batches(body()), report)?;
+    let head = || layout.tables().filter(|(at, _)| *at < HEAD);
+    put(medium, buffer, &batches(head()), &mut |_| true)?;
+    check(medium, buffer, &batches(head()), &mut |_| true)
 }
 
 /// Pieces that follow each other on the disk.
@@ -158,24 +146,6 @@ fn check(
     if report(progress) { Ok(()) } else { Err(WriteError::Interrupted) }
 }
 
-/// Memory that direct reads and writes take.
-struct Buffer {
-    memory: Vec<u8>,
-    start: usize,
-}
-
-impl Buffer {
-    fn new() -> Self {
-        let memory = vec![0; BATCH + ALIGNMENT];
-        let start = memory.as_ptr().align_offset(ALIGNMENT);
-        Self { memory, start }
-    }
-
-    fn bytes(&mut self) -> &mut [u8] {
-        &mut self.memory[self.start..self.start + BATCH]
-    }
-}
-
 /// How fast something goes, and how long it will take.
 #[derive(Debug)]
 pub(crate) struct Pace {
@@ -205,7 +175,9 @@ fn estimate(elapsed: Duration, progress: Progress) -> Option<(u64, Duration)> {
 mod tests {
     use super::*;
     use crate::gpt::{START, Table};
+    use crate::identity::Identity;
     use crate::layout::Content;
+    use std::io::{Read, Seek, Write};
 
     const SIZE: u64 = 20 << 20;
 
@@ -274,7 +246,8 @@ mod tests {
     }
 
     fn layouts() -> [Layout; 2] {
-        ["old", "new"].map(|word| Layout::new(&Content::example(word), SIZE, 512).unwrap())
+        let identity = Identity::of(&[1; Identity::RANDOM]);
+        ["old", "new"].map(|word| Layout::new(&Content::example(word), &identity, SIZE, 512, &[]).unwrap())
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io;
-use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -11,8 +10,6 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::unistd::{Whence, lseek};
 
 nix::ioctl_none!(
     /// `BLKRRPART` (`include/uapi/linux/fs.h`): read the partition table again.
@@ -23,28 +20,6 @@ nix::ioctl_none!(
 
 /// How often, and how long after each other, what others may hold for a moment is tried.
 const TRIES: (u32, Duration) = (50, Duration::from_millis(100));
-
-/// A file of `size` bytes that is nowhere but in memory, and only as far as it is written to.
-pub fn memory_file(size: u64) -> io::Result<File> {
-    let file = File::from(memfd_create(c"disk", MFdFlags::MFD_CLOEXEC)?);
-    file.set_len(size)?;
-    Ok(file)
-}
-
-/// Which bytes of a file were ever written, rounded to what its file system keeps: for one in memory, pages, zeros
-/// or not.
-pub fn data(file: &File) -> io::Result<Vec<Range<u64>>> {
-    let mut found = Vec::new();
-    let mut at = 0;
-    loop {
-        let start = match lseek(file, at, Whence::SeekData) {
-            Err(Errno::ENXIO) => return Ok(found),
-            start => start?,
-        };
-        at = lseek(file, start, Whence::SeekHole)?;
-        found.push(start.unsigned_abs()..at.unsigned_abs());
-    }
-}
 
 /// A disk that nobody else writes to, mounts or puts into another device while this is open.
 #[derive(Debug)]

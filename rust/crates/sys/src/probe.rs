@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
@@ -14,7 +14,9 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use diskomator_core::boot::{boot_partition, has_partition, table_size};
+use diskomator_core::boot::{
+    backup_size, boot_partition, has_partition, has_partition_in_backup, may_have_backup, table_size,
+};
 use diskomator_core::disk::{Answer, Attributes};
 use nix::libc;
 use uuid::Uuid;
@@ -215,12 +217,27 @@ fn interrogate(root: &Root, name: &str, block_size: u32, boot: Option<Uuid>) -> 
         error: None,
         is_empty: name.starts_with("sr") && !holds_disc(&disk),
         serial: serial.filter(|serial| !serial.is_empty()),
-        is_boot_medium: boot.is_some_and(|boot| {
-            let mut start = vec![0; table_size(block_size)];
-            // Not an empty drive, and not a disk that is too small.
-            disk.read_exact(&mut start).is_ok() && has_partition(&start, block_size, boot)
-        }),
+        is_boot_medium: boot.is_some_and(|boot| has_boot_partition(&mut disk, block_size, boot)),
     }
+}
+
+/// Whether the firmware may have found this partition on the disk. A disk that
+/// can't be read, such as an empty drive, has none.
+fn has_boot_partition(disk: &mut (impl Read + Seek), block_size: usize, boot: Uuid) -> bool {
+    let mut start = vec![0; table_size(block_size)];
+    if disk.read_exact(&mut start).is_err() {
+        return false;
+    }
+    if has_partition(&start, block_size, boot) {
+        return true;
+    }
+    if !may_have_backup(&start) {
+        return false;
+    }
+    let mut end = vec![0; backup_size(block_size)];
+    let back = i64::try_from(end.len()).unwrap_or(i64::MAX);
+    let read = disk.seek(SeekFrom::End(-back)).and_then(|_| disk.read_exact(&mut end));
+    read.is_ok() && has_partition_in_backup(&end, block_size, boot)
 }
 
 nix::ioctl_write_int_bad!(
@@ -242,6 +259,39 @@ fn holds_disc(drive: &File) -> bool {
             Ok(CDS_DISC_OK) => return true,
             Ok(CDS_DRIVE_NOT_READY) if Instant::now() < until => thread::sleep(READY_POLL),
             _ => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Cursor;
+
+    /// A disk that has a partition in the backup of its table alone.
+    fn disk(block_size: usize, blocks: usize, partition: Uuid) -> Vec<u8> {
+        let mut disk = vec![0; blocks * block_size];
+        (disk[450], disk[510], disk[511]) = (0xee, 0x55, 0xaa);
+        let end = disk.len() - backup_size(block_size);
+        disk[end + 16..end + 32].copy_from_slice(&partition.to_bytes_le());
+        let header = (blocks - 1) * block_size;
+        disk[header..header + 8].copy_from_slice(b"EFI PART");
+        for (at, value) in [(24, blocks - 1), (72, end / block_size), (80, 128), (84, 128)] {
+            disk[header + at..header + at + 4].copy_from_slice(&u32::try_from(value).unwrap().to_le_bytes());
+        }
+        disk
+    }
+
+    #[test]
+    fn a_disk_whose_table_is_damaged_is_known_for_the_one_that_was_booted() {
+        let (boot, other) = (Uuid::from_u128(7), Uuid::from_u128(8));
+        for block_size in [512, 4096] {
+            let mut bytes = disk(block_size, 200, boot);
+            let mut has = |partition| has_boot_partition(&mut Cursor::new(&mut bytes), block_size, partition);
+            assert!(has(boot) && !has(other), "{block_size}");
+            bytes[450] = 0x0c;
+            assert!(!has_boot_partition(&mut Cursor::new(&bytes), block_size, boot), "a disk with an old table");
+            assert!(!has_boot_partition(&mut Cursor::new(&bytes[..block_size]), block_size, boot));
         }
     }
 }
