@@ -227,10 +227,8 @@ mod tests {
             let (_directory, root) = tree(&[cmdline, (path, b"")]);
             assert_safe(&root, 1);
         }
-        let credentials = [
-            format!("{FW_CFG}/diskomator.export/raw/x"),
-            ".extra/credentials/diskomator.readonly.cred/x".to_owned(),
-        ];
+        let credentials =
+            [format!("{FW_CFG}/diskomator.export/raw/x"), ".extra/credentials/diskomator.readonly.cred/x".to_owned()];
         let (_directory, root) = tree(&[cmdline, (&credentials[0], b""), (&credentials[1], b"")]);
         assert_safe(&root, 2);
     }

@@ -557,10 +557,10 @@ mod tests {
             ..Given::default()
         };
         let settings = Settings::read(&given);
-        assert_eq!((shown(&settings, "export"), settings.warnings.len()), (
-            vec![("none".to_owned(), Some(Source::CommandLine))],
-            0
-        ));
+        assert_eq!(
+            (shown(&settings, "export"), settings.warnings.len()),
+            (vec![("none".to_owned(), Some(Source::CommandLine))], 0)
+        );
     }
 
     #[test]
@@ -643,10 +643,8 @@ mod tests {
     fn a_credential_that_cannot_be_read_leaves_the_disks_safe() {
         let name = "diskomator.readonly".to_owned();
         let content = Content::Unreadable("Input/output error".to_owned());
-        let given = Given {
-            credentials: vec![Credential { name, source: Source::BootLoader, content }],
-            ..Given::default()
-        };
+        let given =
+            Given { credentials: vec![Credential { name, source: Source::BootLoader, content }], ..Given::default() };
         let settings = Settings::read(&given);
         assert_eq!(settings.config.readonly, Selection::all());
         assert_eq!(
