@@ -4,7 +4,7 @@
 #
 ################################################################################
 
-# The version of Debian 13, whose stub the Debian path takes.
+# The version of Debian 13, whose source the Debian path takes (scripts/stub).
 SYSTEMD_STUB_VERSION = 257.13
 SYSTEMD_STUB_SOURCE = systemd-$(SYSTEMD_STUB_VERSION).tar.gz
 SYSTEMD_STUB_SITE = $(call github,systemd,systemd,v$(SYSTEMD_STUB_VERSION))

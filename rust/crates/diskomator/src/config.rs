@@ -24,6 +24,8 @@ counts:
                   that the machine boots from
   beside-image    files diskomator.NAME.cred in the directory EFIFILE.extra.d
                   beside the image, such as EFI/BOOT/BOOTX64.EFI.extra.d
+  boot-loader     files /.extra/credentials/diskomator.NAME.cred in the initrd
+                  that a boot loader hands over, such as iPXE
   fw_cfg          opt/io.systemd.credentials/diskomator.NAME, given by QEMU
   smbios          SMBIOS strings of type 11:
                   io.systemd.credential:diskomator.NAME=VALUE

@@ -35,6 +35,8 @@ pub enum Boot {
     UsbStick,
     /// The EFI file alone, handed to the firmware; the machine has no disk for it.
     EfiFile,
+    /// By the firmware itself, over HTTP, from where the DHCP server says.
+    Http,
     /// Kernel and initramfs handed over without any firmware's help.
     Kernel,
 }
@@ -268,6 +270,10 @@ impl ApplianceBuilder {
         }
         if self.boot == Boot::EfiFile {
             arguments.add("-kernel", image_file("diskomator.efi")?);
+        } else if self.boot == Boot::Http {
+            for version in ["IPv4", "IPv6"] {
+                arguments.add("-fw_cfg", format!("name=opt/org.tianocore/{version}PXESupport,string=no"));
+            }
         } else {
             let image = escaped(&self.image.clone().map_or_else(|| image_file("diskomator.raw"), Ok)?);
             arguments.add("-drive", format!("if=none,id=stick,format=raw,snapshot=on,file={image}"));
@@ -301,7 +307,9 @@ impl ApplianceBuilder {
             arguments.add("-device", format!("qemu-xhci,id=usb-nic{number}"));
             arguments.add("-device", format!("{model},bus=usb-nic{number}.0,netdev={netdev},mac={mac}"));
         } else {
-            arguments.add("-device", format!("{model},netdev={netdev},mac={mac}"));
+            // Not by the card's own firmware, which is iPXE.
+            let boot = if self.boot == Boot::Http { ",romfile=,bootindex=0" } else { "" };
+            arguments.add("-device", format!("{model},netdev={netdev},mac={mac}{boot}"));
         }
     }
 }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
+use serde_json::json;
+
 use crate::agent::{Agent, Output};
 use crate::nvme::{LogEntry, Namespace, discovery_log, namespaces};
 use crate::paths::initiator_file;
@@ -107,6 +109,7 @@ impl Initiator {
         let link = escaped(&sockets.path("link"));
         arguments.add("-netdev", format!("stream,id=link,server=on,addr.type=unix,addr.path={link}"));
         arguments.add("-device", "virtio-net-pci,netdev=link,mac=52:54:00:d1:5c:ff");
+        arguments.add("-device", "pcie-root-port,id=port,chassis=1,slot=1");
         let qemu = Qemu::start("initiator", evidence, sockets, Emulated::Quick, arguments, deadline)?;
         Ok(Self { qemu, agent: RefCell::new(None) })
     }
@@ -119,6 +122,15 @@ impl Initiator {
     /// The socket that the other end of the link connects to.
     pub(crate) fn link(&self) -> PathBuf {
         self.qemu.socket("link")
+    }
+
+    /// Plugs a file in as a disk that can't be written: `/dev/vdb`.
+    pub(crate) fn attach(&self, file: &Path) -> Result<()> {
+        let own = json!({ "driver": "file", "filename": file, "read-only": true });
+        self.qemu
+            .qmp("blockdev-add", &json!({ "driver": "raw", "node-name": "file", "read-only": true, "file": own }))?;
+        let disk = json!({ "driver": "virtio-blk-pci", "id": "disk", "drive": "file", "bus": "port" });
+        self.qemu.qmp("device_add", &disk).map(|_| ())
     }
 
     /// Waits until it runs commands.

@@ -103,7 +103,7 @@ impl Lab {
         Ok(disk)
     }
 
-    fn disks(&self) -> Result<PathBuf> {
+    pub(crate) fn disks(&self) -> Result<PathBuf> {
         let dir = self.evidence.join("disks");
         fs::create_dir_all(&dir).map_err(|source| Error::File { verb: "create", path: dir.clone(), source })?;
         Ok(dir)

@@ -21,6 +21,7 @@ mod ready;
 mod secure_boot;
 mod shell;
 mod stick;
+mod variant;
 mod wait;
 
 pub use agent::Output;
@@ -34,4 +35,5 @@ pub use paths::{cmdline, image_file, project};
 pub use qemu::{accelerator, supports_device};
 pub use secure_boot::SecureBoot;
 pub use stick::Stick;
+pub use variant::boot_loader_file;
 pub use wait::wait_for;

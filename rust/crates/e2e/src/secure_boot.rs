@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::paths::project;
 use crate::program::run;
-use crate::{Error, Result};
+use crate::{Error, Result, Stick};
 
 /// Who enrolled the certificate; any GUID will do.
 const OWNER: &str = "d15c0a70-0002-4d15-8c0a-701000000002";
@@ -68,8 +68,7 @@ impl SecureBoot {
     /// Puts an EFI program on a disk, as the build does, and gives the disk's file.
     pub fn disk(&self, efi: &Path) -> Result<PathBuf> {
         let raw = efi.with_extension("raw");
-        // The first of 2026; FAT knows no date before 1980.
-        run(Command::new(hook("disk.sh")).env("SOURCE_DATE_EPOCH", "1767225600").args([efi, &raw]))?;
+        Stick::that_boots(efi, &raw)?;
         Ok(raw)
     }
 
@@ -88,7 +87,7 @@ impl SecureBoot {
 }
 
 /// A script that both builds call.
-fn hook(name: &str) -> PathBuf {
+pub(crate) fn hook(name: &str) -> PathBuf {
     project().join("board/diskomator").join(name)
 }
 

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use crate::paths::project;
 use crate::program::run;
+use crate::secure_boot::hook;
 use crate::{Error, Result};
 
 /// The disk of one test.
@@ -21,6 +22,12 @@ impl Stick {
         let raw = dir.join(name);
         fs::copy(image, &raw).map_err(|source| Error::File { verb: "copy", path: image.to_owned(), source })?;
         Ok(Self { raw })
+    }
+
+    /// Writes a disk that boots an EFI program into `raw`, as the build does.
+    pub(crate) fn that_boots(efi: &Path, raw: &Path) -> Result<()> {
+        // The first of 2026; FAT knows no date before 1980.
+        run(Command::new(hook("disk.sh")).env("SOURCE_DATE_EPOCH", "1767225600").args([efi, raw]))
     }
 
     /// The disk's file.

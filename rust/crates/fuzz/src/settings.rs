@@ -1,7 +1,7 @@
 //! The kernel command line, and credentials.
 
 use diskomator_core::addressing::Setting;
-use diskomator_core::config::{Config, Credential, Given, PREFIX, SETTINGS, Settings, Source, from_smbios};
+use diskomator_core::config::{Config, Content, Credential, Given, PREFIX, SETTINGS, Settings, Source, from_smbios};
 use diskomator_core::disk::{Attributes, Disk};
 use diskomator_core::net::Mac;
 use diskomator_core::selection::Selection;
@@ -49,7 +49,8 @@ fn credentials(data: &[u8]) {
     for setting in &SETTINGS {
         let name = format!("{PREFIX}{}", setting.name);
         let is_base64 = data.first().is_some_and(|first| first & 1 == 1);
-        credentials.push(Credential { name, source: Source::BesideImage, content: data.to_vec(), is_base64 });
+        let content = if is_base64 { Content::Base64(data.to_vec()) } else { Content::Plain(data.to_vec()) };
+        credentials.push(Credential { name, source: Source::BesideImage, content });
     }
     for secure_boot in [false, true] {
         let given = Given { credentials: credentials.clone(), secure_boot, ..Given::default() };

@@ -2,22 +2,34 @@
 //! the boot stub, the firmware and the virtual machine hand over.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
-use diskomator_core::config::{Credential, Given, SIZE_MAX, Settings, Source, from_smbios};
+use diskomator_core::config::{Content, Credential, Given, Problem, SIZE_MAX, Settings, Source, from_smbios};
+use diskomator_core::error::chain;
 
 use crate::root::{FileError, Root};
 
 /// What the image's build wrote into it: the command line that is built in.
 const IMAGE_CMDLINE: &str = "usr/lib/diskomator/cmdline";
 /// Where the boot stub puts what it found on the boot partition
-/// (systemd-stub(7), "Companion Files").
-const FILES: [(&str, Source); 2] =
-    [(".extra/global_credentials", Source::BootPartition), (".extra/credentials", Source::BesideImage)];
+/// (systemd-stub(7), "Companion Files"), and, ours alone, in the boot loader's
+/// initrd (`package/systemd-stub`).
+const FILES: [(&str, Source); 3] = [
+    (".extra/global_credentials", Source::BootPartition),
+    (".extra/credentials", Source::BesideImage),
+    (".extra/boot_loader_credentials", Source::BootLoader),
+];
+/// Our boot stub says so where it took nothing of that initrd.
+const IGNORED_INITRD: &str = ".extra/boot-loader-initrd-ignored";
 /// systemd's `docs/CREDENTIALS.md`, "System Credentials".
 const FW_CFG: &str = "sys/firmware/qemu_fw_cfg/by_name/opt/io.systemd.credentials";
 const DMI: &str = "sys/firmware/dmi/entries";
+/// A file of credentials, in any case: FAT keeps none of names in capital letters.
+const SUFFIX: &str = ".cred";
+/// The kernel's `COMMAND_LINE_SIZE` on x86, without the end of the string. It
+/// cuts off what is longer; our boot stub does so first, and fills up to it.
+const CMDLINE_MAX: usize = 2047;
 
 /// The settings of this boot. Without a command line, which only a machine
 /// without `/proc` has not, there is an error beside them.
@@ -27,41 +39,71 @@ pub fn read(root: &Root) -> (Settings, Option<FileError>) {
 }
 
 /// Everything that this machine was given to read settings from. A source that
-/// is not there gives nothing.
+/// is not there gives nothing; one that can't be read is lost.
 pub fn given(root: &Root) -> (Given, Option<FileError>) {
-    let (cmdline, error) = match root.read("proc/cmdline") {
-        Ok(cmdline) => (cmdline, None),
-        Err(error) => (String::new(), Some(error)),
-    };
-    let mut credentials = Vec::new();
+    let mut given = Given { secure_boot: secure_boot(root), ..Given::default() };
+    let mut error = None;
+    match root.read_bytes("proc/cmdline") {
+        Ok(line) => {
+            let line = line.strip_suffix(b"\n").unwrap_or(&line);
+            if line.len() >= CMDLINE_MAX {
+                given.lost.push((Source::CommandLine, Problem::Cut(CMDLINE_MAX)));
+            }
+            given.cmdline = String::from_utf8_lossy(line).into_owned();
+        }
+        Err(failed) => {
+            given.lost.push((Source::CommandLine, Problem::Lost(chain(&failed))));
+            error = Some(failed);
+        }
+    }
+    given.image_cmdline = known(root.read(IMAGE_CMDLINE), Source::Image, &mut given.lost);
     for (directory, source) in FILES {
-        for (name, file) in entries(root, directory) {
-            if let Some(name) = name.strip_suffix(".cred") {
-                add(&mut credentials, root, name, source, &file);
+        for (name, file) in entries(root, directory, source, &mut given.lost) {
+            let start = name.len().saturating_sub(SUFFIX.len());
+            match name.split_at_checked(start) {
+                Some((name, suffix)) if suffix.eq_ignore_ascii_case(SUFFIX) => {
+                    add(&mut given.credentials, root, name, source, &file);
+                }
+                _ => {}
             }
         }
     }
-    for (name, directory) in entries(root, FW_CFG) {
-        add(&mut credentials, root, &name, Source::FwCfg, &format!("{directory}/raw"));
+    given.ignored_initrd = root.path(IGNORED_INITRD).exists();
+    for (name, directory) in entries(root, FW_CFG, Source::FwCfg, &mut given.lost) {
+        add(&mut given.credentials, root, &name, Source::FwCfg, &format!("{directory}/raw"));
     }
     // Directories are called after type and number: 11-0. Their order makes no difference but for the same name twice.
-    for (_, directory) in entries(root, DMI).into_iter().filter(|(name, _)| name.starts_with("11-")) {
-        credentials.extend(root.read_bytes(format!("{directory}/raw")).iter().flat_map(|raw| from_smbios(raw)));
+    for (name, directory) in entries(root, DMI, Source::Smbios, &mut given.lost) {
+        if name.starts_with("11-") {
+            let raw = known(root.read_bytes(format!("{directory}/raw")), Source::Smbios, &mut given.lost);
+            given.credentials.extend(from_smbios(&raw));
+        }
     }
-    let image_cmdline = root.read(IMAGE_CMDLINE).unwrap_or_default();
-    (Given { cmdline, image_cmdline, credentials, secure_boot: secure_boot(root) }, error)
+    (given, error)
 }
 
-fn entries(root: &Root, directory: &str) -> Vec<(String, String)> {
-    let names = root.list(directory).unwrap_or_default();
+/// What was read, or nothing where it is not there. Only root may read some of it, and nobody else exports disks.
+fn known<T: Default>(found: Result<T, FileError>, source: Source, lost: &mut Vec<(Source, Problem)>) -> T {
+    found.unwrap_or_else(|error| {
+        if !matches!(error.io().kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) {
+            lost.push((source, Problem::Lost(chain(&error))));
+        }
+        T::default()
+    })
+}
+
+fn entries(root: &Root, directory: &str, source: Source, lost: &mut Vec<(Source, Problem)>) -> Vec<(String, String)> {
+    let names = known(root.list(directory), source, lost);
     names.into_iter().map(|name| (name.clone(), format!("{directory}/{name}"))).collect()
 }
 
 fn add(credentials: &mut Vec<Credential>, root: &Root, name: &str, source: Source, file: &str) {
-    // What can't be read, as it just went or is a directory, was not given.
-    if let Ok(content) = read_start(&root.path(file)) {
-        credentials.push(Credential { name: name.to_owned(), source, content, is_base64: false });
-    }
+    let content = match read_start(&root.path(file)) {
+        Ok(content) => Content::Plain(content),
+        Err(error) if error.kind() == ErrorKind::NotFound => return,
+        Err(error) => Content::Unreadable(error.to_string()),
+    };
+    credentials.push(Credential { name: name.to_owned(), source, content });
 }
 
 fn read_start(file: &Path) -> io::Result<Vec<u8>> {
@@ -116,6 +158,7 @@ mod tests {
             (".extra/credentials/diskomator.readonly.cred", b""),
             (".extra/credentials/diskomator.partitions.txt", b"all"),
             (".extra/credentials/long.cred", &long),
+            (".extra/boot_loader_credentials/diskomator.passthru.CRED", b"none"),
             ("sys/firmware/qemu_fw_cfg/by_name/opt/io.systemd.credentials/diskomator.syslog/raw", b"192.0.2.1"),
             ("sys/firmware/dmi/entries/11-0/raw", &smbios),
             ("sys/firmware/dmi/entries/1-0/raw", &[1, 5, 0, 1, 1]),
@@ -140,6 +183,7 @@ mod tests {
                 "export=none boot-partition",
                 "log=debug smbios",
                 "name=x command-line",
+                "passthru=none boot-loader",
                 "readonly=all beside-image",
                 "syslog=192.0.2.1 fw_cfg",
             ]
@@ -149,10 +193,68 @@ mod tests {
 
     #[test]
     fn a_machine_that_was_given_nothing_has_the_defaults() {
-        let (_directory, root) = tree(&[]);
+        let (_directory, root) = tree(&[("proc/cmdline", b"\n")]);
         let (settings, error) = read(&root);
         assert_eq!(settings, Settings::default());
-        assert!(error.is_some(), "there is no command line");
+        assert!(error.is_none());
+    }
+
+    /// That no disk is exported and all are read-only, which `count` warnings say.
+    fn assert_safe(root: &Root, count: usize) {
+        let (settings, _) = read(root);
+        assert!(settings.config.export.is_none(), "{settings:?}");
+        assert_eq!(settings.config.readonly.to_string(), "all");
+        assert_eq!(settings.warnings.len(), count, "{settings:?}");
+    }
+
+    #[test]
+    fn a_machine_without_a_command_line_exports_nothing() {
+        let (_directory, root) = tree(&[]);
+        assert!(read(&root).1.is_some(), "there is no command line");
+        assert_safe(&root, 1);
+    }
+
+    #[test]
+    fn a_source_that_is_there_and_cannot_be_read_exports_nothing() {
+        let cmdline = ("proc/cmdline", &b"quiet\n"[..]);
+        for (path, _) in FILES {
+            // A file where a directory should be.
+            let (_directory, root) = tree(&[cmdline, (path, b"")]);
+            assert_safe(&root, 1);
+        }
+        // A directory where a file should be.
+        for path in [&format!("{IMAGE_CMDLINE}/x"), &format!("{DMI}/11-0/raw/x")] {
+            let (_directory, root) = tree(&[cmdline, (path, b"")]);
+            assert_safe(&root, 1);
+        }
+        let credentials =
+            [format!("{FW_CFG}/diskomator.export/raw/x"), ".extra/credentials/diskomator.readonly.cred/x".to_owned()];
+        let (_directory, root) = tree(&[cmdline, (&credentials[0], b""), (&credentials[1], b"")]);
+        assert_safe(&root, 2);
+    }
+
+    #[test]
+    fn a_command_line_that_the_kernel_has_cut_exports_nothing() {
+        let words = "diskomator.export=all diskomator.readonly=none";
+        let line = |length: usize| format!("{words:<length$}\n");
+        let (_directory, root) = tree(&[("proc/cmdline", line(CMDLINE_MAX - 1).as_bytes())]);
+        assert_eq!(read(&root).0.warnings, []);
+        let (_directory, root) = tree(&[("proc/cmdline", line(CMDLINE_MAX).as_bytes())]);
+        assert_safe(&root, 1);
+    }
+
+    #[test]
+    fn a_byte_that_is_no_text_costs_no_other_word() {
+        let (_directory, root) = tree(&[("proc/cmdline", b"caf\xe9.efi diskomator.export=none\n")]);
+        let (settings, _) = read(&root);
+        assert!(settings.config.export.is_none());
+        assert_eq!(settings.warnings, []);
+    }
+
+    #[test]
+    fn an_initrd_that_the_boot_stub_ignored_is_named() {
+        let (_directory, root) = tree(&[("proc/cmdline", b"\n"), (IGNORED_INITRD, b"")]);
+        assert_eq!(read(&root).0.warnings.len(), 1);
     }
 
     #[test]

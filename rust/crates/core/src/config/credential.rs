@@ -19,6 +19,8 @@ pub enum Source {
     BootPartition,
     /// Files beside the image on the boot partition, for it alone.
     BesideImage,
+    /// Files `/.extra/credentials/NAME.cred` of the initrd that a boot loader hands over, as iPXE's script has them.
+    BootLoader,
     /// QEMU's `fw_cfg` device.
     FwCfg,
     /// SMBIOS strings of type 11.
@@ -29,12 +31,17 @@ pub enum Source {
 }
 
 impl Source {
+    /// The sources of credentials, the weakest first.
+    pub const CREDENTIALS: [Self; 5] =
+        [Self::BootPartition, Self::BesideImage, Self::BootLoader, Self::FwCfg, Self::Smbios];
+
     /// Its name for programs.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Image => "image",
             Self::BootPartition => "boot-partition",
             Self::BesideImage => "beside-image",
+            Self::BootLoader => "boot-loader",
             Self::FwCfg => "fw_cfg",
             Self::Smbios => "smbios",
             Self::CommandLine => "command-line",
@@ -43,10 +50,11 @@ impl Source {
 
     /// Whether nobody has vouched for it while Secure Boot is on. The stub then
     /// takes only signed addons, and no other words than the image's; files
-    /// it takes as they are, and only measures them. Who runs a virtual
+    /// it takes as they are, and only measures them (ours takes none of a boot
+    /// loader's then, `package/systemd-stub`). Who runs a virtual
     /// machine is trusted, as the stub trusts the words that come from there.
     const fn is_unsigned(self) -> bool {
-        matches!(self, Self::BootPartition | Self::BesideImage)
+        matches!(self, Self::BootPartition | Self::BesideImage | Self::BootLoader)
     }
 }
 
@@ -56,6 +64,7 @@ impl fmt::Display for Source {
             Self::Image => "in the image's own command line",
             Self::BootPartition => "in loader/credentials on the boot partition",
             Self::BesideImage => "beside the image on the boot partition",
+            Self::BootLoader => "in the boot loader's initrd",
             Self::FwCfg => "in the virtual machine's fw_cfg",
             Self::Smbios => "in SMBIOS",
             Self::CommandLine => "on the kernel command line",
@@ -70,10 +79,19 @@ pub struct Credential {
     pub name: String,
     /// Where it was.
     pub source: Source,
-    /// Its content; of a longer one no more than [`SIZE_MAX`] and one byte are needed.
-    pub content: Vec<u8>,
-    /// The content is Base64 of what is meant.
-    pub is_base64: bool,
+    /// Its content.
+    pub content: Content,
+}
+
+/// What a credential holds; of more than [`SIZE_MAX`] bytes no more than one byte beyond is needed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// The value itself.
+    Plain(Vec<u8>),
+    /// Base64 of the value.
+    Base64(Vec<u8>),
+    /// It is there, and can't be read: the kernel's answer.
+    Unreadable(String),
 }
 
 impl Credential {
@@ -82,13 +100,14 @@ impl Credential {
         if secure_boot && self.source.is_unsigned() {
             return Err(Problem::Unsigned);
         }
-        if self.content.len() > SIZE_MAX {
-            return Err(Problem::TooLong);
+        match &self.content {
+            Content::Plain(content) | Content::Base64(content) if content.len() > SIZE_MAX => Err(Problem::TooLong),
+            Content::Plain(content) => text(content),
+            Content::Base64(content) => {
+                base64::decode(content).ok_or(Problem::NoBase64).and_then(|content| text(&content))
+            }
+            Content::Unreadable(answer) => Err(Problem::Unreadable(answer.clone())),
         }
-        if !self.is_base64 {
-            return text(&self.content);
-        }
-        base64::decode(&self.content).ok_or(Problem::NoBase64).and_then(|content| text(&content))
     }
 }
 
@@ -125,13 +144,14 @@ pub fn from_smbios(raw: &[u8]) -> Vec<Credential> {
 }
 
 fn from_string(string: &[u8]) -> Option<Credential> {
-    let plain = string.strip_prefix(b"io.systemd.credential:").map(|rest| (rest, false));
-    let (rest, is_base64) =
-        plain.or_else(|| string.strip_prefix(b"io.systemd.credential.binary:").map(|rest| (rest, true)))?;
+    let (rest, kind): (_, fn(Vec<u8>) -> Content) = match string.strip_prefix(b"io.systemd.credential:") {
+        Some(rest) => (rest, Content::Plain),
+        None => (string.strip_prefix(b"io.systemd.credential.binary:")?, Content::Base64),
+    };
     let end = rest.iter().position(|byte| *byte == b'=')?;
     let name = String::from_utf8_lossy(rest.get(..end)?).into_owned();
-    let content = rest.get(end + 1..)?.to_vec();
-    Some(Credential { name, source: Source::Smbios, content, is_base64 })
+    let content = kind(rest.get(end + 1..)?.to_vec());
+    Some(Credential { name, source: Source::Smbios, content })
 }
 
 #[cfg(test)]
@@ -140,7 +160,7 @@ mod tests {
 
     fn plain(content: &[u8]) -> Credential {
         let name = "diskomator.export".to_owned();
-        Credential { name, source: Source::BesideImage, content: content.to_vec(), is_base64: false }
+        Credential { name, source: Source::BesideImage, content: Content::Plain(content.to_vec()) }
     }
 
     fn smbios(strings: &[&[u8]]) -> Vec<u8> {
@@ -180,6 +200,7 @@ mod tests {
         for (source, counts) in [
             (Source::BootPartition, false),
             (Source::BesideImage, false),
+            (Source::BootLoader, false),
             (Source::FwCfg, true),
             (Source::Smbios, true),
         ] {

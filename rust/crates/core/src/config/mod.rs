@@ -13,7 +13,7 @@ use crate::destination::Destination;
 use crate::selection::Selection;
 use crate::ssh::Access;
 
-pub use credential::{Credential, SIZE_MAX, Source, from_smbios};
+pub use credential::{Content, Credential, SIZE_MAX, Source, from_smbios};
 pub use table::{SETTINGS, Setting, help, markdown};
 pub use warning::{Problem, Warning};
 
@@ -125,10 +125,14 @@ impl FromStr for LogLevel {
 pub struct Given {
     /// The kernel command line.
     pub cmdline: String,
-    /// What of it is built into the image.
+    /// The command line that is built into the image.
     pub image_cmdline: String,
     /// Every credential, also those of other programs.
     pub credentials: Vec<Credential>,
+    /// Sources of which something is missing, and why. Nobody knows which settings were there.
+    pub lost: Vec<(Source, Problem)>,
+    /// The boot loader handed over an initrd, and none of it was taken, as nobody signed it.
+    pub ignored_initrd: bool,
     /// The firmware starts only what is signed.
     pub secure_boot: bool,
 }
@@ -162,27 +166,35 @@ impl Settings {
     /// Reads the settings from all sources, the weakest first, so that the last
     /// word about a setting counts.
     ///
-    /// The command line is in the kernel's own syntax: words are parted by white
-    /// space, double quotes keep it, and `--` ends what is for the kernel
-    /// (`next_arg` in the kernel's `lib/cmdline.c`). A credential's name is that
-    /// of the word, its content is the value, and where there is none it is as if
-    /// the word had none.
+    /// The image's own words are the weakest source, also where a boot loader put
+    /// others in their place. The command line is in the kernel's own syntax: words
+    /// are parted by white space, double quotes keep it, and `--` ends what is for
+    /// the kernel (`next_arg` in the kernel's `lib/cmdline.c`). A credential's name
+    /// is that of the word, its content is the value, and where there is none it is
+    /// as if the word had none.
     ///
     /// What is for other programs is none of our business. What carries our
-    /// prefix, or nearly carries it, and means nothing gives a warning.
+    /// prefix, or nearly carries it, and means nothing gives a warning. Where a
+    /// setting may be lost, the disks are safe: nothing is exported, and all is
+    /// read-only.
     pub fn read(given: &Given) -> Self {
         let mut settings = Self::default();
         let (line, image) = (words(&given.cmdline), words(&given.image_cmdline));
-        // A boot menu can have replaced the image's words by others.
-        let own = if line.starts_with(&image) { image.len() } else { 0 };
-        let (own, added) = line.split_at_checked(own).unwrap_or_default();
-        settings.take_words(Source::Image, own);
-        let mut credentials: Vec<&Credential> = given.credentials.iter().collect();
-        credentials.sort_by_key(|credential| credential.source);
-        for credential in credentials {
-            settings.take_credential(credential, given.secure_boot);
+        settings.take_words(Source::Image, &image);
+        settings.take_losses(Source::Image, given);
+        for source in Source::CREDENTIALS {
+            for credential in given.credentials.iter().filter(|credential| credential.source == source) {
+                settings.take_credential(credential, given.secure_boot);
+            }
+            settings.take_losses(source, given);
         }
-        settings.take_words(Source::CommandLine, added);
+        let (before, after) = around(&line, &image);
+        settings.take_words(Source::CommandLine, before);
+        settings.take_words(Source::CommandLine, after);
+        settings.take_losses(Source::CommandLine, given);
+        if given.ignored_initrd {
+            settings.warn("everything".to_owned(), Source::BootLoader, None, Problem::Unsigned);
+        }
         settings
     }
 
@@ -196,18 +208,36 @@ impl Settings {
     }
 
     fn take_words(&mut self, source: Source, words: &[String]) {
-        for word in words {
+        let words = words.get(file_name(words)..).unwrap_or_default();
+        let end = words.iter().position(|word| word == END).unwrap_or(words.len());
+        for (number, word) in words.iter().enumerate() {
             let (name, value) = match word.split_once('=') {
                 Some((name, value)) => (name, Some(value)),
                 None => (word.as_str(), None),
             };
-            if name == KERNEL_IP {
+            let setting = name.strip_prefix(PREFIX).and_then(Setting::find);
+            if let Some(setting) = setting.filter(|_| number > end) {
+                self.refuse(source, setting, value, Problem::AfterEnd);
+            } else if number > end || is_file(word) {
+                // Words for init, and the name of a file of the boot loader's.
+            } else if name == KERNEL_IP {
                 self.take_kernel_ip(source, value.unwrap_or_default());
-            } else if let Some(setting) = name.strip_prefix(PREFIX).and_then(Setting::find) {
+            } else if let Some(setting) = setting {
                 self.set(source, setting, value);
             } else if is_ours(name) {
                 self.warn(word.clone(), source, None, warning::unknown(word, names()));
             }
+        }
+    }
+
+    /// Makes the disks safe from what is not known of a source.
+    fn take_losses(&mut self, source: Source, given: &Given) {
+        for (_, problem) in given.lost.iter().filter(|(lost, _)| *lost == source) {
+            for (setting, instead) in SETTINGS.iter().filter_map(|one| Some((one, one.instead.as_ref()?))) {
+                (instead.apply)(&mut self.config);
+                self.note(source, setting);
+            }
+            self.warn(String::new(), source, None, problem.clone());
         }
     }
 
@@ -277,11 +307,19 @@ fn names() -> impl Iterator<Item = &'static str> {
     SETTINGS.iter().map(|setting| setting.name)
 }
 
+/// The word that ends what is for the kernel.
+const END: &str = "--";
+
+/// The words of a line. A quote that nothing closes would hide all words behind it, and so quotes nothing.
 fn words(line: &str) -> Vec<String> {
+    let (line, open) = match line.rsplit_once('"') {
+        Some((line, open)) if line.matches('"').count() % 2 == 0 => (line, open),
+        _ => (line, ""),
+    };
     let mut words = Vec::new();
     let mut word = String::new();
     let mut quoted = false;
-    for c in line.chars() {
+    for c in line.chars().chain(open.chars()) {
         match c {
             '"' => quoted = !quoted,
             c if c.is_whitespace() && !quoted => words.push(std::mem::take(&mut word)),
@@ -290,10 +328,44 @@ fn words(line: &str) -> Vec<String> {
     }
     words.push(word);
     words.retain(|word| !word.is_empty());
-    if let Some(end) = words.iter().position(|word| word == "--") {
-        words.truncate(end);
-    }
     words
+}
+
+/// The words of a line before and after those of the image, which has them as they were built in, or not at all.
+fn around<'line>(line: &'line [String], image: &[String]) -> (&'line [String], &'line [String]) {
+    if image.is_empty() {
+        return (line, &[]);
+    }
+    match line.windows(image.len()).position(|words| words == image) {
+        Some(start) => {
+            let (before, rest) = line.split_at_checked(start).unwrap_or_default();
+            (before, rest.get(image.len()..).unwrap_or_default())
+        }
+        None => (line, &[]),
+    }
+}
+
+/// How many of the words that a boot loader hands over are the name of the file that it started. iPXE has it before
+/// what is typed, as the script or the URL has it, with all spaces in it.
+fn file_name(words: &[String]) -> usize {
+    let is_setting = |word: &String| word.strip_prefix(PREFIX).and_then(Setting::find).is_some();
+    let words = words.iter().take_while(|word| !is_setting(word) && *word != END && !word.contains('='));
+    let mut words = words.enumerate();
+    let first = words.next();
+    match first.iter().copied().chain(words).find(|(_, word)| is_file(word)) {
+        Some((number, _)) => number + 1,
+        // `diskomator-257` is no typo, unlike `diskomator.foo` and `diskomater.debug`.
+        None => usize::from(first.is_some_and(|(_, word)| {
+            let is_typo = !matches!(warning::unknown(word, names()), Problem::Unknown { nearest: None });
+            !is_typo && !word.starts_with(PREFIX)
+        })),
+    }
+}
+
+/// Whether a word is a path or the name of an EFI program, such as `diskomator.efi`, and no setting.
+fn is_file(word: &str) -> bool {
+    let name = word.split('=').next().unwrap_or(word);
+    name.contains(['/', '\\']) || name.to_ascii_lowercase().contains(".efi")
 }
 
 /// The one of `known` that was probably meant by `word`.
@@ -321,7 +393,7 @@ mod tests {
     }
 
     fn credential(source: Source, name: &str, content: &str) -> Credential {
-        Credential { name: name.to_owned(), source, content: content.as_bytes().to_vec(), is_base64: false }
+        Credential { name: name.to_owned(), source, content: Content::Plain(content.as_bytes().to_vec()) }
     }
 
     fn shown(settings: &Settings, name: &str) -> Vec<(String, Option<Source>)> {
@@ -465,7 +537,133 @@ mod tests {
     #[test]
     fn quotes_keep_white_space_and_two_dashes_end_the_line() {
         assert_eq!(words("a \"b c\"  d=\"e f\""), ["a", "b c", "d=e f"]);
-        assert_eq!(words("a -- diskomator.debug"), ["a"]);
+        let (config, warnings) = Config::from_cmdline("a -- diskomator.debug diskomator.name=x y diskomator-z");
+        assert_eq!((config, warnings.len()), (Config::default(), 2));
+    }
+
+    #[test]
+    fn a_setting_among_the_words_for_init_is_named_and_leaves_the_disks_safe() {
+        let (config, warnings) = Config::from_cmdline("quiet -- diskomator.export=sda diskomator.readonly=sda");
+        assert_eq!((config.export, config.readonly), (Selection::none(), Selection::all()));
+        assert_eq!(
+            warnings[0].to_string(),
+            "diskomator.export=\"sda\" on the kernel command line exports nothing: \
+             it stands after \"--\", where words are for init"
+        );
+        // Those that end the image's own words end no others.
+        let given = Given {
+            cmdline: "quiet -- x diskomator.export=none".to_owned(),
+            image_cmdline: "quiet -- x".to_owned(),
+            ..Given::default()
+        };
+        let settings = Settings::read(&given);
+        assert_eq!(
+            (shown(&settings, "export"), settings.warnings.len()),
+            (vec![("none".to_owned(), Some(Source::CommandLine))], 0)
+        );
+    }
+
+    #[test]
+    fn a_quote_that_nothing_closes_hides_no_setting() {
+        for line in [
+            "my\"file.efi diskomator.export=none",
+            "\"diskomator.export=none",
+            "diskomator.export=\"none",
+            "x=\"a b\" y=\"c diskomator.export=none",
+            "diskomator.export=none \"",
+        ] {
+            assert_eq!(Config::from_cmdline(line).0.export, Selection::none(), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_image_s_words_count_whatever_a_boot_loader_puts_in_their_place() {
+        let image = "console=tty0 console=ttyS0 diskomator.export=none diskomator.readonly=sda";
+        for (cmdline, readonly) in [
+            // In their place.
+            (String::new(), "sda"),
+            ("diskomator.efi".to_owned(), "sda"),
+            ("http://192.0.2.1/a%20b/diskomator.efi?x=1 diskomator.readonly=sdb quiet".to_owned(), "sdb"),
+            ("BOOT_IMAGE=(hd0,gpt1)/diskomator.efi initrd=diskomator.cred diskomator.readonly=sdb".to_owned(), "sdb"),
+            ("my diskomator-1.2 image.EFI diskomator.readonly=sdb".to_owned(), "sdb"),
+            ("diskomator-257 diskomator.readonly=sdb".to_owned(), "sdb"),
+            ("\\EFI\\Linux\\diskomator.efi diskomator.readonly=sdb".to_owned(), "sdb"),
+            // With only some of them.
+            ("console=ttyS0 diskomator.export=none diskomator.readonly=sdb".to_owned(), "sdb"),
+            // Before and after them.
+            (format!("diskomator.efi {image}"), "sda"),
+            (format!("{image} diskomator.efi"), "sda"),
+            (format!("diskomator.efi {image} diskomator.readonly=sdb"), "sdb"),
+            (format!("diskomator.readonly=sdb {image}"), "sdb"),
+            (format!("{image} diskomator.efi diskomator.readonly=sdb"), "sdb"),
+        ] {
+            let given = Given { cmdline: cmdline.clone(), image_cmdline: image.to_owned(), ..Given::default() };
+            let settings = Settings::read(&given);
+            assert_eq!(settings.warnings, [], "{cmdline}");
+            assert_eq!(shown(&settings, "export")[0].0, "none", "{cmdline}");
+            let source = if readonly == "sda" { Source::Image } else { Source::CommandLine };
+            assert_eq!(shown(&settings, "readonly"), [(readonly.to_owned(), Some(source))], "{cmdline}");
+        }
+    }
+
+    #[test]
+    fn a_typo_is_named_also_where_a_boot_loader_has_the_name_of_a_file_before_it() {
+        for line in ["diskomator.efi diskomator.exprot=none", "a b.efi diskomator.debgu", "diskomator.exprot=a.efi"] {
+            assert_eq!(warnings(line).len(), 1, "{line}");
+        }
+    }
+
+    #[test]
+    fn where_a_source_cannot_be_read_the_disks_are_safe_until_a_stronger_one_says_otherwise() {
+        let problem = Problem::Lost("failed to list /x: Input/output error".to_owned());
+        for source in [Source::Image, Source::BootPartition, Source::BootLoader, Source::Smbios, Source::CommandLine] {
+            let mut given = Given {
+                image_cmdline: "diskomator.export=all".to_owned(),
+                lost: vec![(source, problem.clone())],
+                ..Given::default()
+            };
+            let settings = Settings::read(&given);
+            let config = Config { export: Selection::none(), readonly: Selection::all(), ..Config::default() };
+            assert_eq!(settings.config, config, "{source:?}");
+            assert_eq!(shown(&settings, "export"), [("none".to_owned(), Some(source))]);
+            assert_eq!(
+                settings.warnings[0].to_string(),
+                format!(
+                    "settings {source} may be lost, so nothing is exported and all disks are read-only: \
+                     failed to list /x: Input/output error"
+                )
+            );
+            given.cmdline = "diskomator.export=sda".to_owned();
+            let is_stronger = source != Source::CommandLine;
+            assert_eq!(Settings::read(&given).config.export.is_none(), !is_stronger, "{source:?}");
+        }
+    }
+
+    #[test]
+    fn a_credential_that_cannot_be_read_leaves_the_disks_safe() {
+        let name = "diskomator.readonly".to_owned();
+        let content = Content::Unreadable("Input/output error".to_owned());
+        let given =
+            Given { credentials: vec![Credential { name, source: Source::BootLoader, content }], ..Given::default() };
+        let settings = Settings::read(&given);
+        assert_eq!(settings.config.readonly, Selection::all());
+        assert_eq!(
+            settings.warnings[0].to_string(),
+            "diskomator.readonly in the boot loader's initrd makes all disks read-only: \
+             it can't be read: Input/output error"
+        );
+    }
+
+    #[test]
+    fn an_initrd_that_nobody_signed_is_named() {
+        let given = Given { ignored_initrd: true, secure_boot: true, ..Given::default() };
+        let settings = Settings::read(&given);
+        assert_eq!(settings.config, Config::default());
+        assert_eq!(
+            settings.warnings[0].to_string(),
+            "everything in the boot loader's initrd is ignored: \
+             with Secure Boot on, only what is signed counts, such as an addon with this word"
+        );
     }
 
     #[test]
@@ -484,7 +682,7 @@ mod tests {
             let expected = Config::from_cmdline(&words);
             let image = Given { cmdline: words.clone(), image_cmdline: words, ..Given::default() };
             assert_eq!(Settings::read(&image).config, expected.0, "{name}");
-            for source in [Source::BootPartition, Source::BesideImage, Source::FwCfg, Source::Smbios] {
+            for source in Source::CREDENTIALS {
                 let content = value.replace(' ', "\n") + "\n";
                 let credentials = vec![credential(source, &format!("diskomator.{name}"), &content)];
                 let settings = Settings::read(&Given { credentials, ..Given::default() });
@@ -496,9 +694,9 @@ mod tests {
 
     #[test]
     fn of_two_sources_the_one_nearer_to_the_start_of_the_machine_counts() {
-        use Source::{BesideImage, BootPartition, CommandLine, FwCfg, Image, Smbios};
-        let levels = ["error", "warn", "info", "debug", "trace", "error"];
-        let order = [Image, BootPartition, BesideImage, FwCfg, Smbios, CommandLine];
+        use Source::{BesideImage, BootLoader, BootPartition, CommandLine, FwCfg, Image, Smbios};
+        let levels = ["error", "warn", "info", "debug", "trace", "error", "warn"];
+        let order = [Image, BootPartition, BesideImage, BootLoader, FwCfg, Smbios, CommandLine];
         for last in 0..order.len() {
             let mut given = Given::default();
             // The order in which they are found makes no difference.
@@ -524,7 +722,7 @@ mod tests {
             cmdline: "diskomator.log=debug".to_owned(),
             image_cmdline: "console=tty0 diskomator.log=debug".to_owned(),
             credentials: vec![credential(Source::BesideImage, "diskomator.log", "error")],
-            secure_boot: false,
+            ..Given::default()
         };
         let settings = Settings::read(&given);
         assert_eq!(shown(&settings, "log"), [("debug".to_owned(), Some(Source::CommandLine))]);

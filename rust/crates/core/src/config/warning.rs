@@ -72,6 +72,18 @@ pub enum Problem {
     /// It was said to be Base64.
     #[error("it is no Base64")]
     NoBase64,
+    /// It is there, and the kernel does not give it out.
+    #[error("it can't be read: {0}")]
+    Unreadable(String),
+    /// A source is there, and the kernel does not give it out.
+    #[error("{0}")]
+    Lost(String),
+    /// The kernel keeps only the start of a long command line.
+    #[error("the kernel keeps no more than {0} bytes of a command line")]
+    Cut(usize),
+    /// Words after `--` are not for the kernel.
+    #[error("it stands after \"--\", where words are for init")]
+    AfterEnd,
     /// It could have been changed by anybody.
     #[error("with Secure Boot on, only what is signed counts, such as an addon with this word")]
     Unsigned,
@@ -88,6 +100,9 @@ impl fmt::Display for Warning {
         let Self { what, source, effect, problem } = self;
         if let Problem::Unknown { .. } = problem {
             write!(f, "unknown setting {:?} {source} is ignored", cut(what))?;
+        } else if let Problem::Lost(_) | Problem::Cut(_) = problem {
+            const SAFE: &str = "nothing is exported and all disks are read-only";
+            write!(f, "settings {source} may be lost, so {SAFE}: {problem}")?;
         } else {
             write!(f, "{} {source} {}: {problem}", cut(what), effect.unwrap_or("is ignored"))?;
         }
