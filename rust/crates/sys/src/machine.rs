@@ -1,5 +1,7 @@
 //! What machine this is, for people.
 
+use diskomator_core::screen::model::Screen;
+
 use crate::root::Root;
 
 /// Who made the machine and what they call it, from its firmware. What makers
@@ -36,9 +38,37 @@ pub fn memory_free(root: &Root) -> Option<u64> {
     Some(kibibytes.saturating_mul(1024))
 }
 
+/// What the kernel draws the virtual terminals on.
+pub fn screen(root: &Root) -> Screen {
+    let directory = "sys/class/vtconsole";
+    let read = |console: &str, file: &str| root.read(format!("{directory}/{console}/{file}")).unwrap_or_default();
+    let names = root.list(directory).unwrap_or_default();
+    let consoles: Vec<_> = names.iter().map(|console| (read(console, "name"), read(console, "bind"))).collect();
+    Screen::of(consoles.iter().map(|(name, bind)| (name.as_str(), bind.as_str())))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_screen_is_what_the_kernel_says_it_draws_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::at(directory.path());
+        let put = |path: &str, text: &str| {
+            let path = root.path("sys/class/vtconsole").join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        assert_eq!(screen(&root), Screen::None);
+        put("vtcon0/name", "(S) dummy device\n");
+        put("vtcon0/bind", "1\n");
+        assert_eq!(screen(&root), Screen::None);
+        put("vtcon0/bind", "0\n");
+        put("vtcon1/name", "(M) frame buffer device\n");
+        put("vtcon1/bind", "1\n");
+        assert_eq!(screen(&root), Screen::FrameBuffer);
+    }
 
     #[test]
     fn a_machine_is_called_what_its_firmware_says_if_that_is_a_name() {

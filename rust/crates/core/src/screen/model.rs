@@ -53,7 +53,48 @@ pub struct Machine {
     pub memory: u64,
     /// In bytes, what programs can still have of it.
     pub memory_free: u64,
+    /// What its virtual terminals are drawn on.
+    pub screen: Screen,
 }
+
+/// What the kernel draws the virtual terminals on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Screen {
+    /// Nothing: the machine has no screen, or one that the kernel has no driver for.
+    None,
+    /// The characters of a VGA card.
+    Text,
+    /// Pixels.
+    #[default]
+    FrameBuffer,
+}
+
+impl Screen {
+    /// From the files `name` and `bind` of each `/sys/class/vtconsole/vtcon*`. The kernel's console that draws
+    /// nowhere is there everywhere, and bound to the terminals that no other one has.
+    pub fn of<'a>(consoles: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let bound = consoles.into_iter().filter(|(_, bind)| bind.trim() == "1");
+        let kinds = bound.map(|(name, _)| match name {
+            name if name.contains("dummy device") => Self::None,
+            name if name.contains("frame buffer") => Self::FrameBuffer,
+            _ => Self::Text,
+        });
+        kinds.max().unwrap_or(Self::None)
+    }
+
+    /// What to say of it, and where to look where there is none.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::FrameBuffer => "the screen is up",
+            Self::Text => "the screen is up, in text mode",
+            Self::None => NO_SCREEN,
+        }
+    }
+}
+
+/// Where the same is to be seen.
+pub(crate) const NO_SCREEN: &str = "no screen: there is no frame buffer and no text mode to draw on; look at the \
+                                    serial line, or type on another machine: avahi-browse -rt _nvme-disc._tcp";
 
 /// How to log in over the network.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -251,6 +292,36 @@ mod tests {
         ] {
             assert_eq!(uptime_text(Duration::from_secs(seconds)), (text.to_owned(), Duration::from_secs(left)));
         }
+    }
+
+    #[test]
+    fn a_screen_is_one_that_the_kernel_draws_on() {
+        let dummy = "(S) dummy device";
+        let pixels = "(M) frame buffer device";
+        for (consoles, screen) in [
+            (vec![], Screen::None),
+            (vec![(dummy, "1")], Screen::None),
+            (vec![(dummy, "0"), (pixels, "1")], Screen::FrameBuffer),
+            // The frame buffer is gone, or drawing on it was switched off.
+            (vec![(dummy, "1"), (pixels, "0")], Screen::None),
+            // One that has some of the terminals only.
+            (vec![(pixels, "1"), (dummy, "1")], Screen::FrameBuffer),
+            (vec![("(S) VGA+", "1")], Screen::Text),
+            (vec![("(S) *MDA", "1\n")], Screen::Text),
+            (vec![("(S) VGA+", "0"), (pixels, "1")], Screen::FrameBuffer),
+            (vec![("(S) VGA+", "1"), (pixels, "1")], Screen::FrameBuffer),
+        ] {
+            assert_eq!(Screen::of(consoles.clone()), screen, "{consoles:?}");
+        }
+    }
+
+    #[test]
+    fn where_there_is_no_screen_a_person_is_told_where_to_look() {
+        let text = Screen::None.text();
+        assert!(text.starts_with("no screen: ") && !text.contains("is up"), "{text}");
+        assert!(text.contains("serial line") && text.contains("avahi-browse -rt _nvme-disc._tcp"), "{text}");
+        assert!(Screen::FrameBuffer.text().contains("the screen is up"));
+        assert!(Screen::Text.text().contains("the screen is up"));
     }
 
     #[test]

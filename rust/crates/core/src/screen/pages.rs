@@ -5,7 +5,7 @@ use crate::screen::canvas::{
     BAD, Canvas, FAINT, GOOD, Line, ORIGIN, PLAIN, SELECTED, STRONG, Size, TITLE, WARN, line, wrap,
 };
 use crate::screen::log::{Level, Record};
-use crate::screen::model::{Disk, DiskState, Snapshot, connect_line, printable, shortened};
+use crate::screen::model::{Disk, DiskState, Screen, Snapshot, connect_line, printable, shortened};
 use crate::screen::overview::{link_row, table};
 use crate::screen::traffic::{Blocks, rate_text, sparkline};
 use crate::screen::ui::{BINDINGS, fitted, state_word};
@@ -238,6 +238,14 @@ pub(crate) fn machine(snapshot: &Snapshot, width: usize) -> Vec<Line> {
         ("Machine", machine.model.clone().unwrap_or_else(unknown)),
         ("CPU", format!("{} x {}", machine.processor.clone().unwrap_or_else(unknown), machine.processors)),
         ("RAM", memory),
+        (
+            "Screen",
+            match machine.screen {
+                Screen::FrameBuffer => "frame buffer".to_owned(),
+                Screen::Text => "text mode".to_owned(),
+                Screen::None => "none, of those that the kernel can draw on".to_owned(),
+            },
+        ),
         ("Version", machine.version.to_owned()),
     ] {
         rows.extend(field(name, &value, width));
@@ -396,6 +404,7 @@ pub(crate) mod tests {
                 processors: 4,
                 memory: 8 << 30,
                 memory_free: 7 << 30,
+                screen: Screen::FrameBuffer,
             },
             uptime: Duration::from_secs(754),
             links: all_links.into_iter().take(links).collect(),

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use crate::disk::human_size;
 use crate::nvmet::model::Host;
 use crate::screen::model::{
-    BY_HAND, Disk, DiskState, Link, Snapshot, Ssh, connect_line, login_line, printable, speed_text,
+    BY_HAND, Disk, DiskState, Link, NO_SCREEN, Screen, Snapshot, Ssh, connect_line, login_line, printable, speed_text,
 };
 
 /// Longer names are cut; the maker's name and number of NVMe are 40 and 20.
@@ -31,6 +31,9 @@ pub fn render(snapshot: &Snapshot, width: usize) -> String {
     }
     for warning in &snapshot.warnings {
         wrapped(&mut text, &format!("! {}", printable(warning)), width);
+    }
+    if snapshot.machine.screen == Screen::None {
+        wrapped(&mut text, NO_SCREEN, width);
     }
     text.push_str("\nNetwork\n");
     link_lines(&mut text, &snapshot.links);
@@ -262,7 +265,7 @@ mod tests {
 
     use super::*;
     use crate::net::Mac;
-    use crate::screen::model::Address;
+    use crate::screen::model::{Address, Machine};
 
     fn address(text: &str, prefix_len: u8) -> Address {
         let ip: IpAddr = text.parse().unwrap();
@@ -305,6 +308,27 @@ mod tests {
 Diskomator
 
 No network address yet.
+
+Network
+  no network interface
+
+Disks
+  none yet; one that is plugged in now will appear
+"
+        );
+    }
+
+    #[test]
+    fn where_nothing_can_be_drawn_the_lines_say_where_to_look() {
+        let machine = Machine { screen: Screen::None, ..Machine::default() };
+        assert_eq!(
+            render(&Snapshot { machine, ..Snapshot::default() }, 80),
+            "\
+Diskomator
+
+No network address yet.
+  no screen: there is no frame buffer and no text mode to draw on; look at the
+  serial line, or type on another machine: avahi-browse -rt _nvme-disc._tcp
 
 Network
   no network interface

@@ -133,7 +133,8 @@ fn splash(root: &Root, settings: Settings) -> Result<(), Failure> {
     let mut view = View::new(Terminal::screen(root), Token(FIRST_TERMINAL));
     view.show(poll.registry(), &snapshot);
     if !view.is_lost() {
-        log::info!("the screen is up");
+        // Text for a terminal that is drawn nowhere arrives, too.
+        log::info!("{}", snapshot.machine.screen.text());
     }
     Ok(())
 }
@@ -290,9 +291,15 @@ impl Console {
             let next = self.observer.next_look();
             self.network = None;
             self.look = if has_target { next } else { Some(Instant::now() + NO_TARGET) };
+            let screen = self.snapshot.machine.screen;
             match looked {
                 Ok(snapshot) => self.snapshot = snapshot,
                 Err(error) => log::error!("{}", chain(&error)),
+            }
+            if self.snapshot.machine.screen != screen {
+                log::info!("{}", self.snapshot.machine.screen.text());
+                // Another size, and another font.
+                self.views.iter_mut().for_each(View::reopen_screen);
             }
             self.measure();
             self.draw = Some(Instant::now());

@@ -49,6 +49,7 @@ impl Observer {
             processors,
             memory,
             memory_free: 0,
+            screen: machine::screen(&root),
         };
         let earliest = clock::earliest(&root);
         let exporter = Exporter::new(root, settings.config, wake);
@@ -100,6 +101,7 @@ impl Observer {
         self.exports = exports;
         self.machine.name = log.network_name().map(str::to_owned).or(name);
         self.machine.memory_free = machine::memory_free(root).unwrap_or_default();
+        self.machine.screen = machine::screen(root);
         Ok(Snapshot {
             machine: self.machine.clone(),
             is_by_hand: self.exporter.config.export.is_none(),

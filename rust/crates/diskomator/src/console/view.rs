@@ -93,6 +93,13 @@ impl View {
         self.shown = None;
     }
 
+    /// What a screen is drawn on has become another: it is opened anew with the next picture.
+    pub(super) fn reopen_screen(&mut self) {
+        if self.terminal.kind() == Kind::Screen {
+            self.terminal.close();
+        }
+    }
+
     pub(super) fn shows_log(&self) -> bool {
         self.is_full && self.ui.page() == Page::Log
     }
