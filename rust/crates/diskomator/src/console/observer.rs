@@ -130,6 +130,7 @@ impl Observer {
             warnings.push("Everyone on this network can read and overwrite these disks.".to_owned());
         }
         warnings.extend(self.settings.iter().cloned());
+        warnings.extend(ssh::refused(&self.exporter.root));
         if clock::time_of_day() < self.earliest {
             warnings.push("The clock is late: this image is newer. The machine's battery may be empty.".to_owned());
         }
