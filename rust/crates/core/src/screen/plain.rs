@@ -293,6 +293,7 @@ mod tests {
             has_light: false,
             state,
             hosts: Vec::new(),
+            controllers: Vec::new(),
             traffic: None,
         }
     }

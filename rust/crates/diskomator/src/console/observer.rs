@@ -173,6 +173,7 @@ fn disks(root: &Root, exports: &[Export]) -> Vec<Disk> {
             State::Failed(why) | State::Refused(why) => DiskState::NotExported(why),
         };
         let disk = &export.disk;
+        let controllers = export.nqn().map(|nqn| nvmet::controllers_of(root, nqn)).unwrap_or_default();
         Some(Disk {
             name: disk.name.clone(),
             diskseq: disk.diskseq,
@@ -184,7 +185,8 @@ fn disks(root: &Root, exports: &[Export]) -> Vec<Disk> {
             nqn: export.nqn().map(str::to_owned),
             has_light: sysfs::light(root, &disk.name).is_some(),
             state,
-            hosts: export.nqn().map(|nqn| nvmet::hosts(root, nqn)).unwrap_or_default(),
+            hosts: nvmet::hosts_of(&controllers),
+            controllers,
             traffic: None,
         })
     });
