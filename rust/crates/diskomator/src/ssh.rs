@@ -10,6 +10,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token, Waker};
 
@@ -78,6 +79,9 @@ const OWNERS: [&str; 2] = ["root", HOME];
 const CREDENTIAL: &str = "ssh.authorized_keys.root";
 const SERVER: &str = "dropbear";
 const KEY_MAKER: &str = "dropbearkey";
+
+/// How long somebody may take to write the file of keys.
+const SETTLE: Duration = Duration::from_millis(300);
 
 const CHANGED: Token = Token(0);
 const ENDED: Token = Token(1);
@@ -160,8 +164,8 @@ fn text(status: &Status) -> String {
         Some(password) => format!("password     {password}, good once"),
         None => format!("keys         {}", status.keys),
     };
-    let refused: String = status.refused.iter().map(|sentence| format!("{sentence}\n")).collect();
-    format!("ssh root@ADDRESS\n{with}\nfingerprint  {}\n{refused}", status.fingerprint)
+    let lines = [format!("ssh root@ADDRESS\n{with}\nfingerprint  {}", status.fingerprint)];
+    lines.iter().chain(&status.refused).fold(String::new(), |text, line| text + line + "\n")
 }
 
 fn serve(root: &Root, config: &Config) -> Result<(), Failure> {
@@ -191,6 +195,9 @@ fn serve(root: &Root, config: &Config) -> Result<(), Failure> {
         if server.has_ended() {
             return Err(Failure::failed(server.end()));
         }
+        renew_password(root, has_keys).map_err(Failure::failed)?;
+        // A file that is written anew is empty for a moment.
+        thread::sleep(SETTLE);
         changes.drain().map_err(Failure::failed)?;
         let has_keys_now = look(root, &credential, &mut told).map_err(Failure::failed)?;
         if has_keys_now != has_keys {
@@ -390,7 +397,7 @@ fn renew_password(root: &Root, has_keys: bool) -> Result<(), SshError> {
         (false, false) => {
             let mut bytes = [0; PASSWORD_SYMBOLS];
             random::fill(&mut bytes).map_err(SshError::Random)?;
-            root.keep(PASSWORD, &password(&bytes))?;
+            root.keep(PASSWORD, password(&bytes))?;
             log::info!("there is a new password on the screen");
         }
         (true, false) | (false, true) => {}

@@ -208,7 +208,8 @@ fn the_serial_line_has_plain_lines_and_a_full_screen_on_a_key() -> std::result::
         let late = lab.disk(Bus::VirtioBlk, "LATE-7003", 65)?;
         machine.add_disk(&late)?;
         wait_said(mark, "vda (virtio-blk, 65 MiB): new disk")?;
-        machine.check()
+        machine.check()?;
+        Ok(())
     })
 }
 

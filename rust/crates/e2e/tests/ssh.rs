@@ -142,8 +142,8 @@ fn compare_with_the_server(machine: &Appliance, other: &Initiator, address: &str
     let file: Vec<u8> = rows.iter().flat_map(|row| row.line.iter().copied().chain([b'\n'])).collect();
     machine.shell("cp /root/.ssh/authorized_keys /tmp/keys && : >/tmp/lines")?;
     for part in file.chunks(BYTES) {
-        let octal: String = part.iter().map(|byte| format!("\\{byte:03o}")).collect();
-        machine.shell(&format!("printf '{octal}' >>/tmp/lines"))?;
+        let octal: Vec<String> = part.iter().map(|byte| format!("\\{byte:03o}")).collect();
+        machine.shell(&format!("printf '{}' >>/tmp/lines", octal.concat()))?;
     }
     machine.shell("cat /tmp/lines >/root/.ssh/authorized_keys")?;
     for (number, some) in rows.chunks(AT_ONCE).enumerate() {
@@ -151,9 +151,10 @@ fn compare_with_the_server(machine: &Appliance, other: &Initiator, address: &str
         let files: Vec<String> =
             some.iter().enumerate().map(|(place, row)| format!("echo '{}' >{}", row.key, name(place))).collect();
         other.run(&files.join("; "))?;
-        let offered: String = (0..some.len()).map(|place| format!(" -i {}", name(place))).collect();
+        let offered: Vec<String> = (0..some.len()).map(|place| format!("-i {}", name(place))).collect();
         let options = OPTIONS.replace("LogLevel=ERROR", "LogLevel=DEBUG1");
-        let line = format!("ssh {options} -o BatchMode=yes -o IdentitiesOnly=yes{offered} root@{address} true");
+        let line =
+            format!("ssh {options} -o BatchMode=yes -o IdentitiesOnly=yes {} root@{address} true", offered.join(" "));
         let output = other.try_run(&line, LOGIN)?;
         for (place, row) in some.iter().enumerate() {
             let is_said = |what: &str| {
