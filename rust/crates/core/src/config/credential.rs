@@ -79,10 +79,10 @@ pub struct Credential {
 impl Credential {
     /// The text in it, without white space at its ends.
     pub(super) fn text(&self, secure_boot: bool) -> Result<String, Problem> {
-        self.lines(secure_boot).map(|text| text.trim().to_owned())
+        self.lines(secure_boot).map(|text| text.trim_start().to_owned())
     }
 
-    /// All of the text in it, whose lines have their numbers still.
+    /// The text in it without white space at its end, so that its lines have their numbers still.
     pub(super) fn lines(&self, secure_boot: bool) -> Result<String, Problem> {
         if secure_boot && self.source.is_unsigned() {
             return Err(Problem::Unsigned);
@@ -103,7 +103,7 @@ fn text(content: &[u8]) -> Result<String, Problem> {
     }
     let text = std::str::from_utf8(content).map_err(|_| Problem::NoText)?;
     // Editors on Windows begin files with a mark and end lines with two characters.
-    let text = text.trim_start_matches('\u{feff}');
+    let text = text.trim_start_matches('\u{feff}').trim_end();
     if text.contains(|c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
         return Err(Problem::NoText);
     }
