@@ -32,9 +32,30 @@ pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
     ((symbols + padding) % 4 == 0 && padding <= 2).then_some(bytes)
 }
 
+/// The bytes that `text` stands for, as the SSH server reads a key: whatever is no symbol counts for
+/// nothing, wherever it is (`base64_decode` of libtomcrypt). `None` if a symbol is left over.
+pub fn decode_leniently(text: &[u8]) -> Option<Vec<u8>> {
+    let is_symbol = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    let mut symbols: Vec<u8> = text.iter().copied().filter(is_symbol).collect();
+    if symbols.len() % 4 == 1 {
+        return None;
+    }
+    symbols.resize(symbols.len().next_multiple_of(4), b'=');
+    decode(&symbols)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::decode;
+    use super::{decode, decode_leniently};
+
+    #[test]
+    fn the_servers_way_forgives_all_but_a_symbol_that_is_left_over() {
+        for text in ["Zm9vYg==", "Zm9vYg", "Zm=9v\tYg=", "Zm9!vYh"] {
+            assert_eq!(decode_leniently(text.as_bytes()).as_deref(), Some(&b"foob"[..]), "{text}");
+        }
+        assert_eq!(decode_leniently(b"Zm9vY"), None);
+        assert_eq!(decode_leniently(b"").as_deref(), Some(&b""[..]));
+    }
 
     #[test]
     fn every_length_is_decoded() {

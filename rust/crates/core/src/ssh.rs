@@ -1,5 +1,6 @@
 //! Who may log in over SSH: public keys, and a password that is good once.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -24,21 +25,41 @@ impl Access {
     }
 }
 
-/// The kinds of keys that the server knows, each with how many fields follow its
-/// name in the key itself (RFC 8709 section 4; RFC 5656 section 3.1; RFC 4253
-/// section 6.6; OpenSSH's `PROTOCOL.u2f`).
-const KINDS: [(&str, usize); 7] = [
-    ("ssh-ed25519", 1),
-    ("ecdsa-sha2-nistp256", 2),
-    ("ecdsa-sha2-nistp384", 2),
-    ("ecdsa-sha2-nistp521", 2),
-    ("ssh-rsa", 2),
-    ("sk-ssh-ed25519@openssh.com", 2),
-    ("sk-ecdsa-sha2-nistp256@openssh.com", 3),
+/// The kinds of keys that the server knows, as `board/diskomator/dropbear.h` builds it, each with
+/// the fields that follow its name in the key itself (RFC 8709 section 4; RFC 5656 section 3.1;
+/// RFC 4253 section 6.6; OpenSSH's `PROTOCOL.u2f`).
+const KINDS: [(&str, &[Field]); 7] = [
+    ("ssh-ed25519", &[Field::Curve25519]),
+    ("ecdsa-sha2-nistp256", &[Field::Name("nistp256"), Field::Point(32)]),
+    ("ecdsa-sha2-nistp384", &[Field::Name("nistp384"), Field::Point(48)]),
+    ("ecdsa-sha2-nistp521", &[Field::Name("nistp521"), Field::Point(66)]),
+    ("ssh-rsa", &[Field::Exponent, Field::Modulus]),
+    ("sk-ssh-ed25519@openssh.com", &[Field::Curve25519, Field::Application]),
+    ("sk-ecdsa-sha2-nistp256@openssh.com", &[Field::Name("nistp256"), Field::Point(32), Field::Application]),
 ];
 
-/// Longer keys are none: 16384 bits of RSA have 2.8 KB.
-const KEY_MAX: usize = 4096;
+/// A field of a key.
+#[derive(Debug, Clone, Copy)]
+enum Field {
+    /// 32 bytes.
+    Curve25519,
+    /// The curve's name.
+    Name(&'static str),
+    /// Two coordinates of so many bytes, not compressed, as the server knows no other form.
+    Point(usize),
+    /// An `mpint` of up to 64 bits (`buf_get_rsa_pub_key` in dropbear's `rsa.c`).
+    Exponent,
+    /// An `mpint` of as many bits as the server takes.
+    Modulus,
+    /// Any text.
+    Application,
+}
+
+/// Bits of an RSA key: `MIN_RSA_KEYLEN` and `BUF_MAX_MPINT` of dropbear.
+const RSA_BITS: std::ops::RangeInclusive<usize> = 1024..=8240;
+
+/// Longer keys are none: 8240 bits of RSA have 1.4 KB.
+const KEY_MAX: usize = 2048;
 /// What is kept of a comment, in characters.
 const COMMENT_MAX: usize = 64;
 
@@ -69,6 +90,9 @@ pub enum KeyError {
     /// Some of it is missing, or was changed.
     #[error("the key is not complete")]
     Broken,
+    /// The server takes no RSA key of this size.
+    #[error("an RSA key must have {} to {} bits here", RSA_BITS.start(), RSA_BITS.end())]
+    Size,
 }
 
 impl FromStr for PublicKey {
@@ -94,24 +118,7 @@ impl FromStr for PublicKey {
             return Err(KeyError::Broken);
         }
         let bytes = base64::decode(body.as_bytes()).ok_or(KeyError::Broken)?;
-        let (kind, mut rest) = field(&bytes).ok_or(KeyError::Broken)?;
-        if named.is_some_and(|named| named.as_bytes() != kind) {
-            // Of a kind that nobody knows it is more likely that than a mistake.
-            let is_known = KINDS.iter().any(|(known, _)| Some(*known) == named);
-            return Err(if is_known { KeyError::OtherKind } else { KeyError::Kind });
-        }
-        let (kind, fields) = KINDS.into_iter().find(|(known, _)| known.as_bytes() == kind).ok_or(KeyError::Kind)?;
-        for number in 0..fields {
-            let (value, after) = field(rest).ok_or(KeyError::Broken)?;
-            let is_whole = if kind == "ssh-ed25519" && number == 0 { value.len() == 32 } else { !value.is_empty() };
-            if !is_whole {
-                return Err(KeyError::Broken);
-            }
-            rest = after;
-        }
-        if !rest.is_empty() {
-            return Err(KeyError::Broken);
-        }
+        let kind = kind_of(named.map(str::as_bytes), &bytes)?;
         let comment = words.collect::<Vec<_>>().join(" ");
         let comment = comment.chars().map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { '?' });
         let comment: String = comment.take(COMMENT_MAX).collect();
@@ -133,42 +140,331 @@ impl PublicKey {
     }
 }
 
+/// The kind of the key in `bytes`, which are all of one that a client can have; `named` is the
+/// name that stands before it. A client sends its key in one form only, and the server compares
+/// bytes (`cmp_base64_key` in dropbear's `signkey.c`): other forms of the same numbers let nobody in.
+fn kind_of(named: Option<&[u8]>, bytes: &[u8]) -> Result<&'static str, KeyError> {
+    let (kind, mut rest) = string(bytes).ok_or(KeyError::Broken)?;
+    let known = KINDS.into_iter().find(|(known, _)| known.as_bytes() == kind);
+    if named.is_some_and(|named| named != kind) {
+        // Of a kind that nobody knows it is more likely that than a mistake.
+        let is_known = KINDS.iter().any(|(known, _)| Some(known.as_bytes()) == named);
+        return Err(if is_known { KeyError::OtherKind } else { KeyError::Kind });
+    }
+    let (kind, fields) = known.ok_or(KeyError::Kind)?;
+    for field in fields {
+        let (value, after) = string(rest).ok_or(KeyError::Broken)?;
+        let is_whole = match field {
+            Field::Curve25519 => value.len() == 32,
+            Field::Name(name) => value == name.as_bytes(),
+            Field::Point(size) => value.len() == 1 + 2 * size && value.first() == Some(&4),
+            Field::Exponent => bits(value).is_some_and(|bits| (1..=64).contains(&bits)),
+            Field::Modulus => match bits(value) {
+                Some(bits) if !RSA_BITS.contains(&bits) => return Err(KeyError::Size),
+                bits => bits.is_some(),
+            },
+            Field::Application => true,
+        };
+        if !is_whole {
+            return Err(KeyError::Broken);
+        }
+        rest = after;
+    }
+    if rest.is_empty() { Ok(kind) } else { Err(KeyError::Broken) }
+}
+
 /// A `string` of RFC 4251 section 5, and what follows it.
-fn field(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+fn string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk()?;
     rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)
 }
 
-/// The key in a line of a file `authorized_keys`, which can have options before it.
-fn key_of(line: &str) -> Option<&str> {
-    let is_key = |word: &&str| word.starts_with("AAAA") && word.parse::<PublicKey>().is_ok();
-    line.split_ascii_whitespace().find(is_key).filter(|_| !line.trim_ascii_start().starts_with('#'))
+/// How many bits a positive `mpint` of RFC 4251 section 5 has, in its one form.
+fn bits(value: &[u8]) -> Option<usize> {
+    let number = match value {
+        [0, number @ ..] if number.first().is_some_and(|byte| *byte >= 0x80) => number,
+        [1..=0x7f, ..] => value,
+        _ => return None,
+    };
+    let first = number.first()?;
+    Some(number.len() * 8 - usize::try_from(first.leading_zeros()).ok()?)
 }
 
-/// The lines of a file `authorized_keys` that let somebody in.
-pub fn key_lines(file: &str) -> impl Iterator<Item = &str> {
-    file.lines().filter(|line| key_of(line).is_some())
+/// The longest line that the server reads, in bytes (`MAX_AUTHKEYS_LINE` of dropbear's `svr-authpubkey.c`).
+const LINE_MAX: usize = 3000;
+/// A line of so many bytes ends the file for it (`DROPBEAR_MAX_LINE_LENGTH`; `buf_getline` in `dbutil.c`),
+const LINE_END: usize = 10_000;
+/// and so many lines do (`MAX_AUTHKEYS_LINE_COUNT`).
+const LINES_MAX: usize = 300;
+
+/// Why the server lets nobody in for a line.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Nothing in it looks like a key.
+    #[error("there is no public key in it, such as \"ssh-ed25519 AAAA…\"")]
+    NoKey,
+    /// There is something else wrong with the key.
+    #[error(transparent)]
+    Key(KeyError),
+    /// Other programs may know the option.
+    #[error("the server does not take the option {0}")]
+    Option(String),
+    /// Between options, kind and key there is something else than one space.
+    #[error("before the key there is something else than its kind and one space")]
+    Space,
+    /// The mark of a text file on Windows.
+    #[error("a byte order mark stands before it")]
+    Mark,
+    /// Such as in a file in UTF-16.
+    #[error("it is not plain text")]
+    NoText,
+    /// Longer than [`LINE_MAX`].
+    #[error("it has more than {LINE_MAX} bytes")]
+    Long,
+    /// Behind [`LINE_END`].
+    #[error("the server reads no line from one of {LINE_END} bytes on")]
+    BehindLong,
+    /// Behind [`LINES_MAX`].
+    #[error("the server reads no more than {LINES_MAX} lines, and counts one that ends as on Windows twice")]
+    Late,
 }
 
-/// The file `authorized_keys` with the keys of `lines` in it, too; `None` if
-/// they are there. What somebody wrote into it stays.
-pub fn authorized_keys<'a>(file: &str, lines: impl Iterator<Item = &'a str>) -> Option<String> {
-    let mut text = file.trim_ascii_end().to_owned();
+/// A line of a file `authorized_keys`, as the server takes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line<'a> {
+    /// As an editor counts, from 1.
+    pub number: usize,
+    /// Without its end.
+    pub text: &'a [u8],
+    /// The key that it lets in; `None` for an empty line and a comment.
+    pub key: Result<Option<Vec<u8>>, Refusal>,
+}
+
+/// The lines of a file `authorized_keys`. A line counts if and only if the server takes it:
+/// `checkpubkey` and `checkpubkey_line` of dropbear's `svr-authpubkey.c`, which
+/// `tests/authorized_keys.rs` is compared with.
+pub fn lines(file: &[u8]) -> impl Iterator<Item = Line<'_>> {
+    let (mut rest, mut number, mut read, mut is_over) = (Some(file), 0, 0, false);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        if text.is_empty() {
+            return None;
+        }
+        let end = text.iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(text.len());
+        let (line, after) = text.split_at(end);
+        // To the server each of the two bytes ends a line.
+        let ends = if after.starts_with(b"\r\n") { 2 } else { 1 };
+        rest = after.get(ends..);
+        (number, read) = (number + 1, read + 1);
+        is_over |= line.len() >= LINE_END;
+        let key = match key_in(line) {
+            Ok(Some(_)) if is_over => Err(Refusal::BehindLong),
+            Ok(Some(_)) if read > LINES_MAX => Err(Refusal::Late),
+            key => key,
+        };
+        read += ends - 1;
+        Some(Line { number, text: line, key })
+    })
+}
+
+/// The key in a line, as `checkpubkey_line` finds it.
+fn key_in(line: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
+    let text = without_blanks(line);
+    if text.is_empty() || text.starts_with(b"#") {
+        return Ok(None);
+    }
+    if line.len() > LINE_MAX {
+        return Err(Refusal::Long);
+    }
+    if line.contains(&0) {
+        return Err(Refusal::NoText);
+    }
+    let kind_at = |text: &[u8]| KINDS.iter().map(|(kind, _)| kind.as_bytes()).find(|kind| text.starts_with(kind));
+    let (options, rest) = if kind_at(line).is_some() { (&[][..], line) } else { split_options(text) };
+    let key = kind_at(rest).and_then(|kind| Some((kind, rest.strip_prefix(kind)?.strip_prefix(b" ")?)));
+    let Some((kind, rest)) = key else { return Err(misplaced(line)) };
+    let body = rest.split(|byte| *byte == b' ').next().unwrap_or_default();
+    if body.is_empty() {
+        return Err(misplaced(line));
+    }
+    let key = base64::decode_leniently(body).ok_or(Refusal::Key(KeyError::Broken))?;
+    kind_of(Some(kind), &key).map_err(Refusal::Key)?;
+    check_options(options)?;
+    Ok(Some(key))
+}
+
+/// From the first byte on that is no blank.
+fn without_blanks(line: &[u8]) -> &[u8] {
+    let start = line.iter().position(|byte| !matches!(byte, b' ' | b'\t'));
+    start.and_then(|start| line.get(start..)).unwrap_or_default()
+}
+
+/// What is most likely wrong with a line whose key is not where the server looks for it.
+fn misplaced(line: &[u8]) -> Refusal {
+    if line.starts_with(&[0xef, 0xbb, 0xbf]) {
+        return Refusal::Mark;
+    }
+    let words = || line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    if line.windows(11).any(|window| window == b"PRIVATE KEY") {
+        return Refusal::Key(KeyError::Private);
+    }
+    let is_key = |word: &[u8]| {
+        word.starts_with(b"AAAA") && base64::decode_leniently(word).is_some_and(|key| kind_of(None, &key).is_ok())
+    };
+    let is_kind = |word: &[u8]| KINDS.iter().any(|(kind, _)| kind.as_bytes() == word);
+    match (words().any(is_key), words().find(|word| word.starts_with(b"AAAA"))) {
+        (true, _) if words().any(is_kind) => {
+            let (options, _) = split_options(without_blanks(line));
+            if is_kind(options) { Refusal::Space } else { check_options(options).err().unwrap_or(Refusal::Space) }
+        }
+        (true, _) => Refusal::Space,
+        (false, Some(key)) => match base64::decode_leniently(key).map(|key| kind_of(None, &key)) {
+            Some(Err(error)) => Refusal::Key(error),
+            _ => Refusal::Key(KeyError::Broken),
+        },
+        (false, None) => Refusal::NoKey,
+    }
+}
+
+/// The options that stand before the kind, and what follows the space after them.
+fn split_options(text: &[u8]) -> (&[u8], &[u8]) {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    let end = text.iter().position(|byte| {
+        if !is_quoted && matches!(byte, b' ' | b'\t') {
+            return true;
+        }
+        is_escaped = !is_escaped && *byte == b'\\';
+        is_quoted ^= !is_escaped && *byte == b'"';
+        false
+    });
+    let (options, rest) = text.split_at(end.unwrap_or(text.len()));
+    (options, rest.get(1..).unwrap_or_default())
+}
+
+/// Options without a value that the server knows (`svr_parse_pubkey_options` in dropbear's
+/// `svr-authpubkeyoptions.c`).
+const FLAGS: [&str; 7] = [
+    "no-port-forwarding",
+    "no-agent-forwarding",
+    "no-x11-forwarding",
+    "no-pty",
+    "restrict",
+    "no-touch-required",
+    "verify-required",
+];
+
+/// The same as that function, which forgives empty options and upper case.
+fn check_options(options: &[u8]) -> Result<(), Refusal> {
+    let after = |text: &[u8], name: &str| {
+        let (start, rest) = text.split_at_checked(name.len())?;
+        start.eq_ignore_ascii_case(name.as_bytes()).then_some(rest.len())
+    };
+    let from = |length: usize| options.get(options.len() - length..).unwrap_or_default();
+    let (mut rest, mut has_command) = (options, false);
+    while !rest.is_empty() {
+        let refused = || {
+            let end = rest.iter().position(|byte| *byte == b',').unwrap_or(rest.len());
+            let option = String::from_utf8_lossy(rest.get(..end.min(40)).unwrap_or_default());
+            Refusal::Option(option.chars().map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { '?' }).collect())
+        };
+        let behind = if let Some(left) = FLAGS.iter().find_map(|name| after(rest, name)) {
+            from(left)
+        } else if let Some(left) = after(rest, "command=\"") {
+            let (_, behind) = quoted(from(left), true).filter(|_| !has_command).ok_or_else(refused)?;
+            has_command = true;
+            behind
+        } else if let Some(left) = after(rest, "permitopen=\"") {
+            let (value, behind) = quoted(from(left), false).ok_or_else(refused)?;
+            if !is_destination(value) {
+                return Err(refused());
+            }
+            behind
+        } else if let Some(left) = after(rest, "permitlisten=\"") {
+            let (value, behind) = quoted(from(left), false).ok_or_else(refused)?;
+            if !is_port(value) {
+                return Err(refused());
+            }
+            behind
+        } else {
+            rest
+        };
+        rest = match behind.split_first() {
+            Some((b',', behind)) => behind,
+            None => behind,
+            Some(_) => return Err(refused()),
+        };
+    }
+    Ok(())
+}
+
+/// What stands before the next quotation mark, and what after it.
+fn quoted(text: &[u8], has_escapes: bool) -> Option<(&[u8], &[u8])> {
+    let mut is_escaped = false;
+    let end = text.iter().position(|byte| {
+        let is_end = *byte == b'"' && !is_escaped;
+        is_escaped = has_escapes && !is_escaped && *byte == b'\\';
+        is_end
+    })?;
+    Some((text.get(..end)?, text.get(end + 1..)?))
+}
+
+/// `host:port` or `[host]:port`, as `split_address_port` of dropbear's `dbutil.c` has it; the port may be `*`.
+fn is_destination(text: &[u8]) -> bool {
+    let parts = match text.strip_prefix(b"[") {
+        Some(rest) => rest.iter().position(|byte| *byte == b']').and_then(|end| {
+            let port = rest.get(end + 1..)?.strip_prefix(b":")?;
+            Some((rest.get(..end)?, port))
+        }),
+        None => {
+            text.iter().rposition(|byte| *byte == b':').and_then(|end| Some((text.get(..end)?, text.get(end + 1..)?)))
+        }
+    };
+    parts.is_some_and(|(host, port)| !host.is_empty() && (port == b"*" || is_port(port)))
+}
+
+/// A number as `strtoul(3)` reads it, up to 65535.
+fn is_port(text: &[u8]) -> bool {
+    let text = text.trim_ascii_start();
+    let digits = text.strip_prefix(b"+").or(text.strip_prefix(b"-")).unwrap_or(text);
+    let number = std::str::from_utf8(digits).ok().filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+    let number = number.and_then(|digits| digits.parse::<u64>().ok());
+    let number = number.map(|number| if text.starts_with(b"-") { number.wrapping_neg() } else { number });
+    number.is_some_and(|number| number <= 65535)
+}
+
+/// How many keys let somebody in, each counted once.
+pub fn count_keys(file: &[u8]) -> usize {
+    keys(file).collect::<BTreeSet<_>>().len()
+}
+
+fn keys(file: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    lines(file).filter_map(|line| line.key.ok().flatten())
+}
+
+/// The lines of a file that let nobody in and are no comments, with their numbers.
+pub fn refused(file: &[u8]) -> impl Iterator<Item = (usize, Refusal)> {
+    lines(file).filter_map(|line| Some((line.number, line.key.err()?)))
+}
+
+/// The file `authorized_keys` with the keys of `given` in it, too, which are files of that kind;
+/// `None` if they are there. What somebody wrote into it stays.
+pub fn authorized_keys<'a>(file: &[u8], given: impl IntoIterator<Item = &'a [u8]>) -> Option<Vec<u8>> {
+    let mut known: BTreeSet<Vec<u8>> = keys(file).collect();
+    let mut text = file.trim_ascii_end().to_vec();
     let before = text.len();
-    for line in lines {
-        let Some(key) = key_of(line) else { continue };
-        if text.lines().any(|known| key_of(known) == Some(key)) {
-            continue;
+    for line in given.into_iter().flat_map(lines) {
+        let Ok(Some(key)) = line.key else { continue };
+        if known.insert(key) {
+            if !text.is_empty() {
+                text.push(b'\n');
+            }
+            text.extend(line.text);
         }
-        if !text.is_empty() {
-            text.push('\n');
-        }
-        text.push_str(line.trim_ascii());
     }
     if text.len() == before {
         return None;
     }
-    text.push('\n');
+    text.push(b'\n');
     Some(text)
 }
 
@@ -238,16 +534,62 @@ mod tests {
         assert_eq!(parse(&format!("  {}\t", ED25519.replace(' ', "  "))), Ok(key));
     }
 
+    /// A key of a kind, with numbers that nobody has the other half of.
+    fn made(kind: &str, rsa_bits: usize) -> Vec<Vec<u8>> {
+        let (_, fields) = KINDS.into_iter().find(|(known, _)| *known == kind).unwrap();
+        let value = |field: &Field| match field {
+            Field::Curve25519 => vec![7; 32],
+            Field::Name(name) => name.as_bytes().to_vec(),
+            Field::Point(size) => [vec![4], vec![7; 2 * size]].concat(),
+            Field::Exponent => vec![1, 0, 1],
+            Field::Modulus if rsa_bits % 8 == 0 => [vec![0, 0x80], vec![1; rsa_bits / 8 - 1]].concat(),
+            Field::Modulus => [vec![1 << (rsa_bits % 8 - 1)], vec![1; rsa_bits / 8]].concat(),
+            Field::Application => b"ssh:".to_vec(),
+        };
+        [vec![kind.as_bytes().to_vec()], fields.iter().map(value).collect()].concat()
+    }
+
+    fn encoded(fields: &[Vec<u8>]) -> String {
+        encode(&fields.iter().map(Vec::as_slice).collect::<Vec<_>>())
+    }
+
     #[test]
     fn every_kind_that_the_server_knows_is_one() {
         for (kind, fields) in KINDS {
-            let mut content = vec![kind.as_bytes()];
-            content.extend(vec![&[7_u8; 32][..]; fields]);
-            let line = format!("{kind} {}", encode(&content));
+            let whole = made(kind, 2048);
+            let line = format!("{kind} {}", encoded(&whole));
             assert_eq!(parse(&line).map(|key| key.to_string()), Ok(line.clone()), "{kind}");
-            content.push(b"more");
-            assert_eq!(parse(&encode(&content)), Err(KeyError::Broken), "{kind}");
+            assert_eq!(count_keys(line.as_bytes()), 1, "{kind}");
+            assert_eq!(
+                parse(&encoded(&[whole.clone(), vec![b"more".to_vec()]].concat())),
+                Err(KeyError::Broken),
+                "{kind}"
+            );
+            for number in 1..=fields.len() {
+                assert_eq!(parse(&encoded(&whole[..number])), Err(KeyError::Broken), "{kind}");
+                let mut other = whole.clone();
+                other[number].push(0);
+                let is_same = matches!(fields[number - 1], Field::Application | Field::Exponent | Field::Modulus);
+                assert_eq!(parse(&encoded(&other)).is_ok(), is_same, "{kind} {number}");
+            }
         }
+    }
+
+    #[test]
+    fn rsa_keys_of_a_size_that_the_server_refuses_do_not_count() {
+        for (bits, is_taken) in
+            [(512, false), (1023, false), (1024, true), (4096, true), (8240, true), (8241, false), (16384, false)]
+        {
+            let body = encoded(&made("ssh-rsa", bits));
+            let error = if body.len() > KEY_MAX { KeyError::Broken } else { KeyError::Size };
+            assert_eq!(parse(&body).map(|_| ()), if is_taken { Ok(()) } else { Err(error) }, "{bits}");
+            let line = format!("ssh-rsa {body}");
+            assert_eq!(count_keys(line.as_bytes()), usize::from(is_taken), "{bits}");
+        }
+        // One number has one form only; clients send no other, and the server compares bytes.
+        let with = |modulus: Vec<u8>| encoded(&[b"ssh-rsa".to_vec(), vec![1, 0, 1], modulus]);
+        assert_eq!(parse(&with([vec![0], vec![1; 256]].concat())), Err(KeyError::Broken));
+        assert_eq!(parse(&with(vec![0x80; 256])), Err(KeyError::Broken));
     }
 
     #[test]
@@ -302,20 +644,64 @@ mod tests {
 
     #[test]
     fn keys_are_added_once_and_what_is_there_stays() {
-        let add = |file: &str, lines: &[&str]| authorized_keys(file, lines.iter().copied());
+        let add = |file: &str, lines: &[&str]| {
+            let both = authorized_keys(file.as_bytes(), lines.iter().map(|line| line.as_bytes()));
+            both.map(|both| String::from_utf8(both).unwrap())
+        };
         let file = format!("{ED25519}\n");
-        assert_eq!(add("", &[ED25519, body(ED25519)]), Some(file.clone()));
+        assert_eq!(add("", &[ED25519, ED25519]), Some(file.clone()));
         assert_eq!(add(&file, &[ED25519]), None);
         assert_eq!(add("", &[]), None);
         // What lets nobody in must not keep the password away.
-        assert_eq!(add("", &["# a comment", &format!("# {ED25519}"), "ssh-rsa AAAAB3Nz me", ""]), None);
+        assert_eq!(add("", &["# a comment", &format!("# {ED25519}"), "ssh-rsa AAAAB3Nz me", "", body(ED25519)]), None);
         let own = "# mine\n\nssh-rsa AAAAB3Nz me";
         let both = add(own, &[ED25519]).unwrap();
         assert_eq!(both, format!("{own}\n{file}"));
-        assert_eq!(key_lines(&both).collect::<Vec<_>>(), [ED25519]);
-        let restricted = format!("from=\"192.0.2.1\" {ED25519}");
-        assert_eq!(add("", &[&restricted]), Some(format!("{restricted}\n")));
+        assert_eq!(count_keys(both.as_bytes()), 1);
+        // A line that the server refuses is no reason to leave the key out.
+        let refused = format!("from=\"192.0.2.1\" {ED25519}");
+        assert_eq!(add("", &[&refused]), None);
+        assert_eq!(add(&refused, &[ED25519]), Some(format!("{refused}\n{file}")));
+        let restricted = format!("restrict {ED25519}");
         assert_eq!(add(&restricted, &[ED25519]), None);
+        assert_eq!(add("", &[&format!("# Windows\r\n{ED25519}\r\n")]), Some(file));
+    }
+
+    #[test]
+    fn a_line_that_is_refused_says_where_it_is_and_why() {
+        let file = format!(
+            "\u{feff}{ED25519}\r\n\r\n# comment\n  {ED25519}\nno-user-rc,restrict {ED25519}\nhello\r{ED25519}\nssh-dss AAAAB3NzaC1kc3M= me\n\
+             ssh-rsa {}\n-----BEGIN OPENSSH PRIVATE KEY-----",
+            body(ED25519)
+        );
+        let found: Vec<(usize, Refusal)> = refused(file.as_bytes()).collect();
+        assert_eq!(
+            found,
+            [
+                (1, Refusal::Mark),
+                (4, Refusal::Space),
+                (5, Refusal::Option("no-user-rc".to_owned())),
+                (6, Refusal::NoKey),
+                (8, Refusal::Key(KeyError::Kind)),
+                (9, Refusal::Key(KeyError::OtherKind)),
+                (10, Refusal::Key(KeyError::Private)),
+            ]
+        );
+        assert_eq!(count_keys(file.as_bytes()), 1);
+    }
+
+    #[test]
+    fn keys_behind_the_end_that_the_server_sees_do_not_count() {
+        let after = |before: &str| count_keys(format!("{before}{ED25519}\n").as_bytes());
+        assert_eq!(after(&"#\n".repeat(299)), 1);
+        assert_eq!(after(&"#\n".repeat(300)), 0);
+        assert_eq!(after(&"#\r\n".repeat(149)), 1);
+        assert_eq!(after(&"#\r\n".repeat(150)), 0);
+        assert_eq!(after(&format!("#{}\n", "x".repeat(9998))), 1);
+        assert_eq!(after(&format!("#{}\n", "x".repeat(9999))), 0);
+        let padded = |length: usize| format!("{ED25519}{}", "x".repeat(length - ED25519.len()));
+        assert_eq!(count_keys(padded(3000).as_bytes()), 1);
+        assert_eq!(refused(padded(3001).as_bytes()).collect::<Vec<_>>(), [(1, Refusal::Long)]);
     }
 
     #[test]

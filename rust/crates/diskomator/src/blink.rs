@@ -13,7 +13,7 @@ use lexopt::ValueExt as _;
 use crate::applet::{Failure, print};
 
 const USAGE: &str = "\
-Usage: diskomator blink [--read] [--seconds N] DISK
+Usage: diskomator blink [--read] [--seconds N] [--diskseq N] DISK
 
 Makes the light at a disk's bay blink for 15 seconds, so that it is found among
 others. It takes an enclosure that the kernel knows (SES: /sys/class/enclosure).
@@ -22,6 +22,7 @@ Options:
   --read       where the bay has no light of its own to switch, read from the disk
                in bursts, so that its activity light blinks; nothing is written
   --seconds N  so long, 1 to 600
+  --diskseq N  only if DISK is the disk with this number in /sys/block/DISK/diskseq
   -h, --help   this text
 
 DISK is a kernel name such as sda, with or without /dev/.
@@ -39,6 +40,8 @@ const CHUNK: usize = 256 << 10;
 enum BlinkError {
     #[error("there is no disk {0}; `diskomator export list` shows those there are")]
     NoSuchDisk(String),
+    #[error("nothing was done: {disk} is not the disk with the diskseq {diskseq} any more")]
+    OtherDisk { disk: String, diskseq: u64 },
     #[error("the bay of {0} has no light that can be switched; --read makes its activity light blink")]
     NoLight(String),
     #[error("cannot switch the light of {disk}")]
@@ -50,6 +53,7 @@ enum BlinkError {
 #[derive(Debug, PartialEq, Eq)]
 struct Arguments {
     disk: String,
+    diskseq: Option<u64>,
     read: bool,
     time: Duration,
 }
@@ -62,11 +66,12 @@ pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
 
 /// `None` if only help is wanted.
 fn parse(mut args: lexopt::Parser) -> Result<Option<Arguments>, lexopt::Error> {
-    let (mut disk, mut read, mut seconds) = (None, false, 15);
+    let (mut disk, mut diskseq, mut read, mut seconds) = (None, None, false, 15);
     while let Some(arg) = args.next()? {
         match arg {
             Short('h') | Long("help") => return Ok(None),
             Long("read") => read = true,
+            Long("diskseq") => diskseq = Some(args.value()?.parse()?),
             Long("seconds") => {
                 let word = args.value()?.string()?;
                 let number = word.parse().ok().filter(|seconds| (1..=600).contains(seconds));
@@ -78,15 +83,23 @@ fn parse(mut args: lexopt::Parser) -> Result<Option<Arguments>, lexopt::Error> {
     }
     let disk = disk.ok_or("say which disk: blink DISK (see --help)")?;
     let disk = disk.strip_prefix("/dev/").unwrap_or(&disk).to_owned();
-    Ok(Some(Arguments { disk, read, time: Duration::from_secs(seconds) }))
+    Ok(Some(Arguments { disk, diskseq, read, time: Duration::from_secs(seconds) }))
 }
 
 fn blink(root: &Root, arguments: &Arguments) -> Result<(), BlinkError> {
-    let Arguments { disk, read, time } = arguments;
+    let Arguments { disk, diskseq, read, time } = arguments;
     if disk.contains('/') || disk.starts_with('.') || !root.exists(format!("sys/block/{disk}")) {
         return Err(BlinkError::NoSuchDisk(disk.clone()));
     }
-    match sysfs::light(root, disk) {
+    let light = sysfs::light(root, disk);
+    // The switch that was found is that of the disk that is there now.
+    if let Some(diskseq) = *diskseq {
+        let now = root.read(format!("sys/block/{disk}/diskseq")).ok();
+        if now != Some(diskseq.to_string()) {
+            return Err(BlinkError::OtherDisk { disk: disk.clone(), diskseq });
+        }
+    }
+    match light {
         Some(light) => {
             let switch =
                 |value| root.write(&light, value).map_err(|source| BlinkError::Switch { disk: disk.clone(), source });
@@ -99,15 +112,14 @@ fn blink(root: &Root, arguments: &Arguments) -> Result<(), BlinkError> {
             }
             switch("0")
         }
-        None if *read => {
-            read_in_bursts(root, disk, *time).map_err(|source| BlinkError::Read { disk: disk.clone(), source })
-        }
+        None if *read => read_in_bursts(root, disk, *diskseq, *time)
+            .map_err(|source| BlinkError::Read { disk: disk.clone(), source }),
         None => Err(BlinkError::NoLight(disk.clone())),
     }
 }
 
-fn read_in_bursts(root: &Root, disk: &str, time: Duration) -> io::Result<()> {
-    let mut device = sysfs::Uncached::open(root, disk, CHUNK)?;
+fn read_in_bursts(root: &Root, disk: &str, diskseq: Option<u64>, time: Duration) -> io::Result<()> {
+    let mut device = sysfs::Uncached::open(root, disk, diskseq, CHUNK)?;
     let until = Instant::now() + time;
     while Instant::now() < until {
         let end = Instant::now() + BURST;
@@ -129,7 +141,16 @@ mod tests {
 
     #[test]
     fn what_to_blink_and_how_long_is_understood() {
-        let arguments = |read, seconds| Arguments { disk: "sda".to_owned(), read, time: Duration::from_secs(seconds) };
+        let arguments = |read, seconds| Arguments {
+            disk: "sda".to_owned(),
+            diskseq: None,
+            read,
+            time: Duration::from_secs(seconds),
+        };
+        assert_eq!(
+            parsed(&["sda", "--diskseq", "7"]),
+            Ok(Some(Arguments { diskseq: Some(7), ..arguments(false, 15) }))
+        );
         assert_eq!(parsed(&["sda"]), Ok(Some(arguments(false, 15))));
         assert_eq!(parsed(&["--read", "--seconds", "2", "/dev/sda"]), Ok(Some(arguments(true, 2))));
         assert_eq!(parsed(&["-h"]), Ok(None));
@@ -144,10 +165,22 @@ mod tests {
         let bay = root.path("sys/block/sda/device/enclosure_device:Slot 01");
         std::fs::create_dir_all(&bay).unwrap();
         std::fs::create_dir_all(root.path("sys/block/sdb/device")).unwrap();
-        let arguments = |disk: &str| Arguments { disk: disk.to_owned(), read: false, time: Duration::from_millis(5) };
+        let arguments = |disk: &str| Arguments {
+            disk: disk.to_owned(),
+            diskseq: None,
+            read: false,
+            time: Duration::from_millis(5),
+        };
         std::fs::write(bay.join("locate"), "x").unwrap();
         blink(&root, &arguments("sda")).unwrap();
         assert_eq!(std::fs::read_to_string(bay.join("locate")).unwrap(), "0");
+        // The bay has another disk in it now.
+        std::fs::write(root.path("sys/block/sda/diskseq"), "9\n").unwrap();
+        std::fs::write(bay.join("locate"), "x").unwrap();
+        let before = Arguments { diskseq: Some(8), ..arguments("sda") };
+        assert!(matches!(blink(&root, &before), Err(BlinkError::OtherDisk { .. })));
+        assert_eq!(std::fs::read_to_string(bay.join("locate")).unwrap(), "x");
+        blink(&root, &Arguments { diskseq: Some(9), ..arguments("sda") }).unwrap();
         assert!(matches!(blink(&root, &arguments("sdb")), Err(BlinkError::NoLight(_))));
         assert!(matches!(blink(&root, &arguments("../block/sda")), Err(BlinkError::NoSuchDisk(_))));
         std::fs::remove_dir_all(&directory).unwrap();

@@ -16,6 +16,7 @@ use diskomator_sys::process::Worker;
 use diskomator_sys::root::{FileError, Root};
 use diskomator_sys::{logger, settings, sysfs};
 use lexopt::Arg::{Long, Short, Value};
+use lexopt::ValueExt as _;
 
 use crate::applet::{Failure, chain, level_filter, print};
 use crate::exporter::{ExportError, Exporter, Observation, carry_out, carry_out_or_undo, label};
@@ -52,6 +53,8 @@ DISK is a kernel name such as sda, with or without /dev/, or an NQN.
 Options:
   --json      list as JSON, see below
   --dry-run   print what would be done, as shell commands, and do nothing
+  --diskseq N do nothing unless DISK, one only, is the disk with this number in
+              /sys/block/DISK/diskseq: the kernel gives names to other disks
   -h, --help  show this text
 
 List:
@@ -104,13 +107,13 @@ pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
         Command::Help => print(USAGE),
         Command::List { json } => list(&mut Exporter::new(root, config, nobody), json),
         Command::Sync { dry_run: true, disks } => {
-            sync_dry_run(&mut Exporter::new(root, explicit(config, &disks), nobody), &disks)
+            sync_dry_run(&mut Exporter::new(root, explicit(config, &disks.words), nobody), &disks)
         }
         Command::Sync { dry_run: false, disks } => {
-            sync(&mut Exporter::prepare(root, explicit(config, &disks), nobody), &disks)
+            sync(&mut Exporter::prepare(root, explicit(config, &disks.words), nobody), &disks)
         }
         Command::Remove { dry_run, disks } => {
-            remove(&mut Exporter::new(root, explicit(config, &disks), nobody), &disks, dry_run)
+            remove(&mut Exporter::new(root, explicit(config, &disks.words), nobody), &disks, dry_run)
         }
         Command::Protect { access, disks } => protect(&mut Exporter::new(root, config, nobody), &disks, access),
     }
@@ -124,6 +127,28 @@ fn explicit(config: Config, words: &[String]) -> Config {
     Config { export: list.join(",").parse().unwrap_or_else(|_| Selection::all()), ..config }
 }
 
+/// The disks that are meant, as a person types them.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Named {
+    words: Vec<String>,
+    /// The number of the one that there is.
+    diskseq: Option<u64>,
+}
+
+impl Named {
+    /// The disk that `word` means. Its name alone may be another one's by now.
+    fn find<'a>(&self, exports: &'a [Export], word: &str) -> Result<&'a Export, Incomplete> {
+        let found = exports.iter().find(|export| is_called(export, word));
+        let export = found.ok_or_else(|| Incomplete::NoSuchDisk(word.to_owned()))?;
+        match self.diskseq {
+            Some(diskseq) if diskseq != export.disk.diskseq => {
+                Err(Incomplete::OtherDisk { disk: word.to_owned(), diskseq })
+            }
+            _ => Ok(export),
+        }
+    }
+}
+
 #[derive(Debug, PartialEq, Eq)]
 enum Command {
     Help,
@@ -132,21 +157,21 @@ enum Command {
     },
     Sync {
         dry_run: bool,
-        disks: Vec<String>,
+        disks: Named,
     },
     /// No disk means all.
     Remove {
         dry_run: bool,
-        disks: Vec<String>,
+        disks: Named,
     },
     Protect {
         access: Access,
-        disks: Vec<String>,
+        disks: Named,
     },
 }
 
 fn parse(mut args: lexopt::Parser) -> Result<Command, lexopt::Error> {
-    let (mut verb, mut disks) = (None, Vec::new());
+    let (mut verb, mut disks, mut diskseq) = (None, Vec::new(), None);
     let (mut json, mut dry_run, mut all) = (false, false, false);
     while let Some(arg) = args.next()? {
         match arg {
@@ -154,6 +179,7 @@ fn parse(mut args: lexopt::Parser) -> Result<Command, lexopt::Error> {
             Long("json") => json = true,
             Long("dry-run") => dry_run = true,
             Long("all") => all = true,
+            Long("diskseq") => diskseq = Some(args.value()?.parse()?),
             Value(word) if verb.is_none() => verb = Some(word.to_string_lossy().into_owned()),
             Value(word) => disks.push(word.to_string_lossy().into_owned()),
             other => return Err(other.unexpected()),
@@ -161,20 +187,22 @@ fn parse(mut args: lexopt::Parser) -> Result<Command, lexopt::Error> {
     }
     let verb = verb.ok_or("say what to do: list, sync, remove, readonly or readwrite (see --help)")?;
     let wrong = |option: &str| Err(format!("{option} makes no sense with `export {verb}` (see --help)").into());
+    let named = |words| Named { words, diskseq };
     match verb.as_str() {
+        _ if diskseq.is_some() && disks.len() != 1 => Err("--diskseq is about one disk: name that, too".into()),
         "list" | "readonly" | "readwrite" if dry_run => wrong("--dry-run"),
         "list" if !disks.is_empty() => wrong("a disk"),
         "list" | "sync" | "readonly" | "readwrite" if all => wrong("--all"),
         "sync" | "remove" | "readonly" | "readwrite" if json => wrong("--json"),
         "list" => Ok(Command::List { json }),
-        "sync" => Ok(Command::Sync { dry_run, disks }),
+        "sync" => Ok(Command::Sync { dry_run, disks: named(disks) }),
         "remove" if all != disks.is_empty() => Err("name disks, or say --all, but not both".into()),
-        "remove" => Ok(Command::Remove { dry_run, disks }),
+        "remove" => Ok(Command::Remove { dry_run, disks: named(disks) }),
         "readonly" | "readwrite" if disks.is_empty() => {
             Err(format!("say of which disks: export {verb} DISK...").into())
         }
-        "readonly" => Ok(Command::Protect { access: Access::ReadOnly, disks }),
-        "readwrite" => Ok(Command::Protect { access: Access::ReadWrite, disks }),
+        "readonly" => Ok(Command::Protect { access: Access::ReadOnly, disks: named(disks) }),
+        "readwrite" => Ok(Command::Protect { access: Access::ReadWrite, disks: named(disks) }),
         _ => Err(format!("there is no `export {verb}`: it is list, sync, remove, readonly or readwrite").into()),
     }
 }
@@ -184,6 +212,8 @@ fn parse(mut args: lexopt::Parser) -> Result<Command, lexopt::Error> {
 enum Incomplete {
     #[error("no disk is called {0}; `diskomator export list` shows those there are")]
     NoSuchDisk(String),
+    #[error("nothing was done: {disk} is not the disk with the diskseq {diskseq} any more")]
+    OtherDisk { disk: String, diskseq: u64 },
     #[error("{disk} cannot be exported: {reason}")]
     Refused { disk: String, reason: String },
     #[error("{0} stays read-only: it cannot be written to, or the setting diskomator.readonly says so")]
@@ -203,18 +233,14 @@ fn is_called(export: &Export, word: &str) -> bool {
 
 /// The disks that are to be exported after a sync: those named and, as it is
 /// with all, nothing else is changed for the others.
-fn chosen(
-    exporter: &Exporter,
-    exports: &[Export],
-    words: &[String],
-) -> Result<BTreeMap<String, Subsystem>, Incomplete> {
+fn chosen(exporter: &Exporter, exports: &[Export], disks: &Named) -> Result<BTreeMap<String, Subsystem>, Incomplete> {
     let mut wanted = exporter.desired(exports);
+    let words = &disks.words;
     if words.is_empty() {
         return Ok(wanted);
     }
     for word in words {
-        let export = exports.iter().find(|export| is_called(export, word));
-        let export = export.ok_or_else(|| Incomplete::NoSuchDisk(word.clone()))?;
+        let export = disks.find(exports, word)?;
         if let Err(refusal) = &export.decision {
             return Err(Incomplete::Refused { disk: label(&export.disk), reason: refusal.to_string() });
         }
@@ -228,9 +254,9 @@ fn chosen(
     Ok(wanted)
 }
 
-fn sync_dry_run(exporter: &mut Exporter, words: &[String]) -> Result<(), Failure> {
+fn sync_dry_run(exporter: &mut Exporter, disks: &Named) -> Result<(), Failure> {
     let Observation { exports, target, .. } = exporter.observe_all().map_err(Failure::failed)?;
-    let wanted = chosen(exporter, &exports, words).map_err(Failure::failed)?;
+    let wanted = chosen(exporter, &exports, disks).map_err(Failure::failed)?;
     let plan = plan_ports(&exporter.addresses, &target);
     let ports: Vec<_> = plan.ports.iter().map(|(id, _)| *id).collect();
     let disks = plan_disks(&wanted, &target, &ports);
@@ -238,9 +264,9 @@ fn sync_dry_run(exporter: &mut Exporter, words: &[String]) -> Result<(), Failure
     print_plan(ops.chain(disks.into_values().flatten()))
 }
 
-fn sync(exporter: &mut Exporter, words: &[String]) -> Result<(), Failure> {
+fn sync(exporter: &mut Exporter, disks: &Named) -> Result<(), Failure> {
     let Observation { exports, target, unreadable } = exporter.observe_all().map_err(Failure::failed)?;
-    let wanted = chosen(exporter, &exports, words).map_err(Failure::failed)?;
+    let wanted = chosen(exporter, &exports, disks).map_err(Failure::failed)?;
     let (ports, unusable) = exporter.listen(&target).map_err(Failure::failed)?;
     let unlinked = sysfs::link_by_diskseq(&exporter.root, exports.iter().map(|export| &export.disk));
     let mut failures = Failures::default();
@@ -254,12 +280,11 @@ fn sync(exporter: &mut Exporter, words: &[String]) -> Result<(), Failure> {
 
 /// The kernel's own mark on the device says it, so that it holds whatever becomes
 /// of this program or `diskomator hotplug`.
-fn protect(exporter: &mut Exporter, words: &[String], access: Access) -> Result<(), Failure> {
+fn protect(exporter: &mut Exporter, named: &Named, access: Access) -> Result<(), Failure> {
     let before = exporter.observe_all().map_err(Failure::failed)?;
     let mut disks = BTreeMap::new();
-    for word in words {
-        let export = before.exports.iter().find(|export| is_called(export, word));
-        let export = export.ok_or_else(|| Failure::failed(Incomplete::NoSuchDisk(word.clone())))?;
+    for word in &named.words {
+        let export = named.find(&before.exports, word).map_err(Failure::failed)?;
         if exported_access(&before.target, &export.disk) == Some(Access::Passthru) {
             return Err(Failure::failed(Incomplete::PassedThrough(label(&export.disk))));
         }
@@ -275,7 +300,9 @@ fn protect(exporter: &mut Exporter, words: &[String], access: Access) -> Result<
     let until = Instant::now() + PATIENCE;
     loop {
         let now = exporter.observe_all().map_err(Failure::failed)?;
-        let exported = now.exports.iter().filter(|export| export.enabled && disks.contains_key(&export.disk.name));
+        let is_meant =
+            |export: &Export| disks.get(&export.disk.name).is_some_and(|disk| disk.diskseq == export.disk.diskseq);
+        let exported = now.exports.iter().filter(|export| export.enabled && is_meant(export));
         let granted = |export: &Export| export.decision.as_ref().ok().map(|grant| grant.access);
         let (done, left): (Vec<&Export>, Vec<&Export>) =
             exported.partition(|export| exported_access(&now.target, &export.disk) == granted(export));
@@ -295,20 +322,22 @@ fn protect(exporter: &mut Exporter, words: &[String], access: Access) -> Result<
         if sysfs::is_running(&exporter.root, "hotplug") {
             sleep(POLL * 10);
         } else {
-            let names: Vec<String> = left.iter().map(|export| export.disk.name.clone()).collect();
-            sync(exporter, &names)?;
+            let words = left.iter().map(|export| export.disk.name.clone()).collect();
+            sync(exporter, &Named { words, diskseq: None })?;
         }
     }
 }
 
-fn remove(exporter: &mut Exporter, words: &[String], dry_run: bool) -> Result<(), Failure> {
+fn remove(exporter: &mut Exporter, disks: &Named, dry_run: bool) -> Result<(), Failure> {
     // Withdrawing a disk takes no answer of it.
     let Observation { exports, target, .. } = exporter.observe().map_err(Failure::failed)?;
-    let mut wanted = BTreeMap::new();
+    let (mut wanted, words) = (BTreeMap::new(), &disks.words);
     if !words.is_empty() {
         for word in words {
-            if !exports.iter().any(|export| is_called(export, word)) && !target.subsystems.contains_key(word) {
-                return Err(Failure::failed(Incomplete::NoSuchDisk(word.clone())));
+            match disks.find(&exports, word) {
+                // What is exported still, though there is no such disk any more.
+                Err(Incomplete::NoSuchDisk(_)) if target.subsystems.contains_key(word) && disks.diskseq.is_none() => {}
+                found => drop(found.map_err(Failure::failed)?),
             }
         }
         // Also a disk that would not be exported today.
@@ -439,26 +468,43 @@ impl Failures {
 
 #[cfg(test)]
 mod tests {
+    use diskomator_core::disk::{Attributes, Disk};
+    use diskomator_core::policy::Refusal;
+
     use super::*;
 
     fn parsed(words: &[&str]) -> Result<Command, String> {
         parse(lexopt::Parser::from_args(words)).map_err(|error| error.to_string())
     }
 
+    fn sda(diskseq: Option<u64>) -> Named {
+        Named { words: vec!["sda".to_owned()], diskseq }
+    }
+
+    #[test]
+    fn a_disk_that_took_the_name_of_the_one_that_was_meant_is_left_alone() {
+        let disk = Disk::new(Attributes { name: "sda".into(), diskseq: Some(9), ..Attributes::default() });
+        let exports = [Export { disk, decision: Err(Refusal::Awaited), enabled: false }];
+        assert!(sda(Some(9)).find(&exports, "sda").is_ok() && sda(None).find(&exports, "/dev/sda").is_ok());
+        assert!(matches!(
+            sda(Some(8)).find(&exports, "sda"),
+            Err(Incomplete::OtherDisk { disk, diskseq: 8 }) if disk == "sda"
+        ));
+        assert!(matches!(sda(Some(9)).find(&exports, "sdb"), Err(Incomplete::NoSuchDisk(_))));
+    }
+
     #[test]
     fn commands_are_understood() {
+        assert_eq!(
+            parsed(&["remove", "sda", "--diskseq", "7"]),
+            Ok(Command::Remove { dry_run: false, disks: sda(Some(7)) })
+        );
         assert_eq!(parsed(&["list"]), Ok(Command::List { json: false }));
         assert_eq!(parsed(&["list", "--json"]), Ok(Command::List { json: true }));
-        assert_eq!(parsed(&["sync"]), Ok(Command::Sync { dry_run: false, disks: vec![] }));
-        assert_eq!(
-            parsed(&["sync", "--dry-run", "sda"]),
-            Ok(Command::Sync { dry_run: true, disks: vec!["sda".into()] })
-        );
-        assert_eq!(parsed(&["remove", "--all"]), Ok(Command::Remove { dry_run: false, disks: vec![] }));
-        assert_eq!(
-            parsed(&["readonly", "sda"]),
-            Ok(Command::Protect { access: Access::ReadOnly, disks: vec!["sda".into()] })
-        );
+        assert_eq!(parsed(&["sync"]), Ok(Command::Sync { dry_run: false, disks: Named::default() }));
+        assert_eq!(parsed(&["sync", "--dry-run", "sda"]), Ok(Command::Sync { dry_run: true, disks: sda(None) }));
+        assert_eq!(parsed(&["remove", "--all"]), Ok(Command::Remove { dry_run: false, disks: Named::default() }));
+        assert_eq!(parsed(&["readonly", "sda"]), Ok(Command::Protect { access: Access::ReadOnly, disks: sda(None) }));
         assert_eq!(parsed(&["list", "-h"]), Ok(Command::Help));
     }
 
@@ -473,6 +519,8 @@ mod tests {
             (&["remove", "--all", "sda"], "name disks, or say --all, but not both"),
             (&["list", "sda"], "a disk makes no sense with `export list` (see --help)"),
             (&["sync", "--json"], "--json makes no sense with `export sync` (see --help)"),
+            (&["remove", "--diskseq", "7", "sda", "sdb"], "--diskseq is about one disk: name that, too"),
+            (&["remove", "--all", "--diskseq", "7"], "--diskseq is about one disk: name that, too"),
             (&["sync", "--frob"], "invalid option '--frob'"),
         ] {
             assert_eq!(parsed(words), Err(error.to_owned()));

@@ -5,15 +5,20 @@
 //! so that it outlives this process: the password, which dropbear removes when
 //! it lets somebody in with it, and the fingerprint.
 
+use std::collections::BTreeSet;
 use std::io::{self, BufRead, BufReader, Read};
-use std::process::{Command, ExitStatus, Stdio};
-use std::thread;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use diskomator_core::config::Config;
-use diskomator_core::ssh::{PASSWORD_SYMBOLS, authorized_keys, fingerprint, key_lines, password};
-use diskomator_sys::process::end_with_us;
+use diskomator_core::ssh::{
+    PASSWORD_SYMBOLS, authorized_keys, count_keys, fingerprint, password, refused as refused_in,
+};
+use diskomator_sys::process::{end_with_us, terminate};
 use diskomator_sys::random;
 use diskomator_sys::root::{FileError, Root};
 use diskomator_sys::settings;
@@ -32,7 +37,9 @@ Who gets in:
             is a line such as id_ed25519.pub has it, or its second word alone;
             those in the credential ssh.authorized_keys.root; those that were
             built into the image; and those in /root/.ssh/authorized_keys
-  password  only if there is no key. It is on the screen, new on every boot and
+            A line counts if the server takes it. Lines that it does not take
+            are on the screen and in the log, with the reason
+  password  only if no key counts. It is on the screen, new on every boot and
             good once: after somebody used it, there is another one
 
 The machine's own key is made at each boot. Its fingerprint is on the screen, to
@@ -63,10 +70,18 @@ const PASSWORD: &str = "run/ssh/password";
 /// Where the server looks for keys (`authorized_keys` in sshd(8)).
 const HOME: &str = "root/.ssh";
 const KEYS: &str = "root/.ssh/authorized_keys";
+/// What lets nobody in though it was given for that: a sentence in each line.
+const REFUSED: &str = "run/ssh/refused";
+/// Others must not be able to write to these, or the server takes no key in them (`checkpubkeyperms` of
+/// dropbear's `svr-authpubkey.c`).
+const OWNERS: [&str; 2] = ["root", HOME];
 /// systemd.system-credentials(7).
 const CREDENTIAL: &str = "ssh.authorized_keys.root";
 const SERVER: &str = "dropbear";
 const KEY_MAKER: &str = "dropbearkey";
+
+/// How long somebody may take to write the file of keys.
+const SETTLE: Duration = Duration::from_millis(300);
 
 const CHANGED: Token = Token(0);
 const ENDED: Token = Token(1);
@@ -80,6 +95,8 @@ pub(crate) struct Status {
     pub(crate) fingerprint: String,
     /// How many keys let in.
     pub(crate) keys: usize,
+    /// What lets nobody in though it was given for that, in sentences.
+    pub(crate) refused: Vec<String>,
 }
 
 /// The directories in which something changes when [`status`] does.
@@ -88,8 +105,13 @@ pub(crate) const WATCHED: [&str; 2] = ["run", DIRECTORY];
 /// How to log in, if somebody can.
 pub(crate) fn status(root: &Root) -> Option<Status> {
     let fingerprint = root.read(FINGERPRINT).ok()?;
-    let keys = key_lines(&root.read(KEYS).unwrap_or_default()).count();
-    Some(Status { password: root.read(PASSWORD).ok(), fingerprint, keys })
+    let keys = read_keys(root).map_or(0, |file| count(root, &file));
+    Some(Status { password: root.read(PASSWORD).ok(), fingerprint, keys, refused: refused(root) })
+}
+
+/// What lets nobody in though it was given for that, in words.
+pub(crate) fn refused(root: &Root) -> Vec<String> {
+    root.read(REFUSED).unwrap_or_default().lines().map(str::to_owned).collect()
 }
 
 /// Why nobody can log in.
@@ -142,58 +164,108 @@ fn text(status: &Status) -> String {
         Some(password) => format!("password     {password}, good once"),
         None => format!("keys         {}", status.keys),
     };
-    format!("ssh root@ADDRESS\n{with}\nfingerprint  {}\n", status.fingerprint)
+    let lines = [format!("ssh root@ADDRESS\n{with}\nfingerprint  {}", status.fingerprint)];
+    lines.iter().chain(&status.refused).fold(String::new(), |text, line| text + line + "\n")
 }
 
 fn serve(root: &Root, config: &Config) -> Result<(), Failure> {
     root.keep_dir(DIRECTORY).map_err(Failure::failed)?;
-    let has_keys = admit(root, config).map_err(Failure::failed)?;
+    root.keep_dir(HOME).map_err(Failure::failed)?;
     make_key(root).map_err(Failure::failed)?;
     // Who just used the password must not find the next one before it is known to be used.
-    let changes = Directories::new().map_err(Failure::failed)?;
-    changes.add(root.path(DIRECTORY)).map_err(Failure::failed)?;
-    renew_password(root, has_keys).map_err(Failure::failed)?;
-
-    let mut command = Command::new(SERVER);
-    // In the foreground, its words on standard error, with one key of its own.
-    command.args(["-F", "-E", "-r"]).arg(root.path(KEY)).stdin(Stdio::null()).stderr(Stdio::piped());
-    if has_keys {
-        command.arg("-s");
+    let mut changes = Directories::new().map_err(Failure::failed)?;
+    for directory in [DIRECTORY, HOME] {
+        changes.add(root.path(directory)).map_err(Failure::failed)?;
     }
-    let started = end_with_us(&mut command).spawn();
-    let mut server = started.map_err(|source| Failure::failed(SshError::Start { program: SERVER, source }))?;
-    log::info!("listening, {}", if has_keys { "for who has a key" } else { "for who has the password on the screen" });
-
-    if let Some(words) = server.stderr.take() {
-        // Sessions have the other end, too, and may outlive the server.
-        thread::spawn(move || repeat(words));
-    }
-
-    let mut changes = changes;
     let mut poll = Poll::new().map_err(Failure::failed)?;
     poll.registry().register(&mut changes, CHANGED, Interest::READABLE).map_err(Failure::failed)?;
-    let waker = Waker::new(poll.registry(), ENDED).map_err(Failure::failed)?;
-    let watcher = thread::spawn(move || {
-        let ended = server.wait();
-        // That fails only when the applet is ending.
-        drop(waker.wake());
-        ended
-    });
+    let waker = Arc::new(Waker::new(poll.registry(), ENDED).map_err(Failure::failed)?);
+
+    let credential = credential(root);
+    let mut told = BTreeSet::new();
+    let mut has_keys = admit(root, config, &credential, &mut told).map_err(Failure::failed)?;
+    renew_password(root, has_keys).map_err(Failure::failed)?;
+    let mut server = Server::start(root, has_keys, &waker).map_err(Failure::failed)?;
     let mut events = Events::with_capacity(4);
     loop {
         match poll.poll(&mut events, None) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             other => other.map_err(Failure::failed)?,
         }
-        if watcher.is_finished() || events.iter().any(|event| event.token() == ENDED) {
-            let ended = watcher.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
-            return Err(Failure::failed(match ended {
-                Ok(status) => SshError::Ended { program: SERVER, status },
-                Err(source) => SshError::Wait { program: SERVER, source },
-            }));
+        if server.has_ended() {
+            return Err(Failure::failed(server.end()));
         }
-        changes.drain().map_err(Failure::failed)?;
         renew_password(root, has_keys).map_err(Failure::failed)?;
+        // A file that is written anew is empty for a moment.
+        thread::sleep(SETTLE);
+        changes.drain().map_err(Failure::failed)?;
+        let has_keys_now = look(root, &credential, &mut told).map_err(Failure::failed)?;
+        if has_keys_now != has_keys {
+            // It offers to ask for a password from its start on, or never. Sessions outlive it.
+            has_keys = has_keys_now;
+            server.stop();
+            renew_password(root, has_keys).map_err(Failure::failed)?;
+            server = Server::start(root, has_keys, &waker).map_err(Failure::failed)?;
+        }
+        renew_password(root, has_keys).map_err(Failure::failed)?;
+    }
+}
+
+/// The server, and who waits for its end.
+struct Server {
+    id: u32,
+    watcher: JoinHandle<io::Result<ExitStatus>>,
+}
+
+impl Server {
+    /// `waker` wakes when it ends.
+    fn start(root: &Root, has_keys: bool, waker: &Arc<Waker>) -> Result<Self, SshError> {
+        let mut command = Command::new(SERVER);
+        // In the foreground, its words on standard error, with one key of its own.
+        command.args(["-F", "-E", "-r"]).arg(root.path(KEY)).stdin(Stdio::null()).stderr(Stdio::piped());
+        if has_keys {
+            command.arg("-s");
+        }
+        let started = end_with_us(&mut command).spawn();
+        let mut server: Child = started.map_err(|source| SshError::Start { program: SERVER, source })?;
+        log::info!(
+            "listening, {}",
+            if has_keys { "for who has a key" } else { "for who has the password on the screen" }
+        );
+        if let Some(words) = server.stderr.take() {
+            // Sessions have the other end, too, and may outlive the server.
+            thread::spawn(move || repeat(words));
+        }
+        let (id, waker) = (server.id(), Arc::clone(waker));
+        let watcher = thread::spawn(move || {
+            let ended = server.wait();
+            // That fails only when the applet is ending.
+            drop(waker.wake());
+            ended
+        });
+        Ok(Self { id, watcher })
+    }
+
+    fn has_ended(&self) -> bool {
+        self.watcher.is_finished()
+    }
+
+    /// How it ended.
+    fn end(self) -> SshError {
+        match self.watcher.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into())) {
+            Ok(status) => SshError::Ended { program: SERVER, status },
+            Err(source) => SshError::Wait { program: SERVER, source },
+        }
+    }
+
+    /// Has it end, and waits for that.
+    fn stop(self) {
+        if !self.has_ended() {
+            if let Err(error) = terminate(self.id) {
+                log::debug!("{SERVER} has ended by itself: {error}");
+            }
+        }
+        drop(self.watcher.join());
     }
 }
 
@@ -211,31 +283,83 @@ fn without_time(line: &str) -> &str {
     text.and_then(|text| text.get("Nov 24 16:37:34 ".len()..)).unwrap_or(line.trim_end())
 }
 
-/// Puts every key that somebody gave where the server looks for it; whether there is one.
-fn admit(root: &Root, config: &Config) -> Result<bool, FileError> {
-    let credential = match settings::given(root).0.credential(CREDENTIAL) {
-        None => String::new(),
-        Some(Ok(text)) => text,
-        Some(Err(warning)) => {
-            log::warn!("{warning}");
-            String::new()
-        }
-    };
+/// The credential with keys; why it counts for nothing, if it does.
+fn credential(root: &Root) -> Result<String, String> {
+    match settings::given(root).0.credential(CREDENTIAL) {
+        None => Ok(String::new()),
+        Some(Ok(text)) => Ok(text),
+        Some(Err(warning)) => Err(warning.to_string()),
+    }
+}
+
+/// The file in which the server looks for keys. Others' bytes may be in it.
+fn read_keys(root: &Root) -> Result<Vec<u8>, FileError> {
+    match root.read_bytes(KEYS) {
+        Err(error) if error.io().kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        file => file,
+    }
+}
+
+/// Puts every key that somebody gave where the server looks for it, and looks whether one counts.
+fn admit(
+    root: &Root,
+    config: &Config,
+    credential: &Result<String, String>,
+    told: &mut BTreeSet<String>,
+) -> Result<bool, FileError> {
     let given: Vec<String> = config.ssh.keys.iter().map(ToString::to_string).collect();
-    let file = match root.read(KEYS) {
-        Err(error) if error.io().kind() != io::ErrorKind::NotFound => return Err(error),
-        file => file.unwrap_or_default(),
-    };
-    let added = authorized_keys(&file, given.iter().map(String::as_str).chain(credential.lines()));
-    if let Some(text) = &added {
+    let given = given.iter().chain(credential.as_ref().ok()).map(String::as_bytes);
+    if let Some(text) = authorized_keys(&read_keys(root)?, given) {
         root.keep_dir(HOME)?;
         root.keep(KEYS, text)?;
     }
-    let count = key_lines(added.as_deref().unwrap_or(&file)).count();
-    if count == 0 && !credential.is_empty() {
-        log::warn!("no line of the credential {CREDENTIAL} is a public key");
+    look(root, credential, told)
+}
+
+/// Whether a key counts. Says of each line that does not why it does not, once, and to the screen.
+fn look(root: &Root, credential: &Result<String, String>, told: &mut BTreeSet<String>) -> Result<bool, FileError> {
+    let file = read_keys(root)?;
+    let mut sentences = Vec::new();
+    match credential {
+        Ok(text) => sentences.extend(refusals(text.as_bytes(), &format!("the credential {CREDENTIAL}"))),
+        Err(why) => sentences.push(why.clone()),
     }
-    Ok(count > 0)
+    sentences.extend(refusals(&file, &format!("/{KEYS}")));
+    let open = open_directory(root).filter(|_| count_keys(&file) > 0);
+    sentences.extend(
+        open.map(|path| format!("The keys in /{KEYS} let nobody in: others than root can write to /{path}, or own it")),
+    );
+    for sentence in &sentences {
+        if told.insert(sentence.clone()) {
+            log::warn!("{sentence}");
+        }
+    }
+    if sentences != refused(root) {
+        root.keep(REFUSED, sentences.join("\n"))?;
+    }
+    Ok(count(root, &file) > 0)
+}
+
+/// A sentence about each line of a file that lets nobody in.
+fn refusals(file: &[u8], name: &str) -> Vec<String> {
+    const MOST: usize = 8;
+    let sentence = |(number, why)| format!("Line {number} of {name} lets nobody in: {why}");
+    let mut sentences: Vec<String> = refused_in(file).map(sentence).collect();
+    if sentences.len() > MOST {
+        let more = sentences.split_off(MOST).len();
+        sentences.push(format!("{more} more lines of {name} let nobody in"));
+    }
+    sentences
+}
+
+/// How many keys let in.
+fn count(root: &Root, file: &[u8]) -> usize {
+    if open_directory(root).is_some() { 0 } else { count_keys(file) }
+}
+
+/// A directory because of which the server takes no key.
+fn open_directory(root: &Root) -> Option<&'static str> {
+    OWNERS.into_iter().find(|path| root.is_open_to_others(path).unwrap_or(false))
 }
 
 /// Makes the machine's key, once, and tells its fingerprint.
@@ -273,7 +397,7 @@ fn renew_password(root: &Root, has_keys: bool) -> Result<(), SshError> {
         (false, false) => {
             let mut bytes = [0; PASSWORD_SYMBOLS];
             random::fill(&mut bytes).map_err(SshError::Random)?;
-            root.keep(PASSWORD, &password(&bytes))?;
+            root.keep(PASSWORD, password(&bytes))?;
             log::info!("there is a new password on the screen");
         }
         (true, false) | (false, true) => {}
@@ -313,7 +437,10 @@ mod tests {
         let Tree { root, .. } = &Tree::new();
         assert_eq!(status(root), None);
         root.keep(FINGERPRINT, "SHA256:x").unwrap();
-        assert_eq!(status(root), Some(Status { password: None, fingerprint: "SHA256:x".into(), keys: 0 }));
+        assert_eq!(
+            status(root),
+            Some(Status { password: None, fingerprint: "SHA256:x".into(), keys: 0, refused: Vec::new() })
+        );
     }
 
     #[test]
@@ -345,25 +472,95 @@ mod tests {
         }
     }
 
+    fn credential_in(tree: &Tree, text: &[u8]) {
+        let directory = tree.directory.path().join(".extra/credentials");
+        std::fs::create_dir_all(&directory).unwrap();
+        std::fs::write(directory.join("ssh.authorized_keys.root.cred"), text).unwrap();
+    }
+
+    fn admitted(tree: &Tree, cmdline: &str) -> bool {
+        let (config, _) = Config::from_cmdline(cmdline);
+        admit(&tree.root, &config, &credential(&tree.root), &mut BTreeSet::new()).unwrap()
+    }
+
     #[test]
     fn keys_come_from_the_settings_and_from_a_credential_and_are_nobody_else_s() {
         let tree = Tree::new();
         let root = &tree.root;
-        let (config, _) = Config::from_cmdline("diskomator.ssh");
-        assert!(!admit(root, &config).unwrap());
+        assert!(!admitted(&tree, "diskomator.ssh"));
         assert!(!root.exists(HOME));
-        let (config, warnings) = Config::from_cmdline(&format!("\"diskomator.ssh={KEY_LINE}\""));
-        assert_eq!(warnings, []);
-        assert!(admit(root, &config).unwrap());
+        assert!(admitted(&tree, &format!("\"diskomator.ssh={KEY_LINE}\"")));
         assert_eq!(root.read(KEYS).unwrap(), KEY_LINE);
         assert_eq!((tree.mode(HOME), tree.mode(KEYS)), (0o700, 0o600));
 
         let other = Tree::new();
-        std::fs::create_dir_all(other.directory.path().join(".extra/credentials")).unwrap();
-        let credential = other.directory.path().join(".extra/credentials/ssh.authorized_keys.root.cred");
-        std::fs::write(credential, format!("# of the bench\n{KEY_LINE}\n")).unwrap();
-        let (config, _) = Config::from_cmdline("diskomator.ssh");
-        assert!(admit(&other.root, &config).unwrap());
+        credential_in(&other, format!("# of the bench\n{KEY_LINE}\n").as_bytes());
+        assert!(admitted(&other, "diskomator.ssh"));
         assert_eq!(other.root.read(KEYS).unwrap(), KEY_LINE);
+        assert_eq!(refused(&other.root), Vec::<String>::new());
+    }
+
+    #[test]
+    fn keys_that_the_server_does_not_take_leave_the_password_and_are_told_with_their_lines() {
+        let tree = Tree::new();
+        let lines =
+            format!("\n# of the bench\r\nfrom=\"10.0.0.0/8\" {KEY_LINE}\r\n{}\n", KEY_LINE.replacen(' ', "  ", 1));
+        credential_in(&tree, lines.as_bytes());
+        assert!(!admitted(&tree, "diskomator.ssh"));
+        assert!(!tree.root.exists(KEYS));
+        assert_eq!(
+            refused(&tree.root),
+            [
+                "Line 3 of the credential ssh.authorized_keys.root lets nobody in: \
+                 the server does not take the option from=\"10.0.0.0/8\"",
+                "Line 4 of the credential ssh.authorized_keys.root lets nobody in: \
+                 before the key there is something else than its kind and one space",
+            ]
+        );
+        // One good line among them counts, and is all that the server gets.
+        credential_in(&tree, format!("{lines}restrict {KEY_LINE}").as_bytes());
+        assert!(admitted(&tree, "diskomator.ssh"));
+        assert_eq!(tree.root.read(KEYS).unwrap(), format!("restrict {KEY_LINE}"));
+        assert_eq!(refused(&tree.root).len(), 2);
+    }
+
+    #[test]
+    fn a_credential_that_cannot_be_read_is_told_and_the_password_stays() {
+        let tree = Tree::new();
+        credential_in(&tree, b"ssh-ed25519 AAAA \xe9\n");
+        assert!(!admitted(&tree, "diskomator.ssh"));
+        let told = refused(&tree.root);
+        assert!(told.len() == 1 && told[0].ends_with("it is not plain text"), "{told:?}");
+    }
+
+    #[test]
+    fn a_file_with_others_bytes_and_lines_that_do_not_count_is_judged_by_the_lines_that_do() {
+        let tree = Tree::new();
+        tree.root.keep_dir(HOME).unwrap();
+        tree.root.keep(KEYS, [b"ssh-ed25519 \xff\xfe\n", KEY_LINE.as_bytes(), b" \xe9"].concat()).unwrap();
+        assert!(admitted(&tree, "diskomator.ssh"));
+        assert_eq!(refused(&tree.root).len(), 1);
+        tree.root.keep(KEYS, format!("\t{KEY_LINE}\n")).unwrap();
+        assert!(!look(&tree.root, &Ok(String::new()), &mut BTreeSet::new()).unwrap(), "from now on there is none");
+        tree.root.keep(KEYS, KEY_LINE).unwrap();
+        assert!(look(&tree.root, &Ok(String::new()), &mut BTreeSet::new()).unwrap());
+        assert_eq!(refused(&tree.root), Vec::<String>::new());
+    }
+
+    #[test]
+    fn keys_where_others_can_write_do_not_count() {
+        let tree = Tree::new();
+        assert!(admitted(&tree, &format!("\"diskomator.ssh={KEY_LINE}\"")));
+        for path in OWNERS {
+            let set = |mode| {
+                let path = tree.directory.path().join(path);
+                std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+            };
+            set(0o775);
+            assert!(!admitted(&tree, "diskomator.ssh"), "{path}");
+            assert!(refused(&tree.root).concat().contains(&format!("can write to /{path},")));
+            set(0o755);
+            assert!(admitted(&tree, "diskomator.ssh"), "{path}");
+        }
     }
 }

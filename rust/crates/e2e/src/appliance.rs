@@ -562,6 +562,11 @@ impl Appliance {
         Ok(())
     }
 
+    /// A break on its serial line: as noise, or a plug that is pulled, makes one.
+    pub fn break_serial(&self) -> Result<()> {
+        self.qemu.qmp("chardev-send-break", &json!({ "id": "serial" })).map(|_| ())
+    }
+
     /// Types on its serial line, where no shell of [`Appliance::shell`] is.
     pub fn type_on_serial(&self, text: &str) -> Result<()> {
         let failed = |verb, source| Error::Channel {

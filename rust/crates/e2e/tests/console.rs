@@ -169,6 +169,20 @@ fn the_serial_line_has_plain_lines_and_a_full_screen_on_a_key() -> std::result::
         let start = plain.find("f: full screen").unwrap_or(0);
         assert!(!plain.get(start..).unwrap_or_default().contains('\u{1b}'), "{plain:?}");
 
+        // A break, and the byte after it, which would restart the machine; and a stop, which would silence it.
+        machine.break_serial()?;
+        machine.type_on_serial("b")?;
+        machine.type_on_serial("\u{13}\u{3}\u{1c}\u{1a}")?;
+        let mark = machine.serial_log().len();
+        machine.type_on_serial("\r")?;
+        wait_said(mark, &line)?;
+
+        // A byte that nobody typed gives no full screen for good: no terminal answers.
+        let mark = machine.serial_log().len();
+        machine.type_on_serial("f")?;
+        wait_said(mark, "\u{1b}[999;999H\u{1b}[6n")?;
+        wait_said(mark, &line)?;
+
         let mark = machine.serial_log().len();
         machine.type_on_serial("f")?;
         wait_said(mark, "DISKOMATOR")?;
@@ -178,6 +192,10 @@ fn the_serial_line_has_plain_lines_and_a_full_screen_on_a_key() -> std::result::
         wait_said(mark, "\u{1b}[30;1H")?;
         machine.type_on_serial("h")?;
         wait_said(mark, "diskomator export readonly DISK")?;
+        // A yes that comes with other bytes is noise.
+        machine.type_on_serial("Py")?;
+        wait_said(mark, "Nothing was done.")?;
+        let mark = machine.serial_log().len();
         machine.type_on_serial("P")?;
         wait_said(mark, "Switch this machine off?")?;
         machine.type_on_serial("\u{1b}")?;
@@ -194,6 +212,7 @@ fn the_serial_line_has_plain_lines_and_a_full_screen_on_a_key() -> std::result::
         let late = lab.disk(Bus::VirtioBlk, "LATE-7003", 65)?;
         machine.add_disk(&late)?;
         wait_said(mark, "vda (virtio-blk, 65 MiB): new disk")?;
+        machine.check()?;
         Ok(())
     })
 }

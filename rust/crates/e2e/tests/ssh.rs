@@ -1,5 +1,8 @@
 //! A shell over the network: only when asked for, and only for who was meant.
 
+#[path = "../../core/tests/authorized_keys/table.rs"]
+mod table;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -128,6 +131,50 @@ fn no_port_is_open_but_those_that_were_promised() -> std::result::Result<(), Fai
     })
 }
 
+/// Asks the server about every line of the table: whether it takes the key in it, for which nobody
+/// has the other half. What it says is what this program counts.
+fn compare_with_the_server(machine: &Appliance, other: &Initiator, address: &str) -> std::result::Result<(), Failure> {
+    /// It ends a session that asks about more keys.
+    const AT_ONCE: usize = 10;
+    /// Four letters each, in a line that a terminal takes.
+    const BYTES: usize = 900;
+    let rows = table::rows();
+    let file: Vec<u8> = rows.iter().flat_map(|row| row.line.iter().copied().chain([b'\n'])).collect();
+    machine.shell("cp /root/.ssh/authorized_keys /tmp/keys && : >/tmp/lines")?;
+    for part in file.chunks(BYTES) {
+        let octal: Vec<String> = part.iter().map(|byte| format!("\\{byte:03o}")).collect();
+        machine.shell(&format!("printf '{}' >>/tmp/lines", octal.concat()))?;
+    }
+    machine.shell("cat /tmp/lines >/root/.ssh/authorized_keys")?;
+    for (number, some) in rows.chunks(AT_ONCE).enumerate() {
+        let name = |place: usize| format!("/tmp/row-{number}-{place}.pub");
+        let files: Vec<String> =
+            some.iter().enumerate().map(|(place, row)| format!("echo '{}' >{}", row.key, name(place))).collect();
+        other.run(&files.join("; "))?;
+        let offered: Vec<String> = (0..some.len()).map(|place| format!("-i {}", name(place))).collect();
+        let options = OPTIONS.replace("LogLevel=ERROR", "LogLevel=DEBUG1");
+        let line =
+            format!("ssh {options} -o BatchMode=yes -o IdentitiesOnly=yes {} root@{address} true", offered.join(" "));
+        let output = other.try_run(&line, LOGIN)?;
+        for (place, row) in some.iter().enumerate() {
+            let is_said = |what: &str| {
+                output.stderr.lines().any(|line| line.contains(what) && line.contains(&format!("{} ", name(place))))
+            };
+            assert!(is_said("Offering public key: "), "{}: {output:?}", row.what);
+            assert_eq!(is_said("Server accepts key: "), row.admits, "{}: {output:?}", row.what);
+        }
+    }
+    // What counts is told, and what does not as well; then it is as it was.
+    let admitted = rows.iter().filter(|row| row.admits).count();
+    wait_for("the lines on the screen", SOON, || {
+        let screen = machine.shell("diskomator console --once")?;
+        let is_told = screen.contains(&format!("who has a key, of {admitted}\n")) && screen.contains("lets nobody in");
+        Ok(if is_told { Ok(()) } else { Err(screen) })
+    })?;
+    machine.shell("cat /tmp/keys >/root/.ssh/authorized_keys")?;
+    Ok(())
+}
+
 #[test]
 #[ignore = "boots virtual machines; run by make test"]
 fn who_has_a_key_that_was_given_gets_in_and_nobody_else() -> std::result::Result<(), Failure> {
@@ -196,6 +243,8 @@ fn who_has_a_key_that_was_given_gets_in_and_nobody_else() -> std::result::Result
         )?;
         assert_ne!(output.status, 0, "{output:?}");
 
+        compare_with_the_server(&machine, other, &address)?;
+
         // Neither who is in nor the machine's key is lost when the applet dies.
         let session = other.start_command(&format!(
             "ssh {OPTIONS} -o IdentitiesOnly=yes -i /tmp/line root@{address} 'touch /tmp/in; while [ ! -e /tmp/go ]; do sleep 1; done; echo still'"
@@ -223,8 +272,18 @@ fn who_has_a_key_that_was_given_gets_in_and_nobody_else() -> std::result::Result
 fn the_password_on_the_screen_lets_in_once() -> std::result::Result<(), Failure> {
     Lab::run_for("the_password_on_the_screen_lets_in_once", Duration::from_secs(900), |lab| {
         let other = lab.initiator();
-        let (machine, address) = lab.boot_with_address(lab.appliance().boot(Boot::Kernel).word("diskomator.ssh"))?;
+        // A key that the server does not take is none: the screen says so, and there is a password.
+        let refused =
+            "from=\"192.0.2.0/24\" ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPVJlQV3uvuRQk/WwZlRqW84R54QqMaRcbUIjDI28UBs";
+        let builder = lab.appliance().boot(Boot::Kernel).word("diskomator.ssh");
+        let builder =
+            builder.smbios(&format!("io.systemd.credential:ssh.authorized_keys.root=# of the bench\n{refused}\n"));
+        let (machine, address) = lab.boot_with_address(builder)?;
         let first = wait_password(&machine, 0)?;
+        wait_for("the line that does not count", SOON, || {
+            let log = machine.serial_log();
+            Ok(if log.contains("Line 2 of the credential ssh.authorized_keys.root") { Ok(()) } else { Err(log) })
+        })?;
         wait_listening(other, &address)?;
         let denied = |output: &Output| output.status != 0 && output.stderr.contains("Permission denied");
         for wrong in ["", "diskomator", "root", &first.to_uppercase(), &first[1..]] {

@@ -118,6 +118,7 @@ fn change(snapshot: &mut Snapshot, input: &mut Input<'_>) {
                 has_light: input.flag(),
                 state,
                 hosts: Vec::new(),
+                controllers: Vec::new(),
                 traffic: None,
             });
         }

@@ -1,8 +1,6 @@
 //! Public keys, and the file in which they let somebody in.
 
-use std::str;
-
-use diskomator_core::ssh::{PublicKey, authorized_keys, fingerprint, key_lines};
+use diskomator_core::ssh::{PublicKey, authorized_keys, count_keys, fingerprint, lines, refused};
 
 /// A key is what it was when it is written down, in one line and of letters
 /// that mean nothing to a shell; and a file of keys loses none of them.
@@ -12,16 +10,25 @@ pub fn ssh(data: &[u8]) {
         let line = key.to_string();
         assert_eq!(line.parse(), Ok(key));
         assert!(line.chars().all(|c| c == ' ' || c.is_ascii_graphic()), "{line:?}");
-        assert_eq!(key_lines(&line).collect::<Vec<_>>(), [line.as_str()]);
+        // The server gets what was meant.
+        assert_eq!(count_keys(line.as_bytes()), 1, "{line:?}");
     }
     if let Some(fingerprint) = fingerprint(&text) {
         assert_eq!(fingerprint.len(), "SHA256:".len() + 43);
     }
+    // Each line is seen once, whatever ends it.
+    let seen: usize = lines(data).map(|line| line.text.len()).sum();
+    assert_eq!(seen, data.iter().filter(|byte| !matches!(byte, b'\r' | b'\n')).count());
+    assert!(refused(data).all(|(number, why)| number > 0 && !why.to_string().contains(char::is_control)));
     // What was there, and what is to be there, too.
     let (file, new) = text.split_once('\0').unwrap_or((&text, &text));
-    let Some(both) = authorized_keys(file, key_lines(new)) else { return };
-    assert!(both.starts_with(file.trim_end()) && both.ends_with('\n'));
-    assert_eq!(authorized_keys(&both, key_lines(new)), None, "{both:?}");
-    let kept: Vec<&str> = key_lines(&both).collect();
-    assert!(key_lines(file).all(|line| kept.iter().any(|kept| kept.trim_end() == line.trim_end())), "{both:?}");
+    let (file, new) = (file.as_bytes(), new.as_bytes());
+    let Some(both) = authorized_keys(file, [new]) else { return };
+    assert!(both.starts_with(file.trim_ascii_end()) && both.ends_with(b"\n"));
+    assert!(count_keys(&both) >= count_keys(file));
+    // Behind lines that end the file for the server nothing counts, and is added again.
+    if refused(&both).next().is_none() {
+        assert_eq!(authorized_keys(&both, [new]), None, "{both:?}");
+        assert!(count_keys(&both) >= count_keys(new));
+    }
 }

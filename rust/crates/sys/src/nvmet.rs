@@ -1,8 +1,12 @@
 //! The NVMe target, as configfs has it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
 use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 
+use diskomator_core::nvmet::hosts::{Controller, ControllerId};
 use diskomator_core::nvmet::model::{Host, Namespace, Port, PortAddress, Subsystem, Target};
 use diskomator_core::nvmet::plan::{Op, READONLY};
 
@@ -89,10 +93,12 @@ fn subsystem(root: &Root, nqn: &str) -> Result<Subsystem, FileError> {
     })
 }
 
-/// Where the kernel shows a subsystem's controllers, if it has
-/// `CONFIG_NVME_TARGET_DEBUGFS` and debugfs is mounted.
+/// Where the kernel shows who is connected, if it has `CONFIG_NVME_TARGET_DEBUGFS` and debugfs is mounted.
+const SUBSYSTEMS: &str = "sys/kernel/debug/nvmet";
+
+/// Where it shows a subsystem's controllers.
 fn controllers(nqn: &str) -> String {
-    format!("sys/kernel/debug/nvmet/{nqn}")
+    format!("{SUBSYSTEMS}/{nqn}")
 }
 
 /// Whether any host is connected to the subsystem `nqn`.
@@ -100,21 +106,31 @@ pub fn has_hosts(root: &Root, nqn: &str) -> bool {
     !root.list(controllers(nqn)).unwrap_or_default().is_empty()
 }
 
-/// Who is connected to the subsystem `nqn`, each host once.
-pub fn hosts(root: &Root, nqn: &str) -> Vec<Host> {
+/// The controllers at the subsystem `nqn`.
+pub fn controllers_of(root: &Root, nqn: &str) -> Vec<Controller> {
     let directory = controllers(nqn);
-    let controllers = root.list(&directory).unwrap_or_default();
     // Other kernels may crash when asked for the address of a host that just comes or goes
     // (see the patches to ours).
     let namespaces = format!("{NVMET}/subsystems/{nqn}/namespaces");
     let nsids = root.list(&namespaces).unwrap_or_default();
     let is_safe = nsids.iter().any(|nsid| root.exists(format!("{namespaces}/{nsid}/{READONLY}")));
-    let host = |controller: &String| {
-        let at = |file: &str| root.read(format!("{directory}/{controller}/{file}")).ok();
-        let address = if is_safe { at("host_traddr").filter(|address| !address.is_empty()) } else { None };
-        Some(Host { nqn: at("hostnqn")?, address })
+    let controller = |name: &String| {
+        let number = name.strip_prefix("ctrl")?.parse().ok()?;
+        let opened = Opened::new(root, nqn, number).ok()?;
+        Some(Controller { id: ControllerId { number, inode: opened.inode }, host: opened.host(is_safe)? })
     };
-    let mut hosts: Vec<Host> = controllers.iter().filter_map(host).collect();
+    root.list(&directory).unwrap_or_default().iter().filter_map(controller).collect()
+}
+
+/// Every controller, with the NQN of its subsystem.
+pub fn all_controllers(root: &Root) -> Result<Vec<(String, Controller)>, FileError> {
+    let of = |nqn: String| controllers_of(root, &nqn).into_iter().map(move |controller| (nqn.clone(), controller));
+    Ok(root.list(SUBSYSTEMS)?.into_iter().flat_map(of).collect())
+}
+
+/// Who has these controllers, each host once.
+pub fn hosts_of(controllers: &[Controller]) -> Vec<Host> {
+    let mut hosts: Vec<Host> = controllers.iter().map(|controller| controller.host.clone()).collect();
     // One whose controller is just being made or taken down has no address, and may have another.
     let named: BTreeSet<String> =
         hosts.iter().filter(|host| host.address.is_some()).map(|host| host.nqn.clone()).collect();
@@ -124,29 +140,64 @@ pub fn hosts(root: &Root, nqn: &str) -> Vec<Host> {
     hosts
 }
 
-/// Has the kernel end every controller of the host that has this NQN or address,
-/// and returns how many there were. The host is told by its connection's end; it
-/// connects again after a while, unless somebody there says otherwise.
-pub fn disconnect(root: &Root, who: &str) -> Result<usize, FileError> {
-    const SUBSYSTEMS: &str = "sys/kernel/debug/nvmet";
-    let mut count = 0;
-    for nqn in root.list(SUBSYSTEMS)? {
-        for controller in root.list(controllers(&nqn)).unwrap_or_default() {
-            let directory = format!("{}/{controller}", controllers(&nqn));
-            let is = |file: &str| root.read(format!("{directory}/{file}")).is_ok_and(|value| value == who);
-            if is("hostnqn") || is("host_traddr") {
-                // The kernel's `drivers/nvme/target/debugfs.c` knows this one word.
-                match root.write(format!("{directory}/state"), "fatal") {
-                    Err(error) if error.io().kind() == io::ErrorKind::NotFound => {}
-                    outcome => {
-                        outcome?;
-                        count += 1;
-                    }
-                }
-            }
+/// Who is connected to the subsystem `nqn`, each host once.
+pub fn hosts(root: &Root, nqn: &str) -> Vec<Host> {
+    hosts_of(&controllers_of(root, nqn))
+}
+
+/// Has the kernel end a controller at the subsystem `nqn`, if it is that one
+/// still; whether it was. The host is told by its connection's end; it connects
+/// again after a while, unless somebody there says otherwise.
+pub fn disconnect(root: &Root, nqn: &str, controller: &Controller) -> Result<bool, FileError> {
+    let is_gone = |error: &FileError| {
+        // The latter is the kernel's answer for a file of one that has just gone.
+        error.io().kind() == io::ErrorKind::NotFound || error.io().raw_os_error() == Some(nix::libc::EIO)
+    };
+    let attempt = || {
+        let opened = Opened::new(root, nqn, controller.id.number)?;
+        let has_address = controller.host.address.is_some();
+        if opened.inode != controller.id.inode || opened.host(has_address).as_ref() != Some(&controller.host) {
+            return Ok(false);
         }
+        // The kernel's `drivers/nvme/target/debugfs.c` knows this one word.
+        root.write(opened.path("state"), "fatal").map(|()| true)
+    };
+    match attempt() {
+        Err(error) if is_gone(&error) => Ok(false),
+        outcome => outcome,
     }
-    Ok(count)
+}
+
+/// The directory of one controller, of which there may soon be another one of the same name.
+struct Opened {
+    directory: File,
+    inode: u64,
+}
+
+impl Opened {
+    fn new(root: &Root, nqn: &str, number: u16) -> Result<Self, FileError> {
+        let path = root.path(format!("{}/ctrl{number}", controllers(nqn)));
+        let open = || {
+            let directory = File::open(&path)?;
+            let inode = directory.metadata()?.ino();
+            Ok(Self { directory, inode })
+        };
+        open().map_err(|source| FileError::Read { path: path.clone(), source })
+    }
+
+    /// A file in that very directory (`proc_pid_fd(5)`).
+    fn path(&self, file: &str) -> String {
+        format!("/proc/self/fd/{}/{file}", self.directory.as_raw_fd())
+    }
+
+    fn host(&self, has_address: bool) -> Option<Host> {
+        let at = |file: &str| {
+            let text = fs::read(self.path(file)).ok()?;
+            Some(String::from_utf8_lossy(&text).trim().to_owned()).filter(|text| !text.is_empty())
+        };
+        let address = if has_address { at("host_traddr") } else { None };
+        Some(Host { nqn: at("hostnqn")?, address })
+    }
 }
 
 /// The kernel prints a path that was never set as `(null)`.
@@ -202,4 +253,64 @@ pub fn prepare_ipv6(root: &Root) -> Result<bool, FileError> {
         root.write(BINDV6ONLY, "1")?;
     }
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use diskomator_core::nvmet::model::NSID;
+
+    use super::*;
+
+    struct Tree(tempfile::TempDir);
+
+    impl Tree {
+        fn root(&self) -> Root {
+            Root::at(self.0.path())
+        }
+
+        /// A controller as debugfs has it.
+        fn connect(&self, disk: &str, number: u16, nqn: &str, address: &str) {
+            let directory = self.0.path().join(controllers(disk)).join(format!("ctrl{number}"));
+            fs::create_dir_all(&directory).unwrap();
+            for (file, text) in [("hostnqn", nqn), ("host_traddr", address), ("state", "ready")] {
+                fs::write(directory.join(file), format!("{text}\n")).unwrap();
+            }
+            let namespace = self.0.path().join(format!("{NVMET}/subsystems/{disk}/namespaces/{NSID}"));
+            fs::create_dir_all(&namespace).unwrap();
+            fs::write(namespace.join(READONLY), "0\n").unwrap();
+        }
+
+        fn state(&self, disk: &str, number: u16) -> String {
+            self.root().read(format!("{}/ctrl{number}/state", controllers(disk))).unwrap()
+        }
+    }
+
+    #[test]
+    fn only_the_controller_that_is_meant_is_ended_and_not_the_next_one_of_its_number() {
+        let tree = Tree(tempfile::tempdir().unwrap());
+        let root = tree.root();
+        // Two machines of one name, and the disks of one of them.
+        tree.connect("nqn.disk1", 1, "nqn.clone", "192.0.2.1");
+        tree.connect("nqn.disk1", 2, "nqn.clone", "192.0.2.2");
+        tree.connect("nqn.disk2", 3, "nqn.clone", "192.0.2.1");
+        let all = all_controllers(&root).unwrap();
+        assert_eq!(all.len(), 3);
+        assert_eq!(hosts(&root, "nqn.disk1").len(), 2);
+        let (disk, first) = all.iter().find(|(_, controller)| controller.id.number == 1).unwrap();
+        assert!(disconnect(&root, disk, first).unwrap());
+        assert_eq!([1, 2].map(|number| tree.state("nqn.disk1", number)), ["fatal", "ready"]);
+        assert_eq!(tree.state("nqn.disk2", 3), "ready");
+
+        // It is gone, and another has its number: of the same host, or of another one.
+        let path = tree.0.path().join(controllers("nqn.disk1"));
+        fs::rename(path.join("ctrl1"), path.join("gone")).unwrap();
+        assert!(!disconnect(&root, disk, first).unwrap());
+        tree.connect("nqn.disk1", 1, "nqn.clone", "192.0.2.1");
+        assert!(!disconnect(&root, disk, first).unwrap());
+        assert_eq!(tree.state("nqn.disk1", 1), "ready");
+        let (_, second) = all.iter().find(|(_, controller)| controller.id.number == 2).unwrap();
+        fs::write(path.join("ctrl2/host_traddr"), "192.0.2.9\n").unwrap();
+        assert!(!disconnect(&root, disk, second).unwrap());
+        assert_eq!(tree.state("nqn.disk1", 2), "ready");
+    }
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use nix::errno::Errno;
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
 
@@ -52,6 +52,12 @@ pub fn end_with_us(command: &mut Command) -> &mut Command {
     };
     // SAFETY: between fork and exec only system calls are made, and no memory is allocated.
     unsafe { command.pre_exec(ask) }
+}
+
+/// Asks the process `id`, a child of this one that was not waited for yet, to end.
+pub fn terminate(id: u32) -> io::Result<()> {
+    let id = i32::try_from(id).map_err(io::Error::other)?;
+    Ok(kill(Pid::from_raw(id), Signal::SIGTERM)?)
 }
 
 /// From now on others come first when there is more to do than processors

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Where `/sys`, `/proc`, `/dev` and configfs are found: `/`, or a tree that
@@ -154,14 +154,14 @@ impl Root {
 
     /// Puts a file in place that only its owner may read. Whoever looks finds
     /// what was there before, or all of it.
-    pub fn keep(&self, path: impl AsRef<Path>, content: &str) -> Result<(), FileError> {
+    pub fn keep(&self, path: impl AsRef<Path>, content: impl AsRef<[u8]>) -> Result<(), FileError> {
         let path = self.path(path);
         let mut new = path.clone().into_os_string();
         new.push(".new");
         let attempt = || {
             let mut options = fs::OpenOptions::new();
             let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-            io::Write::write_all(&mut file, content.as_bytes())?;
+            io::Write::write_all(&mut file, content.as_ref())?;
             fs::rename(&new, &path)
         };
         attempt().map_err(|source| FileError::Keep { path: path.clone(), source })
@@ -172,6 +172,16 @@ impl Root {
         let path = self.path(path);
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
         made.map_err(|source| FileError::MakeDir { path, source })
+    }
+
+    /// Whether another user than root and this one owns a file or directory, or others may write to it.
+    pub fn is_open_to_others(&self, path: impl AsRef<Path>) -> Result<bool, FileError> {
+        const WRITABLE: u32 = 0o022;
+        let path = self.path(path);
+        let attempt = || Ok((fs::metadata(&path)?, fs::metadata("/proc/self")?));
+        let (found, us) = attempt().map_err(|source| FileError::Read { path: path.clone(), source })?;
+        let is_trusted = found.uid() == 0 || found.uid() == us.uid();
+        Ok(!is_trusted || found.mode() & WRITABLE != 0)
     }
 
     /// Makes a directory.

@@ -394,9 +394,10 @@ pub struct Uncached {
 }
 
 impl Uncached {
-    /// Opens the disk `name`, to read `chunk` bytes at once.
-    pub fn open(root: &Root, name: &str, chunk: usize) -> io::Result<Self> {
+    /// Opens the disk `name`, to read `chunk` bytes at once, if it is the one with that `diskseq`.
+    pub fn open(root: &Root, name: &str, diskseq: Option<u64>, chunk: usize) -> io::Result<Self> {
         let mut disk = File::open(root.path(format!("dev/{name}")))?;
+        check_diskseq(&disk, diskseq)?;
         let size = disk.seek(SeekFrom::End(0))?;
         Ok(Self { disk, at: 0, size, buffer: vec![0; chunk] })
     }
@@ -432,6 +433,23 @@ pub fn flush(root: &Root, device: &str) -> io::Result<()> {
     disk.sync_all()
 }
 
+nix::ioctl_read!(
+    /// `BLKGETDISKSEQ` (`include/uapi/linux/fs.h`): the number of the disk that was opened.
+    blkgetdiskseq,
+    0x12,
+    128,
+    u64
+);
+
+/// Whether the device that was opened is the disk that is meant: the kernel gives its name to the next one.
+fn check_diskseq(device: &File, diskseq: Option<u64>) -> io::Result<()> {
+    let Some(diskseq) = diskseq else { return Ok(()) };
+    let mut found = 0;
+    // SAFETY: the descriptor is open, and the kernel writes one u64.
+    unsafe { blkgetdiskseq(device.as_raw_fd(), &raw mut found) }?;
+    if found == diskseq { Ok(()) } else { Err(io::Error::new(io::ErrorKind::NotFound, "it is another disk now")) }
+}
+
 nix::ioctl_write_ptr_bad!(
     /// `BLKROSET` (`include/uapi/linux/fs.h`): whether a block device may only be read.
     blkroset,
@@ -440,11 +458,14 @@ nix::ioctl_write_ptr_bad!(
 );
 
 /// Has the kernel refuse writes to a disk or partition, or not any more if it
-/// was told to refuse them before, and tells everyone. Waits for the disk.
+/// was told to refuse them before, and tells everyone. Waits for the disk. A later
+/// one of the same name stays as it is.
 pub fn set_read_only(root: &Root, disk: &Disk, read_only: bool) -> Result<(), FileError> {
     let path = root.path(format!("dev/{}", disk.name));
     let set = || -> io::Result<()> {
         let device = File::options().read(true).custom_flags(nix::libc::O_NONBLOCK).open(&path)?;
+        // Kernels before 5.15 have no such number.
+        check_diskseq(&device, Some(disk.diskseq).filter(|diskseq| *diskseq != 0))?;
         // SAFETY: the descriptor is open, and the kernel reads one int.
         unsafe { blkroset(device.as_raw_fd(), &i32::from(read_only)) }?;
         Ok(())

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use diskomator_core::screen::Size;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
-use nix::sys::termios::{InputFlags, LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
+use nix::sys::termios::{ControlFlags, InputFlags, LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 
 use crate::font;
 use crate::root::Root;
@@ -110,7 +110,18 @@ impl Terminal {
             let mut raw = found.clone();
             raw.local_flags &=
                 !(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ECHONL | LocalFlags::ISIG | LocalFlags::IEXTEN);
-            raw.input_flags &= !(InputFlags::ICRNL | InputFlags::IXON | InputFlags::ISTRIP);
+            // No byte stops the output, and a break is no byte.
+            raw.input_flags &= !(InputFlags::ICRNL
+                | InputFlags::INLCR
+                | InputFlags::IGNCR
+                | InputFlags::IXON
+                | InputFlags::IXOFF
+                | InputFlags::ISTRIP
+                | InputFlags::PARMRK
+                | InputFlags::BRKINT);
+            raw.input_flags |= InputFlags::IGNBRK | InputFlags::IGNPAR;
+            // A plug that is pulled is no end of the line.
+            raw.control_flags |= ControlFlags::CLOCAL;
             tcsetattr(&file, SetArg::TCSANOW, &raw)?;
             if self.kind == Kind::Screen {
                 // Of its own terminal a process is told when it gets another size. It may belong to another one.

@@ -97,6 +97,11 @@ pub enum Content {
 impl Credential {
     /// The text in it, without white space at its ends.
     pub(super) fn text(&self, secure_boot: bool) -> Result<String, Problem> {
+        self.lines(secure_boot).map(|text| text.trim_start().to_owned())
+    }
+
+    /// The text in it without white space at its end, so that its lines have their numbers still.
+    pub(super) fn lines(&self, secure_boot: bool) -> Result<String, Problem> {
         if secure_boot && self.source.is_unsigned() {
             return Err(Problem::Unsigned);
         }
@@ -117,7 +122,7 @@ fn text(content: &[u8]) -> Result<String, Problem> {
     }
     let text = std::str::from_utf8(content).map_err(|_| Problem::NoText)?;
     // Editors on Windows begin files with a mark and end lines with two characters.
-    let text = text.trim_start_matches('\u{feff}').trim();
+    let text = text.trim_start_matches('\u{feff}').trim_end();
     if text.contains(|c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
         return Err(Problem::NoText);
     }

@@ -142,7 +142,7 @@ impl Given {
     /// name: of any program, such as `ssh.authorized_keys.root`.
     pub fn credential(&self, name: &str) -> Option<Result<String, Warning>> {
         let credential = self.credentials.iter().filter(|one| one.name == name).max_by_key(|one| one.source)?;
-        Some(credential.text(self.secure_boot).map_err(|problem| Warning {
+        Some(credential.lines(self.secure_boot).map_err(|problem| Warning {
             what: name.to_owned(),
             source: credential.source,
             effect: None,

@@ -67,6 +67,11 @@ impl Parser {
         !self.pending.is_empty()
     }
 
+    /// Whether what came last is more of a sequence than Escape, and no key before its end.
+    pub fn is_inside(&self) -> bool {
+        self.pending.len() > 1
+    }
+
     /// Nothing more came for a while: an Escape that is alone is one.
     pub fn pause(&mut self) -> Option<Key> {
         let was_escape = self.pending == [ESC];
@@ -210,6 +215,7 @@ mod tests {
         assert_eq!(parser.feed(b"\x1b\x1b[A"), [Key::Esc, Key::Up]);
         // A sequence that never ended is none.
         assert_eq!(parser.feed(b"\x1b[1"), []);
+        assert!(parser.is_inside());
         assert_eq!(parser.pause(), None);
         assert_eq!(parser.feed(b"x"), [Key::Char('x')]);
     }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::net::Mac;
+use crate::nvmet::hosts::Controller;
 use crate::nvmet::model::Host;
 use crate::screen::log::Log;
 use crate::screen::traffic::Traffic;
@@ -165,8 +166,10 @@ pub struct Disk {
     pub has_light: bool,
     /// What became of it.
     pub state: DiskState,
-    /// Who is connected to it.
+    /// Who is connected to it,
     pub hosts: Vec<Host>,
+    /// and with which controllers.
+    pub controllers: Vec<Controller>,
     /// What hosts do with it, while some are connected.
     pub traffic: Option<Traffic>,
 }
@@ -197,11 +200,6 @@ impl Snapshot {
             reachable.flat_map(|link| link.addresses.iter().map(|address| (*address, link.name.as_str()))).collect();
         addresses.sort_unstable();
         addresses
-    }
-
-    /// Whether a disk of this name and number is there.
-    pub fn has_disk(&self, name: &str, diskseq: u64) -> bool {
-        self.disks.iter().any(|disk| disk.name == name && disk.diskseq == diskseq)
     }
 
     /// Every host with its disks, each host once.

@@ -387,6 +387,7 @@ pub(crate) mod tests {
                     address: Some("192.168.178.20".to_owned()),
                 })
                 .collect(),
+            controllers: Vec::new(),
             traffic: (number == 0).then(|| Traffic {
                 read: 536_870_912,
                 written: 3 << 20,

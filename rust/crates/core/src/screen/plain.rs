@@ -296,6 +296,7 @@ mod tests {
             has_light: false,
             state,
             hosts: Vec::new(),
+            controllers: Vec::new(),
             traffic: None,
         }
     }

@@ -1,5 +1,6 @@
 //! What a person at one terminal is looking at, and what each key does.
 
+use crate::nvmet::model::Host;
 use crate::screen::canvas::{
     BAD, BAR, BAR_STRONG, Canvas, GOOD, Line, PLAIN, STRONG, Size, Style, TITLE, WARN, line, wrap,
 };
@@ -172,13 +173,56 @@ pub enum Outcome {
     Leave,
 }
 
+/// The row that a person looks at, however many others come before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Subject {
+    /// By its name and number in the kernel.
+    Disk(String, u64),
+    Host(Host),
+}
+
+impl Subject {
+    /// The row `place` of a page.
+    fn at(page: Page, place: usize, snapshot: &Snapshot) -> Option<Self> {
+        match page {
+            Page::Disks => snapshot.disks.get(place).map(|disk| Self::Disk(disk.name.clone(), disk.diskseq)),
+            Page::Hosts => snapshot.hosts().get(place).map(|(host, _)| Self::Host((*host).clone())),
+            _ => None,
+        }
+    }
+
+    /// The row at which it is.
+    fn place(&self, snapshot: &Snapshot) -> Option<usize> {
+        match self {
+            Self::Disk(name, diskseq) => {
+                snapshot.disks.iter().position(|disk| disk.name == *name && disk.diskseq == *diskseq)
+            }
+            Self::Host(host) => snapshot.hosts().iter().position(|(other, _)| *other == host),
+        }
+    }
+
+    /// Why nothing is done with it.
+    fn is_gone(&self) -> String {
+        match self {
+            Self::Disk(name, _) => format!("Nothing was done: {} is gone, or is another disk now.", printable(name)),
+            Self::Host(host) => {
+                let who = host.address.as_deref().unwrap_or(&host.nqn);
+                format!("Nothing was done: {} is not connected any more.", printable(who))
+            }
+        }
+    }
+}
+
 /// A question that must be answered before anything else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Question {
+    binding: Binding,
+    /// The disk or host that is meant, if one is.
+    subject: Option<Subject>,
+    /// Who loses something by it. One who came after the question was not in it.
+    hosts: Vec<Host>,
     text: String,
     grave: bool,
-    /// The disk that is meant, if one is: its name and number in the kernel.
-    disk: Option<(String, u64)>,
     outcome: Outcome,
 }
 
@@ -195,8 +239,10 @@ pub struct Ui {
     page: Page,
     /// Rows from the page's start, or of the log from its end.
     top: usize,
-    /// Which of the disks or hosts is chosen.
+    /// The row of the disk or host that is chosen,
     chosen: usize,
+    /// and which one that is, once it was seen.
+    subject: Option<Subject>,
     errors_only: bool,
     question: Option<Question>,
     note: Option<Note>,
@@ -211,6 +257,7 @@ impl Default for Ui {
             page: Page::Overview,
             top: 0,
             chosen: 0,
+            subject: None,
             errors_only: false,
             question: None,
             note: None,
@@ -223,7 +270,12 @@ impl Default for Ui {
 impl Ui {
     /// Shows a page from its start.
     pub fn go(&mut self, page: Page) {
-        (self.page, self.top, self.chosen) = (page, 0, 0);
+        (self.page, self.top, self.chosen, self.subject) = (page, 0, 0, None);
+    }
+
+    /// Whether the next key answers a question.
+    pub fn asks(&self) -> bool {
+        self.question.is_some()
     }
 
     /// The page that is shown.
@@ -242,17 +294,32 @@ impl Ui {
     pub fn key(&mut self, key: Key, snapshot: &Snapshot, size: Size) -> Outcome {
         self.note = None;
         if let Some(question) = self.question.take() {
-            match (key, question.disk) {
-                (Key::Char('y'), Some((name, diskseq))) if !snapshot.has_disk(&name, diskseq) => {
-                    self.say(&format!("Nothing was done: {name} is gone, or is another disk now."), true);
+            if key != Key::Char('y') {
+                self.say("Nothing was done.", false);
+                return Outcome::Shown;
+            }
+            // A yes is about what the question said, and that alone.
+            match pose(&question.binding, question.subject.as_ref(), snapshot) {
+                Some(now) if now == question => return question.outcome,
+                Some(now) => {
+                    self.say(
+                        "Nothing was done: something has changed since the question. Here is what is so now.",
+                        true,
+                    );
+                    self.question = Some(now);
                 }
-                (Key::Char('y'), _) => return question.outcome,
-                _ => self.say("Nothing was done.", false),
+                None => self.say(&question.subject.map_or_else(String::new, |subject| subject.is_gone()), true),
             }
             return Outcome::Shown;
         }
+        let is_gone = self.follow(snapshot);
         let binding = BINDINGS.iter().find(|binding| binding.key == key);
         match binding {
+            // The row under the cursor is another one than that which was looked at.
+            Some(Binding { page: Some(page), asks: true, .. }) if *page == self.page && is_gone.is_some() => {
+                self.say(&is_gone.unwrap_or_default(), true);
+                Outcome::Shown
+            }
             Some(binding) if binding.page.is_none_or(|page| page == self.page) => self.act(binding, snapshot),
             Some(Binding { page: Some(page), what, .. }) => {
                 let (letter, thing) = if *page == Page::Disks { ("d", "disk") } else { ("c", "host") };
@@ -266,12 +333,6 @@ impl Ui {
     }
 
     fn act(&mut self, binding: &Binding, snapshot: &Snapshot) -> Outcome {
-        let words = |command: &str, name: &str| -> Outcome {
-            let words = command.split(' ').skip(1);
-            Outcome::Run(
-                words.map(|word| if matches!(word, "DISK" | "HOST") { name } else { word }.to_owned()).collect(),
-            )
-        };
         match binding.act {
             Act::Go(page) => self.go(page),
             Act::ErrorsOnly => {
@@ -280,85 +341,28 @@ impl Ui {
             }
             Act::Redraw => return Outcome::Redraw,
             Act::Leave => return Outcome::Leave,
-            Act::Disk(act) => {
-                let Some(disk) = snapshot.disks.get(self.chosen) else {
-                    self.say("There is no disk.", true);
-                    return Outcome::Shown;
-                };
-                let name = printable(&disk.name);
-                let model = disk.model.as_deref().map_or_else(String::new, |model| format!(" ({})", printable(model)));
-                let whose = match disk.hosts.len() {
-                    0 => String::new(),
-                    1 => " One host is connected to it.".to_owned(),
-                    count => format!(" {count} hosts are connected to it."),
-                };
-                let mut outcome = words(binding.command, &name);
-                let text = match act {
-                    DiskAct::ReadOnly => format!(
-                        "Let hosts only read {name}{model}?{whose} They see it go and come back protected, until this machine is restarted."
-                    ),
-                    DiskAct::ReadWrite => {
-                        format!("Let hosts write to {name}{model}?{whose} They see it go and come back.")
-                    }
-                    DiskAct::Remove => {
-                        let again = if snapshot.is_by_hand {
-                            ""
-                        } else {
-                            " As all disks are exported by themselves here, it comes back at the next change of disks."
-                        };
-                        format!("Take {name}{model} away from all hosts?{whose}{again}")
-                    }
-                    DiskAct::Export => {
-                        format!("Export {name}{model}? Everyone on this network can read and overwrite it then.")
-                    }
-                    DiskAct::Blink if disk.has_light => format!("Blink the light of {name}{model} for 15 seconds?"),
-                    DiskAct::Blink => {
-                        if let Outcome::Run(words) = &mut outcome {
-                            words.push("--read".to_owned());
-                        }
-                        format!(
-                            "The bay of {name}{model} has no light of its own to switch. Read from the disk for 15 seconds, so that its activity light blinks?"
-                        )
-                    }
-                };
-                self.ask(text, matches!(act, DiskAct::Remove), Some(disk), outcome);
+            Act::Disk(_) | Act::Disconnect | Act::Reboot | Act::PowerOff | Act::Shell => {
+                let subject = binding.page.and_then(|page| Subject::at(page, self.chosen, snapshot));
+                self.question = pose(binding, subject.as_ref(), snapshot);
+                if self.question.is_none() {
+                    self.say(
+                        if binding.page == Some(Page::Hosts) { "No host is connected." } else { "There is no disk." },
+                        true,
+                    );
+                }
             }
-            Act::Disconnect => {
-                let hosts = snapshot.hosts();
-                let Some((host, disks)) = hosts.get(self.chosen) else {
-                    self.say("No host is connected.", true);
-                    return Outcome::Shown;
-                };
-                let who = printable(host.address.as_deref().unwrap_or(&host.nqn));
-                let names: Vec<String> = disks.iter().map(|disk| printable(&disk.name)).collect();
-                let text = format!(
-                    "End the connections of {who} to {}? What it has under way fails or waits. It tries again after some seconds, and may: to keep a disk from everyone, press u among the disks.",
-                    names.join(", ")
-                );
-                self.ask(text, true, None, words(binding.command, &printable(&host.nqn)));
-            }
-            Act::Reboot | Act::PowerOff => {
-                let what = if binding.act == Act::Reboot { "Restart this machine?" } else { "Switch this machine off?" };
-                let whose = match snapshot.hosts().len() {
-                    0 => "No host is connected.".to_owned(),
-                    1 => "ONE HOST IS CONNECTED and loses its disks.".to_owned(),
-                    count => format!("{count} HOSTS ARE CONNECTED and lose their disks."),
-                };
-                self.ask(format!("{what}\n{whose}"), true, None, words(binding.command, ""));
-            }
-            Act::Shell => self.ask(
-                "Open a root shell? It can do anything to this machine and its disks. On the screen it is on Alt-F9, and Alt-F1 leads back; on a serial line `exit` does.".to_owned(),
-                false,
-                None,
-                Outcome::Shell,
-            ),
         }
         Outcome::Shown
     }
 
-    fn ask(&mut self, text: String, grave: bool, disk: Option<&Disk>, outcome: Outcome) {
-        let disk = disk.map(|disk| (disk.name.clone(), disk.diskseq));
-        self.question = Some(Question { text, grave, disk, outcome });
+    /// Keeps the choice on what was chosen, and says if that is gone.
+    fn follow(&mut self, snapshot: &Snapshot) -> Option<String> {
+        let subject = self.subject.as_ref()?;
+        match subject.place(snapshot) {
+            Some(place) => self.chosen = place,
+            None => return Some(subject.is_gone()),
+        }
+        None
     }
 
     fn move_about(&mut self, key: Key, snapshot: &Snapshot, size: Size) -> Outcome {
@@ -419,6 +423,7 @@ impl Ui {
             _ => *place,
         }
         .min(most);
+        self.subject = Subject::at(self.page, self.chosen, snapshot);
         Outcome::Shown
     }
 
@@ -427,12 +432,15 @@ impl Ui {
         let size = Size { width: size.width.clamp(20, 500), height: size.height.clamp(6, 200) };
         let mut canvas = Canvas::new(size);
         header(&mut canvas, snapshot, self.page);
+        // What is gone leaves its row to the next.
+        self.follow(snapshot);
         self.chosen = match self.page {
             Page::Disks => self.chosen.min(snapshot.disks.len().saturating_sub(1)),
             Page::Hosts => self.chosen.min(snapshot.hosts().len().saturating_sub(1)),
             Page::Code => self.chosen.min(snapshot.addresses().len().saturating_sub(1)),
             _ => 0,
         };
+        self.subject = Subject::at(self.page, self.chosen, snapshot);
         match self.page {
             Page::Overview => overview::draw(&mut canvas, snapshot, self.blocks, &mut self.codes),
             Page::Disks => pages::disks(&mut canvas, snapshot, self.chosen, self.blocks),
@@ -502,6 +510,99 @@ impl Ui {
             x = canvas.put(x, y, width, key, BAR_STRONG);
             x = canvas.put(x + 1, y, width, what, BAR) + 2;
         }
+    }
+}
+
+/// The question about a deed, as things are now; `None` if there is nothing to do it with. What it
+/// leads to names the very object that it is about: the kernel gives names to others.
+fn pose(binding: &Binding, subject: Option<&Subject>, snapshot: &Snapshot) -> Option<Question> {
+    let words = |name: &str, more: &[String]| -> Outcome {
+        let words = binding.command.split(' ').skip(1);
+        let words = words.map(|word| if matches!(word, "DISK" | "HOST") { name } else { word }.to_owned());
+        Outcome::Run(words.chain(more.iter().cloned()).collect())
+    };
+    let place = || subject.and_then(|subject| subject.place(snapshot));
+    let mut losers = Vec::new();
+    let (text, grave, outcome) = match binding.act {
+        Act::Go(_) | Act::ErrorsOnly | Act::Redraw | Act::Leave => return None,
+        Act::Disk(act) => {
+            let disk = snapshot.disks.get(place()?)?;
+            losers.clone_from(&disk.hosts);
+            let mut more = vec!["--diskseq".to_owned(), disk.diskseq.to_string()];
+            if act == DiskAct::Blink && !disk.has_light {
+                more.push("--read".to_owned());
+            }
+            (disk_question(act, disk, snapshot), act == DiskAct::Remove, words(&disk.name, &more))
+        }
+        Act::Disconnect => {
+            let hosts = snapshot.hosts();
+            let (host, disks) = hosts.get(place()?)?;
+            let who = match &host.address {
+                // Machines behind a router, or cloned ones.
+                Some(address) if hosts.iter().any(|(other, _)| other.nqn != host.nqn && other.address == host.address) => {
+                    format!("{} ({})", printable(address), printable(&host.nqn))
+                }
+                Some(address) => printable(address),
+                None => printable(&host.nqn),
+            };
+            let names: Vec<String> = disks.iter().map(|disk| printable(&disk.name)).collect();
+            let text = format!(
+                "End the connections of {who} to {}? What it has under way fails or waits. It tries again after some seconds, and may: to keep a disk from everyone, press u among the disks.",
+                names.join(", ")
+            );
+            let controllers = disks.iter().flat_map(|disk| &disk.controllers);
+            let ids: Vec<String> = controllers.filter(|one| one.host == **host).map(|one| one.id.to_string()).collect();
+            let mut more: Vec<String> = host.address.clone().into_iter().collect();
+            more.extend(["--controllers".to_owned(), ids.join(",")]);
+            (text, true, words(&host.nqn, &more))
+        }
+        Act::Reboot | Act::PowerOff => {
+            let what = if binding.act == Act::Reboot { "Restart this machine?" } else { "Switch this machine off?" };
+            losers.extend(snapshot.hosts().into_iter().map(|(host, _)| host.clone()));
+            let whose = match losers.len() {
+                0 => "No host is connected.".to_owned(),
+                1 => "ONE HOST IS CONNECTED and loses its disks.".to_owned(),
+                count => format!("{count} HOSTS ARE CONNECTED and lose their disks."),
+            };
+            (format!("{what}\n{whose}"), true, words("", &[]))
+        }
+        Act::Shell => (
+            "Open a root shell? It can do anything to this machine and its disks. On the screen it is on Alt-F9, and Alt-F1 leads back; on a serial line `exit` does.".to_owned(),
+            false,
+            Outcome::Shell,
+        ),
+    };
+    Some(Question { binding: *binding, subject: subject.cloned(), hosts: losers, text, grave, outcome })
+}
+
+fn disk_question(act: DiskAct, disk: &Disk, snapshot: &Snapshot) -> String {
+    let name = printable(&disk.name);
+    let model = disk.model.as_deref().map_or_else(String::new, |model| format!(" ({})", printable(model)));
+    let whose = match disk.hosts.len() {
+        0 => String::new(),
+        1 => " One host is connected to it.".to_owned(),
+        count => format!(" {count} hosts are connected to it."),
+    };
+    match act {
+        DiskAct::ReadOnly => format!(
+            "Let hosts only read {name}{model}?{whose} They see it go and come back protected, until this machine is restarted."
+        ),
+        DiskAct::ReadWrite => format!("Let hosts write to {name}{model}?{whose} They see it go and come back."),
+        DiskAct::Remove => {
+            let again = if snapshot.is_by_hand {
+                ""
+            } else {
+                " As all disks are exported by themselves here, it comes back at the next change of disks."
+            };
+            format!("Take {name}{model} away from all hosts?{whose}{again}")
+        }
+        DiskAct::Export => {
+            format!("Export {name}{model}? Everyone on this network can read and overwrite it then.")
+        }
+        DiskAct::Blink if disk.has_light => format!("Blink the light of {name}{model} for 15 seconds?"),
+        DiskAct::Blink => format!(
+            "The bay of {name}{model} has no light of its own to switch. Read from the disk for 15 seconds, so that its activity light blinks?"
+        ),
     }
 }
 
@@ -583,7 +684,7 @@ pub(crate) fn fitted(text: &str, max: usize, style: Style) -> Line {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nvmet::model::Host;
+    use crate::nvmet::hosts::{Controller, ControllerId};
     use crate::screen::pages::tests::sample;
 
     const SIZE: Size = Size { width: 80, height: 25 };
@@ -647,6 +748,96 @@ mod tests {
         assert_eq!(asked(&gone), (true, true));
     }
 
+    /// Connects a host to a disk.
+    fn connect(snapshot: &mut Snapshot, disk: usize, number: u16, nqn: &str, address: &str) {
+        let host = Host { nqn: nqn.to_owned(), address: Some(address.to_owned()) };
+        let id = ControllerId { number, inode: 100 + u64::from(number) };
+        snapshot.disks[disk].hosts.push(host.clone());
+        snapshot.disks[disk].controllers.push(Controller { id, host });
+    }
+
+    /// Two cloned machines, of which one has two disks.
+    fn clones() -> Snapshot {
+        let mut snapshot = sample(2, 1);
+        snapshot.disks[0].hosts.clear();
+        connect(&mut snapshot, 0, 1, "nqn.clone", "192.0.2.1");
+        connect(&mut snapshot, 0, 2, "nqn.clone", "192.0.2.2");
+        connect(&mut snapshot, 1, 3, "nqn.clone", "192.0.2.2");
+        snapshot
+    }
+
+    #[test]
+    fn a_host_is_sent_away_by_its_address_and_not_its_clone() {
+        let snapshot = clones();
+        let mut ui = Ui::default();
+        for key in [Key::Char('c'), Key::Down, Key::Char('x')] {
+            ui.key(key, &snapshot, SIZE);
+        }
+        let text = ui.render(&snapshot, SIZE).text();
+        assert!(text.contains("192.0.2.2 to nvme0n1,") && text.contains("sdb"), "{text}");
+        let words = ["disconnect", "nqn.clone", "192.0.2.2", "--controllers", "2:102,3:103"];
+        assert_eq!(ui.key(Key::Char('y'), &snapshot, SIZE), Outcome::Run(words.map(str::to_owned).to_vec()));
+    }
+
+    #[test]
+    fn a_yes_to_a_question_whose_facts_have_changed_does_nothing_and_asks_anew() {
+        let before = clones();
+        let mut later = before.clone();
+        connect(&mut later, 1, 4, "nqn.late", "192.0.2.3");
+        let mut again = before.clone();
+        again.disks[0].controllers[1].id.inode = 999;
+        let mut other = later.clone();
+        other.disks[0].hosts.remove(0);
+        let mut more = before.clone();
+        connect(&mut more, 1, 5, "nqn.clone", "192.0.2.1");
+        let mut none = before.clone();
+        none.disks[0].hosts.clear();
+        for (keys, after) in [("P", &later), ("R", &later), ("P", &other), ("cx", &more), ("dr", &none)] {
+            let mut ui = Ui::default();
+            for key in keys.chars() {
+                ui.key(Key::Char(key), &before, SIZE);
+            }
+            assert_eq!(ui.key(Key::Char('y'), after, SIZE), Outcome::Shown, "{keys}");
+            let text = ui.render(after, SIZE).text();
+            assert!(text.contains("has changed since the question") && text.contains("y yes"), "{text}");
+            assert!(matches!(ui.key(Key::Char('y'), after, SIZE), Outcome::Run(_)), "{keys}");
+        }
+        // Connected anew, it looks the same, and is not what was asked about.
+        let mut ui = Ui::default();
+        for key in [Key::Char('c'), Key::Down, Key::Char('x')] {
+            ui.key(key, &before, SIZE);
+        }
+        assert_eq!(ui.key(Key::Char('y'), &again, SIZE), Outcome::Shown);
+        let mut ui = Ui::default();
+        ui.key(Key::Char('c'), &before, SIZE);
+        ui.key(Key::Char('x'), &before, SIZE);
+        let mut gone = before.clone();
+        gone.disks[0].hosts.remove(0);
+        assert_eq!(ui.key(Key::Char('y'), &gone, SIZE), Outcome::Shown);
+        assert!(ui.render(&gone, SIZE).text().contains("192.0.2.1 is not connected any more"));
+    }
+
+    #[test]
+    fn the_row_that_is_chosen_stays_the_same_disk_when_others_come_before_it() {
+        let before = sample(3, 1);
+        let mut ui = Ui::default();
+        for key in [Key::Char('d'), Key::Down] {
+            ui.key(key, &before, SIZE);
+        }
+        ui.render(&before, SIZE);
+        let mut after = before.clone();
+        after.disks.insert(0, Disk { name: "new".to_owned(), diskseq: 77, ..before.disks[0].clone() });
+        // Pressed before the new row is drawn.
+        ui.key(Key::Char('u'), &after, SIZE);
+        assert!(ui.render(&after, SIZE).text().contains(&format!("Take {} (", before.disks[1].name)));
+        ui.key(Key::Char('n'), &after, SIZE);
+        let mut gone = before.clone();
+        gone.disks.remove(1);
+        assert_eq!(ui.key(Key::Char('u'), &gone, SIZE), Outcome::Shown);
+        let text = ui.render(&gone, SIZE).text();
+        assert!(text.contains(&format!("{} is gone", before.disks[1].name)) && !text.contains("y yes"), "{text}");
+    }
+
     #[test]
     fn all_disks_of_a_host_are_named_or_a_command_that_names_them() {
         for (count, is_told) in [(1, true), (40, true), (400, false)] {
@@ -691,7 +882,7 @@ mod tests {
         }
         let name = snapshot.disks[38].name.clone();
         assert!(ui.render(&snapshot, SIZE).text().contains(&format!("Let hosts only read {name}")));
-        let words = ["export", "readonly", &name].map(str::to_owned).to_vec();
+        let words = ["export", "readonly", &name, "--diskseq", "39"].map(str::to_owned).to_vec();
         assert_eq!(ui.key(Key::Char('y'), &snapshot, SIZE), Outcome::Run(words));
     }
 }

@@ -132,6 +132,7 @@ impl Observer {
             warnings.push("Everyone on this network can read and overwrite these disks.".to_owned());
         }
         warnings.extend(self.settings.iter().cloned());
+        warnings.extend(ssh::refused(&self.exporter.root));
         if clock::time_of_day() < self.earliest {
             warnings.push("The clock is late: this image is newer. The machine's battery may be empty.".to_owned());
         }
@@ -174,6 +175,7 @@ fn disks(root: &Root, exports: &[Export]) -> Vec<Disk> {
             State::Failed(why) | State::Refused(why) => DiskState::NotExported(why),
         };
         let disk = &export.disk;
+        let controllers = export.nqn().map(|nqn| nvmet::controllers_of(root, nqn)).unwrap_or_default();
         Some(Disk {
             name: disk.name.clone(),
             diskseq: disk.diskseq,
@@ -185,7 +187,8 @@ fn disks(root: &Root, exports: &[Export]) -> Vec<Disk> {
             nqn: export.nqn().map(str::to_owned),
             has_light: sysfs::light(root, &disk.name).is_some(),
             state,
-            hosts: export.nqn().map(|nqn| nvmet::hosts(root, nqn)).unwrap_or_default(),
+            hosts: nvmet::hosts_of(&controllers),
+            controllers,
             traffic: None,
         })
     });

@@ -18,8 +18,16 @@ use super::WIDTH;
 
 /// What every terminal has.
 const SIZE: Size = Size { width: 80, height: 25 };
-/// How long the rest of a key's sequence may take.
+/// How long the rest of a key's sequence may take,
 const SEQUENCE: Duration = Duration::from_millis(60);
+/// and that of one that has begun, or of an answer that is on its way through slow lines: its last
+/// byte is an R, which is a key by itself.
+const ANSWER: Duration = Duration::from_secs(1);
+/// How long a serial line may take to answer that a terminal is at its end. Noise does not, and
+/// neither does a program that writes the lines down.
+const TERMINAL: Duration = Duration::from_secs(15);
+/// On a serial line a yes is a byte with silence before it, which noise has not.
+const SILENCE: Duration = Duration::from_millis(250);
 /// Has a terminal say how large it is: the cursor cannot go farther than to its
 /// end (ECMA-48 CUP, and DSR with its answer, CPR).
 const ASK_SIZE: &str = "\x1b[999;999H\x1b[6n";
@@ -44,6 +52,10 @@ pub(super) struct View {
     shown: Option<Canvas>,
     /// How large a serial terminal said it is.
     said_size: Option<Size>,
+    /// When it was asked for that, if it has not answered.
+    asked: Option<Instant>,
+    /// When the last byte came.
+    heard: Option<Instant>,
     /// What was told in lines, and what of it is a text.
     told: Option<(Snapshot, String)>,
     /// Something else is to be drawn than what is shown.
@@ -69,14 +81,38 @@ impl View {
             is_away: false,
             shown: None,
             said_size: None,
+            asked: None,
+            heard: None,
             told: None,
             is_behind: false,
         }
     }
 
-    /// When a key that is one alone will be known to be.
+    /// When a key that is one alone will be known to be, or that nobody answers.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.pause
+        self.pause.into_iter().chain(self.patience()).min()
+    }
+
+    /// When a serial line that has never answered gets lines again.
+    fn patience(&self) -> Option<Instant> {
+        let is_unknown = self.is_full && !self.is_away && self.said_size.is_none();
+        self.asked.filter(|_| is_unknown && self.terminal.kind() == Kind::Serial).map(|asked| asked + TERMINAL)
+    }
+
+    /// Asks a serial terminal how large it is.
+    fn ask_size(&mut self) -> io::Result<()> {
+        self.asked = Some(Instant::now());
+        self.terminal.send(ASK_SIZE)
+    }
+
+    /// Goes back from the full screen to lines.
+    fn leave(&mut self) {
+        self.is_full = false;
+        self.told = None;
+        (self.said_size, self.asked) = (None, None);
+        self.terminal.forget();
+        let sent = self.terminal.send(LEAVE);
+        self.note(sent);
     }
 
     /// Whether the last text did not get there.
@@ -154,7 +190,7 @@ impl View {
             } else {
                 self.ui.blocks = Blocks::Eighth;
                 if self.is_full {
-                    self.terminal.send(ASK_SIZE)?;
+                    self.ask_size()?;
                 }
             }
         }
@@ -204,12 +240,24 @@ impl View {
         let sent = self.terminal.go_on();
         self.note(sent);
         let mut keys = Vec::new();
+        let mut is_alone = true;
         if readable {
             match self.terminal.read() {
-                Ok(bytes) => keys.extend(self.keys.feed(&bytes)),
+                Ok(bytes) => {
+                    let now = Instant::now();
+                    let is_silent = self.heard.is_none_or(|heard| now.duration_since(heard) >= SILENCE);
+                    is_alone = self.terminal.kind() == Kind::Screen || (is_silent && bytes.len() == 1);
+                    self.heard = Some(now);
+                    keys.extend(self.keys.feed(&bytes));
+                }
                 Err(error) => self.note(Err(error)),
             }
-            self.pause = self.keys.is_open().then(|| Instant::now() + SEQUENCE);
+            let is_answer = self.keys.is_inside() || self.asked.is_some_and(|asked| asked.elapsed() < TERMINAL);
+            let rest = if is_answer { ANSWER } else { SEQUENCE };
+            self.pause = self.keys.is_open().then(|| Instant::now() + rest);
+        } else if self.patience().is_some_and(|patience| patience <= Instant::now()) {
+            self.leave();
+            self.show(registry, snapshot);
         } else if self.pause.is_some_and(|pause| pause <= Instant::now()) {
             self.pause = None;
             keys.extend(self.keys.pause());
@@ -217,6 +265,8 @@ impl View {
         let mut wishes = Vec::new();
         let has_keys = !keys.is_empty();
         for key in keys {
+            // No key answers a question with no less than yes.
+            let key = if !is_alone && self.ui.asks() { Key::Esc } else { key };
             self.take_key(key, snapshot, &mut wishes);
         }
         if has_keys || (self.is_behind && self.terminal.is_idle()) {
@@ -229,6 +279,7 @@ impl View {
         if let Key::CursorAt { row, column } = key {
             // Whatever a line says, memory has an end.
             self.said_size = Some(Size { width: column.clamp(20, 400), height: row.clamp(6, 150) });
+            self.asked = None;
             self.shown = None;
             return;
         }
@@ -237,7 +288,7 @@ impl View {
                 Key::Char('f' | 'F') => {
                     self.is_full = true;
                     self.shown = None;
-                    let sent = self.terminal.send(ASK_SIZE);
+                    let sent = self.ask_size();
                     self.note(sent);
                 }
                 Key::Enter => self.told = None,
@@ -251,7 +302,7 @@ impl View {
             Outcome::Redraw => {
                 self.shown = None;
                 if self.terminal.kind() == Kind::Serial {
-                    let sent = self.terminal.send(ASK_SIZE);
+                    let sent = self.ask_size();
                     self.note(sent);
                 }
             }
@@ -262,13 +313,7 @@ impl View {
                 }
             }
             Outcome::Shell => wishes.push(Wish::Shell),
-            Outcome::Leave if self.terminal.kind() == Kind::Serial => {
-                self.is_full = false;
-                self.told = None;
-                self.terminal.forget();
-                let sent = self.terminal.send(LEAVE);
-                self.note(sent);
-            }
+            Outcome::Leave if self.terminal.kind() == Kind::Serial => self.leave(),
             Outcome::Leave => {
                 let uptime = uptime_text(snapshot.uptime).0;
                 self.ui.say(&format!("This screen has no plain lines; {uptime}. Alt-F9 is a shell."), false);
@@ -287,5 +332,133 @@ impl View {
                 self.is_lost = true;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::path::PathBuf;
+
+    use nix::fcntl::OFlag;
+    use nix::pty::{PtyMaster, grantpt, posix_openpt, ptsname_r, unlockpt};
+
+    use super::*;
+
+    /// A serial line: its far end, and the view at this one.
+    struct Line {
+        far: PtyMaster,
+        view: View,
+        poll: mio::Poll,
+    }
+
+    impl Line {
+        fn new() -> Self {
+            let far = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_NONBLOCK).unwrap();
+            grantpt(&far).unwrap();
+            unlockpt(&far).unwrap();
+            let near = PathBuf::from(ptsname_r(&far).unwrap());
+            let mut line = Self {
+                far,
+                view: View::new(Terminal::new(near, Kind::Serial), Token(0)),
+                poll: mio::Poll::new().unwrap(),
+            };
+            line.view.show(line.poll.registry(), &Snapshot::default());
+            line
+        }
+
+        /// What comes of bytes that arrive at once.
+        fn hear(&mut self, bytes: &[u8]) -> Vec<Wish> {
+            self.far.write_all(bytes).unwrap();
+            self.view.take_keys(self.poll.registry(), &Snapshot::default(), true)
+        }
+
+        /// The same, after a while in which nothing came.
+        fn hear_alone(&mut self, bytes: &[u8]) -> Vec<Wish> {
+            self.view.heard = None;
+            self.hear(bytes)
+        }
+
+        /// Lets as much time pass as it waits for.
+        fn wait(&mut self) {
+            let past = |due: Option<Instant>| due.and_then(|due| due.checked_sub(TERMINAL + ANSWER));
+            (self.view.pause, self.view.asked) = (past(self.view.pause), past(self.view.asked));
+            assert!(self.hear_nothing().is_empty());
+        }
+
+        fn hear_nothing(&mut self) -> Vec<Wish> {
+            self.view.take_keys(self.poll.registry(), &Snapshot::default(), false)
+        }
+
+        fn said(&mut self) -> String {
+            let mut said = Vec::new();
+            let mut buffer = [0; 4096];
+            while let Ok(length @ 1..) = self.far.read(&mut buffer) {
+                said.extend_from_slice(&buffer[..length]);
+            }
+            String::from_utf8_lossy(&said).into_owned()
+        }
+
+        fn with_terminal() -> Self {
+            let mut line = Self::new();
+            line.hear(b"f");
+            line.hear(b"\x1b[30;100R");
+            assert!(line.view.is_full && line.view.said_size == Some(Size { width: 100, height: 30 }));
+            line
+        }
+    }
+
+    #[test]
+    fn a_stray_byte_gives_no_full_screen_for_good() {
+        let mut line = Line::new();
+        line.hear(b"f");
+        assert!(line.view.is_full && line.view.due().is_some());
+        line.said();
+        line.wait();
+        assert!(!line.view.is_full && line.view.due().is_none());
+        let said = line.said();
+        assert!(said.contains("f: full screen"), "{said:?}");
+        // A terminal answers, and keeps it.
+        let mut line = Line::with_terminal();
+        line.wait();
+        assert!(line.view.is_full);
+    }
+
+    #[test]
+    fn a_yes_among_other_bytes_is_none() {
+        let mut line = Line::with_terminal();
+        for noise in [&b"Py"[..], b"RyPyyy", b"P\xffy"] {
+            assert!(line.hear_alone(noise).is_empty(), "{noise:?}");
+            line.hear_alone(b"n");
+        }
+        line.hear_alone(b"P");
+        assert!(line.hear(b"y").is_empty(), "too soon");
+        line.hear_alone(b"P");
+        assert!(line.hear_alone(b"y\r").is_empty());
+        line.hear_alone(b"P");
+        assert!(matches!(line.hear_alone(b"y").as_slice(), [Wish::Run(words)] if *words == ["poweroff"]));
+    }
+
+    #[test]
+    fn no_part_of_a_terminals_answer_is_a_key() {
+        // Slow lines have pauses; the answer's last byte would ask whether to restart.
+        for (first, second) in [(&b"\x1b[30;1"[..], &b"00R"[..]), (b"\x1b[", b"30;100R"), (b"\x1b", b"[30;100R")] {
+            let mut line = Line::new();
+            line.hear(b"f");
+            line.hear(first);
+            let due = line.view.pause.unwrap();
+            assert!(due > Instant::now() + SEQUENCE * 4, "{first:?}");
+            line.hear(second);
+            assert!(!line.view.ui.asks() && line.view.said_size.is_some(), "{first:?}");
+        }
+    }
+
+    #[test]
+    fn no_control_character_stops_the_line_or_ends_anything() {
+        let mut line = Line::new();
+        line.said();
+        assert!(line.hear(b"\x13\x03\x1a\x1c\x04\x05\x00").is_empty());
+        line.hear(b"\r");
+        assert!(line.said().contains("Diskomator"));
     }
 }
