@@ -1,8 +1,9 @@
-#!/usr/bin/env bash
+#!/usr/bin/env -S bash -p
 # disk.sh EFI RAW: makes a GPT disk that boots an EFI program. Needs genimage, mtools and
 # mkfs.vfat on the path. With the same SOURCE_DATE_EPOCH it is the same disk.
 set -euo pipefail
-board=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+. "$(dirname -- "${BASH_SOURCE[0]}")/../../scripts/environment.sh"
+board=$top/board/diskomator
 efi=$1 raw=$2
 PATH=$PATH:/usr/sbin:/sbin
 work=$(mktemp -d "$raw.XXXXXX")
