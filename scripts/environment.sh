@@ -6,7 +6,7 @@
 # an archiver, a shell or git, which people export for other work, change neither what is
 # built nor whether it builds. bash -p in a script's first line keeps out functions, shell
 # options and BASH_ENV, which would count before this file does.
-# Sets top, the project's root. Run by itself, it prints the environment that it makes.
+# Sets top, the project's root, and system_path, where the system has its tools. Run by itself, it prints the environment that it makes.
 
 # Patterns of names.
 patterns=(
@@ -60,7 +60,9 @@ search=
 while IFS= read -rd : folder; do
 	case $folder in /*) search+=${search:+:}$folder ;; esac
 done <<<"${PATH-}:"
-case :$search: in *:/usr/sbin:*) ;; *) search+=${search:+:}/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin ;; esac
+# Users' paths lack sbin.
+system_path=/usr/bin:/bin:/usr/sbin:/sbin
+case :$search in *":$system_path") ;; *) search+=${search:+:}$system_path ;; esac
 export PATH=$search
 
 # Containers leave users with a home that is not there, or not theirs.
@@ -68,11 +70,9 @@ usable() { case ${1:-/} in /) false ;; /*) [ -d "$1" ] && [ -w "$1" ] ;; *) fals
 if ! usable "${HOME-}"; then
 	if [ -d "${HOME-}/.rustup" ]; then export RUSTUP_HOME="${RUSTUP_HOME-$HOME/.rustup}"; fi
 	HOME=$(getent passwd "$(id -u)" | cut -d: -f6) || true
-	if ! usable "$HOME"; then
-		HOME=$top/output/home
-		mkdir -p "$HOME"
-	fi
+	if ! usable "$HOME"; then HOME=$top/output/home; fi
 	export HOME
+	mkdir -p "$HOME" 2>/dev/null || unset HOME
 fi
 # Not all that runs here copes with a space in it.
 case ${TMPDIR-/tmp} in

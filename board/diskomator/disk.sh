@@ -16,6 +16,7 @@ mkdir -p "$work/esp/EFI/BOOT" "$work/root"
 cp "$efi" "$work/esp/EFI/BOOT/BOOTX64.EFI"
 find "$work/esp" -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
 sed "s/@ESP_KIB@/$kib/" "$board/genimage.cfg" >"$work/genimage.cfg"
-genimage --rootpath "$work/root" --tmppath "$work/tmp" \
+# mtools would read ~/.mtoolsrc.
+HOME=$work genimage --rootpath "$work/root" --tmppath "$work/tmp" \
 	--inputpath "$work/esp" --outputpath "$work" --config "$work/genimage.cfg"
 mv "$work/diskomator.raw" "$raw"

@@ -25,7 +25,8 @@ compress_root() {
 }
 
 make_uki() {
-	ukify build \
+	# Not with what /etc/systemd/ukify.conf has for this machine's own kernels.
+	ukify --config=/dev/null build \
 		--stub="$images/linuxx64.efi.stub" \
 		--os-release=@"$TARGET_DIR/usr/lib/os-release" \
 		--cmdline=@"$TARGET_DIR/usr/lib/diskomator/cmdline" \
