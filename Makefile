@@ -1,26 +1,28 @@
 # Thin verbs: each calls one script. `make help` lists them.
 MAKEFLAGS += --no-print-directory --no-builtin-rules
+# Also for make -f, from elsewhere.
+here := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
 
 # make image and everything after it, from Debian's packages.
 VERBS := setup image burn demo run check test fuzz bench screens reproducible compare clean
 # What `make NAME_defconfig` configured is built by `make`.
-.DEFAULT_GOAL := $(if $(wildcard output/buildroot/.config),all,what)
+.DEFAULT_GOAL := $(if $(wildcard $(here)/output/buildroot/.config),all,what)
 
 .PHONY: what help $(VERBS)
 
 what:
-	@scripts/help what
+	@'$(here)/scripts/help' what
 
 help:
-	@scripts/help
+	@'$(here)/scripts/help'
 
-# Variables such as DISKS=3 reach the scripts through the environment; make's own
-# must not reach the builds below, which run their own make.
+# Variables such as DISKS=3 reach the scripts through the environment, of which
+# scripts/environment.sh passes on what it knows.
 $(VERBS):
-	@MAKEFLAGS= MFLAGS= MAKELEVEL= scripts/$@
+	@'$(here)/scripts/$@'
 
 # All other goals are Buildroot's, with the variables that were given.
-buildroot = MAKEFLAGS= MFLAGS= MAKELEVEL= scripts/buildroot $@ \
+buildroot = '$(here)/scripts/buildroot' '$@' \
 	$(foreach v,$(.VARIABLES),$(if $(filter command%,$(origin $v)),'$v=$(subst ','\'',$($v))'))
 
 all:
@@ -29,5 +31,5 @@ all:
 %: FORCE
 	@$(buildroot)
 
-Makefile FORCE: ;
+$(MAKEFILE_LIST) FORCE: ;
 .NOTPARALLEL:

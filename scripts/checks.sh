@@ -9,7 +9,7 @@ scripts() {
 	(
 		cd "$top" || exit
 		find .ci scripts board overlay rust/crates buildroot-external package -type f 2>/dev/null |
-			LC_ALL=C sort | xargs grep -lE '^#!/(usr/)?bin/(env )?(ba|da)?sh|^# shellcheck shell='
+			LC_ALL=C sort | xargs grep -lE '^#!/(usr/)?bin/(env (-S )?)?(ba|da)?sh|^# shellcheck shell='
 	)
 }
 
@@ -38,6 +38,7 @@ attempt() {
 # checks: all of them, cheapest first. The names of those that failed are in `failed`.
 checks() {
 	attempt test-shellcheck "shellcheck of every script" check_scripts
+	attempt test-environment "builds do not depend on the environment" "$top/scripts/check-environment"
 	attempt test-fmt "rustfmt" cargo fmt --all --check
 	attempt test-clippy "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
 	attempt test-unit "unit tests" cargo test --locked --workspace --no-fail-fast

@@ -1,8 +1,9 @@
-#!/usr/bin/env bash
+#!/usr/bin/env -S bash -p
 # disk.sh EFI RAW: makes a GPT disk that boots an EFI program. Needs genimage, mtools and
 # mkfs.vfat on the path. With the same SOURCE_DATE_EPOCH it is the same disk.
 set -euo pipefail
-board=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+. "$(dirname -- "${BASH_SOURCE[0]}")/../../scripts/environment.sh"
+board=$top/board/diskomator
 efi=$1 raw=$2
 PATH=$PATH:/usr/sbin:/sbin
 work=$(mktemp -d "$raw.XXXXXX")
@@ -15,6 +16,7 @@ mkdir -p "$work/esp/EFI/BOOT" "$work/root"
 cp "$efi" "$work/esp/EFI/BOOT/BOOTX64.EFI"
 find "$work/esp" -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
 sed "s/@ESP_KIB@/$kib/" "$board/genimage.cfg" >"$work/genimage.cfg"
-genimage --rootpath "$work/root" --tmppath "$work/tmp" \
+# mtools would read ~/.mtoolsrc.
+HOME=$work genimage --rootpath "$work/root" --tmppath "$work/tmp" \
 	--inputpath "$work/esp" --outputpath "$work" --config "$work/genimage.cfg"
 mv "$work/diskomator.raw" "$raw"

@@ -1,4 +1,4 @@
-#!/usr/bin/env bash
+#!/usr/bin/env -S bash -p
 # firmware.sh MODINFO FIRMWARE_SOURCE DEST LIST
 # Puts the firmware that this kernel's drivers ask for into DEST/lib/firmware, and the
 # names of the files there into LIST.
@@ -9,6 +9,7 @@
 # root file system lies in RAM, and most machines load none or one of them.
 # With BINARIES_DIR set, the licences go to BINARIES_DIR/licenses/firmware.
 set -euo pipefail
+. "$(dirname -- "${BASH_SOURCE[0]}")/../../scripts/environment.sh"
 
 [ $# -eq 4 ] || {
 	echo "usage: ${0##*/} MODINFO FIRMWARE_SOURCE DEST LIST" >&2

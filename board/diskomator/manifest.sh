@@ -1,8 +1,9 @@
-#!/usr/bin/env bash
+#!/usr/bin/env -S bash -p
 # manifest.sh BINARIES_DIR: prints as JSON what the images in there are made of, one
 # member a line. Reads it from the files themselves, so that it is true of any build.
 set -euo pipefail
-board=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+. "$(dirname -- "${BASH_SOURCE[0]}")/../../scripts/environment.sh"
+board=$top/board/diskomator
 # shellcheck disable=SC1091 source=board/diskomator/settings.sh
 . "$board/settings.sh"
 images=$1

@@ -1,8 +1,9 @@
-#!/usr/bin/env bash
+#!/usr/bin/env -S bash -p
 # post-build.sh TARGET_DIR: finishes the root file system. Called by Buildroot and
 # by the Debian path alike, with BUILD_DIR and BINARIES_DIR in the environment.
 set -euo pipefail
-board=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+. "$(dirname -- "${BASH_SOURCE[0]}")/../../scripts/environment.sh"
+board=$top/board/diskomator
 # shellcheck disable=SC1091 source=board/diskomator/settings.sh
 . "$board/settings.sh"
 target=$1
@@ -10,7 +11,8 @@ target=$1
 # Git keeps no empty folders.
 for dir in dev mnt proc root run sys tmp; do mkdir -p "$target/$dir"; done
 
-version=${DISKOMATOR_VERSION:-$("$board/version.sh")}
+version=$("$board/version.sh")
+epoch=$("$board/version.sh" epoch)
 mkdir -p "$target/usr/lib"
 cat >"$target/usr/lib/os-release" <<-RELEASE
 	NAME=Diskomator
@@ -18,7 +20,7 @@ cat >"$target/usr/lib/os-release" <<-RELEASE
 	VERSION="$version"
 	VERSION_ID=${version%%[!0-9.]*}
 	PRETTY_NAME="Diskomator $version"
-	DISKOMATOR_EPOCH=${SOURCE_DATE_EPOCH:-$("$board/version.sh" epoch)}
+	DISKOMATOR_EPOCH=$epoch
 RELEASE
 
 # The command line of the image, which a program must tell from words that are added later.

@@ -1,13 +1,14 @@
-#!/usr/bin/env bash
+#!/usr/bin/env -S bash -p
 # post-image.sh BINARIES_DIR: makes diskomator.efi, a unified kernel image, and
 # diskomator.raw, the same on a bootable GPT disk, out of bzImage and rootfs.cpio.
 # Called by Buildroot and by the Debian path alike. Needs in BINARIES_DIR the stub
 # linuxx64.efi.stub; in HOST_DIR/bin or on the path ukify, genimage, mtools, mkfs.vfat;
 # and sbsign, when settings name a key (secureboot.sh).
 set -euo pipefail
-board=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+. "$(dirname -- "${BASH_SOURCE[0]}")/../../scripts/environment.sh"
+board=$top/board/diskomator
 images=$1
-SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$("$board/version.sh" epoch)}
+SOURCE_DATE_EPOCH=$("$board/version.sh" epoch)
 export SOURCE_DATE_EPOCH
 PATH=$HOST_DIR/bin:$PATH:/usr/sbin:/sbin
 "$board/secureboot.sh" check
@@ -24,7 +25,8 @@ compress_root() {
 }
 
 make_uki() {
-	ukify build \
+	# Not with what /etc/systemd/ukify.conf has for this machine's own kernels.
+	ukify --config=/dev/null build \
 		--stub="$images/linuxx64.efi.stub" \
 		--os-release=@"$TARGET_DIR/usr/lib/os-release" \
 		--cmdline=@"$TARGET_DIR/usr/lib/diskomator/cmdline" \

@@ -1,4 +1,4 @@
-#!/usr/bin/env bash
+#!/usr/bin/env -S bash -p
 # Signs EFI programs for Secure Boot, when the settings name a key and its certificate:
 #   BR2_PACKAGE_DISKOMATOR_SECUREBOOT_KEY    PEM, RSA
 #   BR2_PACKAGE_DISKOMATOR_SECUREBOOT_CERT   PEM
@@ -9,7 +9,8 @@
 #   secureboot.sh certificate   its subject and its SHA-256 fingerprint, a line each; nothing without
 #   secureboot.sh inputs        what changes when another key or certificate is to be used
 set -euo pipefail
-board=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+. "$(dirname -- "${BASH_SOURCE[0]}")/../../scripts/environment.sh"
+board=$top/board/diskomator
 # shellcheck disable=SC1091 source=board/diskomator/settings.sh
 . "$board/settings.sh"
 names=BR2_PACKAGE_DISKOMATOR_SECUREBOOT

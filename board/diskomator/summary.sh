@@ -1,8 +1,8 @@
-#!/usr/bin/env bash
+#!/usr/bin/env -S bash -p
 # summary.sh BINARIES_DIR: says what was built, from its manifest. The last word of
 # Buildroot's `make` and of the Debian path alike.
 set -euo pipefail
-top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+. "$(dirname -- "${BASH_SOURCE[0]}")/../../scripts/environment.sh"
 images=$(realpath "$1")
 shown=${images#"$top"/}
 

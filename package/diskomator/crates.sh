@@ -1,4 +1,4 @@
-#!/usr/bin/env bash
+#!/usr/bin/env -S bash -p
 # The crates that are in the program: its share of the software bill of materials.
 # cargo is the one on the path, and the crates are in CARGO_HOME. LIBRARY is the folder
 # with the standard library's sources, whose own crates count, too; empty, they do not.
@@ -7,6 +7,7 @@
 #                                              each crate as crates.io has it into SOURCES, its
 #                                              licence files into LICENCES, and the list into both
 set -euo pipefail
+. "$(dirname -- "${BASH_SOURCE[0]}")/../../scripts/environment.sh"
 
 # tree FOLDER TARGET PACKAGE OPTION...: what PACKAGE of the workspace in FOLDER is made of.
 tree() {

@@ -7,7 +7,9 @@
 DISKOMATOR_TOP = $(realpath $(BR2_EXTERNAL_DISKOMATOR_PATH)/..)
 DISKOMATOR_BOARD = $(DISKOMATOR_TOP)/board/diskomator
 
-DISKOMATOR_VERSION = $(firstword $(shell $(DISKOMATOR_BOARD)/version.sh))
+DISKOMATOR_VERSION := $(shell $(DISKOMATOR_BOARD)/version.sh number)
+# The hooks' is that of the image, with the commit in it.
+unexport DISKOMATOR_VERSION
 DISKOMATOR_SITE = $(DISKOMATOR_TOP)/rust
 DISKOMATOR_SITE_METHOD = local
 DISKOMATOR_OVERRIDE_SRCDIR_RSYNC_EXCLUSIONS = --exclude /target
