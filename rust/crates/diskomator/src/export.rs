@@ -484,7 +484,7 @@ mod tests {
     #[test]
     fn a_disk_that_took_the_name_of_the_one_that_was_meant_is_left_alone() {
         let disk = Disk::new(Attributes { name: "sda".into(), diskseq: Some(9), ..Attributes::default() });
-        let exports = [Export { disk, decision: Err(Refusal::Awaited), enabled: false }];
+        let exports = [Export { disk, decision: Err(Refusal::Awaited), enabled: false, has_twin: false }];
         assert!(sda(Some(9)).find(&exports, "sda").is_ok() && sda(None).find(&exports, "/dev/sda").is_ok());
         assert!(matches!(
             sda(Some(8)).find(&exports, "sda"),
