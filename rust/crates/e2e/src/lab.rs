@@ -91,6 +91,17 @@ impl Lab {
         Ok(file)
     }
 
+    /// Writes the image to a disk, as `make burn` does.
+    pub fn burn_disk(&self, disk: &Disk) -> Result<()> {
+        // One that is there already is not overwritten without a question.
+        fs::remove_file(disk.file()).map_err(|source| Error::File {
+            verb: "remove",
+            path: disk.file().to_owned(),
+            source,
+        })?;
+        burner::into_file(disk.file(), 512, &disk.size().to_string())
+    }
+
     /// A disk with a tar archive on it, of the program behind `make burn`, and of the image.
     pub fn burner(&self, serial: &str) -> Result<Disk> {
         let archive = burner::archive(&self.disks()?)?;

@@ -5,6 +5,8 @@ use std::time::Duration;
 use e2e::{Bus, Failure, Initiator, Lab, digest_of_file, image_file};
 
 const SOON: Duration = Duration::from_secs(60);
+/// For some 100 MiB over the network, written and read.
+const BURNED: Duration = Duration::from_secs(120);
 
 #[test]
 #[ignore = "boots virtual machines; run by make test"]
@@ -34,9 +36,12 @@ fn a_burned_stick_boots_whatever_its_blocks_and_its_size() -> Result<(), Failure
     })
 }
 
+/// Names that no other file system's short ones, and no C locale, can say.
+const FOREIGN: &str = "Gäste 日本 中国 🎠";
+
 /// Runs the writer on the other machine, and gives what it said and how it ended.
 fn burn(other: &Initiator, words: &str) -> Result<(String, i32), Failure> {
-    let output = other.try_run(&format!("cd /tmp && ./burn --image diskomator.raw {words} 2>&1"), SOON)?;
+    let output = other.try_run(&format!("cd /tmp && ./burn --image diskomator.raw {words} 2>&1"), BURNED)?;
     Ok((output.stdout, output.status))
 }
 
@@ -86,6 +91,10 @@ fn only_a_disk_that_nobody_uses_is_burned_and_it_boots_with_what_was_kept() -> R
         refuses(other, &forced, "is mounted on /mnt/stick; unmount it: sudo umount")?;
         refuses(other, &format!("--yes --force {device}p1"), &format!("DEV={device}"))?;
         other.run("mkdir /mnt/stick/own && echo mine >'/mnt/stick/own/A long name.txt' && umount /mnt/stick")?;
+        // In any language, whatever this machine's own is.
+        other.run(&format!("mount -o utf8 {device}p1 /mnt/stick"))?;
+        other.run(&format!("cd /mnt/stick && for name in {FOREIGN}; do echo $name >$name.txt; done"))?;
+        other.run("umount /mnt/stick")?;
         // Where this process does not see it.
         let elsewhere = format!("mount {device}p1 /mnt/stick && sleep 100");
         let _hidden = other.start_command(&format!("unshare -m sh -c '{elsewhere}'"))?;
@@ -105,15 +114,22 @@ fn only_a_disk_that_nobody_uses_is_burned_and_it_boots_with_what_was_kept() -> R
         let (said, status) = burn(other, &format!("--keep {forced}"))?;
         assert_eq!(status, 0, "{said}");
         assert!(said.contains("own/A long name.txt"), "{said}");
-        other.run(&format!("mount {device}p1 /mnt/stick"))?;
+        other.run(&format!("mount -o utf8 {device}p1 /mnt/stick"))?;
         assert_eq!(other.run("cat '/mnt/stick/own/A long name.txt'")?, "mine\n");
+        let kept = other.run(&format!("cd /mnt/stick && for name in {FOREIGN}; do cat $name.txt; done"))?;
+        assert_eq!(kept.split_whitespace().collect::<Vec<_>>().join(" "), FOREIGN);
         other.run("umount /mnt/stick")?;
         other.run(&format!("fsck.vfat -n {device}p1"))?;
         other.disconnect_all()?;
         drop(machine);
-        let again = lab.appliance().image(stick.file()).stick_blocks(4096);
-        let (_machine, address) = lab.boot_with_address(again)?;
-        other.wait_discovered(&address, "the burned stick", SOON, |log| log.len() == 1)?;
+        let second = lab.disk(Bus::VirtioBlk, "STICK-1203", 64)?;
+        lab.burn_disk(&second)?;
+        let again = lab.appliance().image(stick.file()).stick_blocks(4096).disk(&second).debug();
+        let (machine, address) = lab.boot_with_address(again)?;
+        other.wait_discovered(&address, "both sticks", SOON, |log| log.len() == 2)?;
+        let list = machine.shell("diskomator export list")?;
+        let marked: Vec<&str> = list.lines().filter(|line| line.contains("[boot]")).collect();
+        assert!(marked.len() == 1 && !marked[0].contains("STICK-1203"), "{list}");
         Ok(())
     })
 }
