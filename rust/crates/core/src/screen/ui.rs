@@ -532,7 +532,7 @@ fn pose(binding: &Binding, subject: Option<&Subject>, snapshot: &Snapshot) -> Op
             if act == DiskAct::Blink && !disk.has_light {
                 more.push("--read".to_owned());
             }
-            (disk_question(act, disk, snapshot), act == DiskAct::Remove, words(&disk.name, &more))
+            (disk_question(act, disk, snapshot), act == DiskAct::Remove, words(&printable(&disk.name), &more))
         }
         Act::Disconnect => {
             let hosts = snapshot.hosts();
@@ -552,9 +552,14 @@ fn pose(binding: &Binding, subject: Option<&Subject>, snapshot: &Snapshot) -> Op
             );
             let controllers = disks.iter().flat_map(|disk| &disk.controllers);
             let ids: Vec<String> = controllers.filter(|one| one.host == **host).map(|one| one.id.to_string()).collect();
-            let mut more: Vec<String> = host.address.clone().into_iter().collect();
+            // A host calls itself as it likes, and its controllers are enough.
+            let is_plain = host.nqn.starts_with("nqn.") && printable(&host.nqn) == host.nqn;
+            let nqn = Some(host.nqn.clone()).filter(|_| is_plain || host.address.is_none());
+            let mut names = nqn.iter().chain(&host.address).map(|name| printable(name));
+            let name = names.next().unwrap_or_default();
+            let mut more: Vec<String> = names.collect();
             more.extend(["--controllers".to_owned(), ids.join(",")]);
-            (text, true, words(&host.nqn, &more))
+            (text, true, words(name.trim_start_matches('-'), &more))
         }
         Act::Reboot | Act::PowerOff => {
             let what = if binding.act == Act::Reboot { "Restart this machine?" } else { "Switch this machine off?" };
@@ -777,6 +782,18 @@ mod tests {
         assert!(text.contains("192.0.2.2 to nvme0n1,") && text.contains("sdb"), "{text}");
         let words = ["disconnect", "nqn.clone", "192.0.2.2", "--controllers", "2:102,3:103"];
         assert_eq!(ui.key(Key::Char('y'), &snapshot, SIZE), Outcome::Run(words.map(str::to_owned).to_vec()));
+    }
+
+    #[test]
+    fn a_host_that_calls_itself_like_an_option_is_named_by_its_address() {
+        let mut snapshot = sample(1, 1);
+        snapshot.disks[0].hosts.clear();
+        connect(&mut snapshot, 0, 1, "--all", "192.0.2.1");
+        let mut ui = Ui::default();
+        ui.key(Key::Char('c'), &snapshot, SIZE);
+        ui.key(Key::Char('x'), &snapshot, SIZE);
+        let words = ["disconnect", "192.0.2.1", "--controllers", "1:101"].map(str::to_owned).to_vec();
+        assert_eq!(ui.key(Key::Char('y'), &snapshot, SIZE), Outcome::Run(words));
     }
 
     #[test]
