@@ -307,9 +307,9 @@ impl ApplianceBuilder {
             arguments.add("-device", format!("qemu-xhci,id=usb-nic{number}"));
             arguments.add("-device", format!("{model},bus=usb-nic{number}.0,netdev={netdev},mac={mac}"));
         } else {
-            // Not by the card's own firmware, which is iPXE.
-            let boot = if self.boot == Boot::Http { ",romfile=,bootindex=0" } else { "" };
-            arguments.add("-device", format!("{model},netdev={netdev},mac={mac}{boot}"));
+            // The card has no firmware of its own, which would be iPXE.
+            let boot = if self.boot == Boot::Http { ",bootindex=0" } else { "" };
+            arguments.add("-device", format!("{model},netdev={netdev},mac={mac},romfile={boot}"));
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use e2e::{Appliance, Boot, Bus, Failure, Lab, boot_loader_file};
+use e2e::{Appliance, Boot, Bus, Failure, Lab, boot_loader_file, wait_for};
 use serde_json::{Value, json};
 
 /// A firmware's network is slow where it is emulated.
@@ -32,6 +32,18 @@ fn assert_own_words(machine: &Appliance, settings: &Value) -> Result<(), Failure
     Ok(())
 }
 
+/// The machine's address. What started it has had one before, which may be another.
+fn address(lab: &Lab, machine: &Appliance) -> Result<String, Failure> {
+    let mac = machine.macs().into_iter().next().unwrap_or_default();
+    lab.initiator().wait_address(&mac, Duration::from_secs(300))?;
+    Ok(wait_for("an address", Duration::from_secs(60), || {
+        let text = machine.shell("ip -4 address show")?;
+        let mut words = text.split_whitespace().skip_while(|word| !word.starts_with("192.168.77."));
+        let address = words.next().and_then(|word| word.split('/').next()).map(str::to_owned);
+        Ok(address.ok_or(text))
+    })?)
+}
+
 /// That each disk is left alone.
 fn assert_nothing_exported(lab: &Lab, machine: &Appliance, address: &str) -> Result<(), Failure> {
     let list: Value = serde_json::from_str(&machine.shell("diskomator export list --json")?)?;
@@ -53,10 +65,9 @@ fn ipxe_starts_the_image_with_its_own_words_and_hands_over_credentials_and_nothi
         let script = b"#!ipxe
 dhcp
 initrd http://192.168.77.1/foreign.cpio
-initrd http://192.168.77.1/script.ipxe
+initrd http://192.168.77.1/junk
 initrd http://192.168.77.1/readonly /.extra/credentials/diskomator.readonly.cred
-kernel --name \"a -- diskomator.name=wrong.efi\" http://192.168.77.1/diskomator.efi diskomator.name=typed
-boot
+chain http://192.168.77.1/a%20--%20diskomator.name=wrong.efi diskomator.name=typed
 ";
         stick.add("autoexec.ipxe", script)?;
         stick.add("EFI/BOOT/autoexec.ipxe", script)?;
@@ -65,12 +76,13 @@ boot
         let (image, foreign) = (lab.variant(WORDS)?, lab.foreign_initrd()?);
         let junk = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
         lab.serve(&[
-            ("diskomator.efi", &image),
+            ("a -- diskomator.name=wrong.efi", &image),
             ("foreign.cpio", &foreign),
-            ("script.ipxe", junk),
+            ("junk", junk),
             ("readonly", &readonly),
         ])?;
-        let (machine, address) = lab.boot_with_address(lab.appliance().image(stick.raw()).disk(&disk))?;
+        let machine = lab.boot(lab.appliance().image(stick.raw()).memory(512).disk(&disk))?;
+        let address = address(lab, &machine)?;
         let settings = settings(&machine)?;
         assert_own_words(&machine, &settings)?;
         for (name, value, source) in [
@@ -81,7 +93,7 @@ boot
             assert_eq!(setting(&settings, name), (value, source), "{settings}");
         }
         assert_nothing_exported(lab, &machine, &address)?;
-        let found = machine.shell("ls -A /init /root /.extra; cat /etc/passwd /etc/inittab; ls -ld /bin/")?;
+        let found = machine.shell("ls -A /init /root /.extra; cat /etc/passwd /etc/inittab; ls -ld /bin")?;
         for foreign in ["foreign", ".ssh", "/tmp"] {
             assert!(!found.contains(foreign), "{found}");
         }
@@ -97,7 +109,8 @@ fn firmware_starts_the_image_over_http() -> Result<(), Failure> {
     Lab::run_for("firmware_starts_the_image_over_http", LONG, |lab| {
         let disk = lab.disk(Bus::Nvme, "HTTP-1302", 64)?;
         lab.serve(&[("diskomator.efi", &lab.variant(WORDS)?)])?;
-        let (machine, address) = lab.boot_with_address(lab.appliance().boot(Boot::Http).memory(512).disk(&disk))?;
+        let machine = lab.boot(lab.appliance().boot(Boot::Http).memory(512).disk(&disk))?;
+        let address = address(lab, &machine)?;
         assert_own_words(&machine, &settings(&machine)?)?;
         assert_nothing_exported(lab, &machine, &address)
     })
@@ -122,8 +135,8 @@ chain http://192.168.77.1/diskomator.efi diskomator.name=typed
         stick.add("EFI/BOOT/autoexec.ipxe", script)?;
         let foreign = lab.foreign_initrd()?;
         lab.serve(&[("diskomator.efi", &image), ("foreign.cpio", &foreign), ("readonly", &foreign)])?;
-        let machine = lab.appliance().secure_boot(&owner).image(stick.raw());
-        let (machine, _) = lab.boot_with_address(machine)?;
+        let machine = lab.boot(lab.appliance().secure_boot(&owner).image(stick.raw()).memory(512))?;
+        address(lab, &machine)?;
         let settings = settings(&machine)?;
         assert!(machine.kernel_log()?.contains("Secure boot enabled"));
         assert_eq!(setting(&settings, "export"), ("none", "image"), "{settings}");
@@ -133,7 +146,7 @@ chain http://192.168.77.1/diskomator.efi diskomator.name=typed
         // It is said that there was one.
         assert_eq!(settings["warnings"].as_array().map(Vec::len), Some(1), "{settings}");
         assert_eq!(
-            machine.shell("ls -A /.extra")?.split_whitespace().collect::<Vec<_>>(),
+            machine.shell("cd /.extra; echo *")?.split_whitespace().collect::<Vec<_>>(),
             ["boot-loader-initrd-ignored", "os-release"]
         );
         Ok(())
