@@ -52,7 +52,7 @@ pub struct ApplianceBuilder {
     image: Option<PathBuf>,
     stick_blocks: u32,
     variables: Option<PathBuf>,
-    resolution: Option<(u32, u32)>,
+    graphics: Option<String>,
     memory: u32,
     nics: Vec<Nic>,
     first_mac: usize,
@@ -73,7 +73,7 @@ impl ApplianceBuilder {
             image: None,
             stick_blocks: 512,
             variables: None,
-            resolution: None,
+            graphics: Some("VGA".to_owned()),
             memory: 256,
             nics: vec![Nic("virtio-net-pci")],
             first_mac: 0,
@@ -118,7 +118,21 @@ impl ApplianceBuilder {
     /// Its screen has so many pixels; else as many as its firmware likes.
     #[must_use]
     pub fn resolution(mut self, width: u32, height: u32) -> Self {
-        self.resolution = Some((width, height));
+        self.graphics = Some(format!("VGA,edid=on,xres={width},yres={height}"));
+        self
+    }
+
+    /// Its only graphics card, by QEMU's name of it; else one with VGA.
+    #[must_use]
+    pub fn graphics(mut self, device: &str) -> Self {
+        self.graphics = Some(device.to_owned());
+        self
+    }
+
+    /// It has no graphics card.
+    #[must_use]
+    pub fn no_graphics(mut self) -> Self {
+        self.graphics = None;
         self
     }
 
@@ -197,12 +211,10 @@ impl ApplianceBuilder {
         let mut arguments = Arguments::default();
         arguments.add("-m", format!("{}M", self.memory)).add("-smp", processors());
         arguments.add("-uuid", self.uuid);
-        match self.resolution {
-            None => arguments.add("-vga", "std"),
-            Some((width, height)) => {
-                arguments.add("-vga", "none").add("-device", format!("VGA,edid=on,xres={width},yres={height}"))
-            }
-        };
+        arguments.add("-vga", "none");
+        if let Some(device) = &self.graphics {
+            arguments.add("-device", device.clone());
+        }
         for string in &self.strings {
             arguments.add("-smbios", format!("type=11,value={}", string.replace(',', ",,")));
         }

@@ -153,7 +153,8 @@ fn the_screen_says_what_to_type_and_its_keys_ask_and_do_it() -> std::result::Res
 fn the_serial_line_has_plain_lines_and_a_full_screen_on_a_key() -> std::result::Result<(), Failure> {
     Lab::run("the_serial_line_has_plain_lines_and_a_full_screen_on_a_key", |lab| {
         let disk = lab.disk(Bus::Nvme, "SERIAL-7002", 64)?;
-        let (machine, address) = lab.boot_with_address(lab.appliance().disk(&disk))?;
+        // Nothing else tells of this machine: it has no screen.
+        let (machine, address) = lab.boot_with_address(lab.appliance().no_graphics().disk(&disk))?;
         let line = format!("  nvme connect-all -t tcp -a {address}\r\n");
         let wait_said = |from: usize, text: &str| {
             wait_for(&format!("{text:?} on the serial line"), SOON, || {
@@ -165,7 +166,11 @@ fn the_serial_line_has_plain_lines_and_a_full_screen_on_a_key() -> std::result::
         };
         wait_said(0, &line)?;
         wait_said(0, "SERIAL-7002")?;
+        wait_said(0, "no screen: ")?;
         let plain = machine.serial_log();
+        // The firmware's console ends its rows where they end.
+        let said: String = plain.chars().filter(|c| !c.is_whitespace()).collect();
+        assert!(said.contains("thefirmwareleavesnoframebuffer"), "{plain}");
         let start = plain.find("f: full screen").unwrap_or(0);
         assert!(!plain.get(start..).unwrap_or_default().contains('\u{1b}'), "{plain:?}");
 
@@ -221,7 +226,21 @@ fn the_serial_line_has_plain_lines_and_a_full_screen_on_a_key() -> std::result::
 #[ignore = "boots virtual machines; run by make test"]
 fn a_kernel_that_panics_says_so_and_stays() -> std::result::Result<(), Failure> {
     Lab::run("a_kernel_that_panics_says_so_and_stays", |lab| {
-        let (machine, _) = lab.boot_with_address(lab.appliance().debug())?;
+        // Of this card the firmware leaves no frame buffer.
+        let machine = lab.appliance().graphics("virtio-gpu-pci").debug();
+        let (machine, address) = lab.boot_with_address(machine)?;
+        let line = format!("nvme connect-all -t tcp -a {address}");
+        wait_code(&machine, "panic", &line)?;
+        let log = machine.kernel_log()?;
+        assert!(log.contains("diskomator-console: the screen is up"), "{log}");
+        let picture = |name: &str| -> std::result::Result<Vec<u8>, Failure> {
+            let path = std::env::temp_dir().join(format!("diskomator-{}-{name}.png", std::process::id()));
+            machine.save_screen(&path)?;
+            let bytes = std::fs::read(&path)?;
+            std::fs::remove_file(&path)?;
+            Ok(bytes)
+        };
+        let before = picture("before")?;
         // The shell will not answer.
         let _ = machine.try_shell("echo c >/proc/sysrq-trigger", Duration::from_secs(3));
         wait_for("the panic on the serial line", SOON, || {
@@ -231,6 +250,8 @@ fn a_kernel_that_panics_says_so_and_stays() -> std::result::Result<(), Failure> 
         // A restart would end it.
         sleep(Duration::from_secs(15));
         machine.check()?;
+        // Nothing is scheduled any more, and yet its last words are on the screen.
+        assert!(picture("after")? != before, "the screen shows what it showed before the panic");
         Ok(())
     })
 }

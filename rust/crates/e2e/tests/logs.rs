@@ -33,11 +33,13 @@ fn read(other: &Initiator, file: &str) -> Result<String, e2e::Error> {
 #[ignore = "boots virtual machines; run by make test"]
 fn another_machine_gets_the_log_from_its_start_and_the_kernel_s_last_words() -> Result<(), Failure> {
     Lab::run("another_machine_gets_the_log_from_its_start_and_the_kernel_s_last_words", |lab| {
-        let machine = lab.appliance().debug().word("diskomator.syslog=192.168.77.1");
+        // A machine without a screen, which its log doesn't hide.
+        let machine = lab.appliance().no_graphics().debug().word("diskomator.syslog=192.168.77.1");
         let (machine, _) = lab.boot_with_address(machine.word("diskomator.netconsole=192.168.77.1"))?;
         let other = lab.initiator();
         // Nobody listens yet: what is sent until then is refused.
         let log = machine.kernel_log()?;
+        assert!(log.contains("diskomator-console: no screen: ") && !log.contains("the screen is up"), "{log}");
         wait_for("the log to be refused", SOON, || {
             let log = machine.kernel_log()?;
             Ok(if log.contains("the log can't be sent to 192.168.77.1 yet") { Ok(()) } else { Err(log) })
