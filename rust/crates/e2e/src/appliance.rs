@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::paths::cmdline;
-use crate::qemu::{Arguments, Emulated, Qemu, SocketDir, escaped, processors};
+use crate::qemu::{Arguments, Emulated, Qemu, SocketDir, escaped};
 use crate::shell::Shell;
 use crate::{Bus, Disk, Error, Output, Result, SecureBoot, image_file};
 
@@ -52,6 +52,7 @@ pub struct ApplianceBuilder {
     variables: Option<PathBuf>,
     resolution: Option<(u32, u32)>,
     memory: u32,
+    processors: Option<u32>,
     nics: Vec<Nic>,
     disks: Vec<Disk>,
     drives: Vec<Drive>,
@@ -72,6 +73,7 @@ impl ApplianceBuilder {
             variables: None,
             resolution: None,
             memory: 256,
+            processors: None,
             nics: vec![Nic("virtio-net-pci")],
             disks: Vec::new(),
             drives: Vec::new(),
@@ -122,6 +124,13 @@ impl ApplianceBuilder {
     #[must_use]
     pub fn memory(mut self, mebibytes: u32) -> Self {
         self.memory = mebibytes;
+        self
+    }
+
+    /// How many processors it has.
+    #[must_use]
+    pub fn processors(mut self, count: u32) -> Self {
+        self.processors = Some(count);
         self
     }
 
@@ -183,7 +192,7 @@ impl ApplianceBuilder {
     /// Powers it on. `link` is the socket of the other machine's network card.
     pub(crate) fn start(self, name: &str, evidence: &Path, link: &Path) -> Result<Appliance> {
         let mut arguments = Arguments::default();
-        arguments.add("-m", format!("{}M", self.memory)).add("-smp", processors());
+        arguments.add("-m", format!("{}M", self.memory));
         arguments.add("-uuid", self.uuid);
         match self.resolution {
             None => arguments.add("-vga", "std"),
@@ -227,7 +236,8 @@ impl ApplianceBuilder {
                 arguments.add("-device", device.to_string());
             }
         }
-        let qemu = Qemu::start(name, evidence, SocketDir::new()?, Emulated::Everything, arguments, self.deadline)?;
+        let (sockets, model) = (SocketDir::new()?, Emulated::Everything);
+        let qemu = Qemu::start(name, evidence, sockets, model, self.processors, arguments, self.deadline)?;
         let (shell, serial) = (RefCell::new(None), RefCell::new(None));
         Ok(Appliance { qemu, slots, shell, serial, nics: self.nics.len() })
     }

@@ -8,11 +8,14 @@ use std::time::{Duration, Instant};
 use crate::agent::{Agent, Output};
 use crate::nvme::{LogEntry, Namespace, discovery_log, namespaces};
 use crate::paths::initiator_file;
-use crate::qemu::{Arguments, Emulated, Qemu, SocketDir, escaped, processors};
+use crate::qemu::{Arguments, Emulated, Qemu, SocketDir, escaped};
 use crate::{Error, Result, wait_for};
 
 /// What a command may take when the caller says nothing else.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Processors of each of two hosts: with one alone, a host asks for one queue.
+const PAIR_PROCESSORS: u32 = 4;
 
 /// What the other machine runs first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +36,48 @@ impl Init {
                 "userland=/usr/lib/systemd/systemd net.ifnames=0 systemd.getty_auto=no systemd.condition-needs-update=no"
             }
         }
+    }
+}
+
+/// Where on the link it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place<'a> {
+    /// Alone with the machine under test, which gets its address from it.
+    Alone,
+    /// The same, with room for a second host.
+    First,
+    /// That second host; the socket is [`Initiator::room`] of the first one.
+    Second(&'a Path),
+}
+
+impl Place<'_> {
+    fn is_second(self) -> bool {
+        matches!(self, Self::Second(_))
+    }
+
+    /// Its network card, on the link.
+    fn add_network(self, arguments: &mut Arguments, sockets: &SocketDir) {
+        let link = escaped(&sockets.path("link"));
+        match self {
+            Self::Alone | Self::First => {
+                arguments.add("-netdev", format!("stream,id=link,server=on,addr.type=unix,addr.path={link}"));
+            }
+            Self::Second(room) => {
+                let room = escaped(room);
+                arguments.add("-netdev", format!("stream,id=link,server=off,addr.type=unix,addr.path={room}"));
+            }
+        }
+        let mut netdev = "link";
+        if self == Self::First {
+            let room = escaped(&sockets.path("room"));
+            arguments.add("-netdev", format!("stream,id=room,server=on,addr.type=unix,addr.path={room}"));
+            arguments.add("-netdev", "hubport,id=hub0,hubid=0,netdev=link");
+            arguments.add("-netdev", "hubport,id=hub1,hubid=0,netdev=room");
+            arguments.add("-netdev", "hubport,id=hub2,hubid=0");
+            netdev = "hub2";
+        }
+        let last = if self.is_second() { "fe" } else { "ff" };
+        arguments.add("-device", format!("virtio-net-pci,netdev={netdev},mac=52:54:00:d1:5c:{last}"));
     }
 }
 
@@ -59,30 +104,44 @@ pub struct Load<'a> {
 
 impl Initiator {
     /// Powers it on; it is ready when its first command returns.
-    pub(crate) fn start(init: Init, evidence: &Path, deadline: Duration) -> Result<Self> {
+    pub(crate) fn start(
+        release: &str,
+        init: Init,
+        place: Place<'_>,
+        evidence: &Path,
+        deadline: Duration,
+    ) -> Result<Self> {
+        let file = |name| initiator_file(release, name);
         let sockets = SocketDir::new()?;
         let mut arguments = Arguments::default();
-        arguments.add("-m", "640M").add("-smp", processors()).add("-uuid", "8d0f2f0e-5c5e-4c0b-9e0a-b1c2d3e4f5a6");
-        arguments.add("-kernel", initiator_file("vmlinuz")?).add("-initrd", initiator_file("initrd")?);
-        arguments.add("-append", format!("console=ttyS0 quiet panic=-1 mitigations=off {}", init.words()));
+        let (name, number) = if place.is_second() { ("initiator2", 2) } else { ("initiator", 1) };
+        arguments.add("-m", "640M");
+        arguments.add("-uuid", format!("8d0f2f0e-5c5e-4c0b-9e0a-b1c2d3e4f5a{}", 5 + number));
+        arguments.add("-kernel", file("vmlinuz")?).add("-initrd", file("initrd")?);
+        let words = init.words();
+        arguments.add("-append", format!("console=ttyS0 quiet panic=-1 mitigations=off host={number} {words}"));
         arguments.flag("-no-reboot");
-        let root = escaped(&initiator_file("root.ext4")?);
+        let root = escaped(&file("root.ext4")?);
         arguments.add("-drive", format!("if=none,id=root,format=raw,snapshot=on,file={root}"));
         arguments.add("-device", "virtio-blk-pci,drive=root").add("-device", "virtio-rng-pci");
         let agent = escaped(&sockets.path("agent"));
         arguments.add("-chardev", format!("socket,id=agent,server=on,wait=off,path={agent}"));
         arguments.add("-device", "virtio-serial-pci");
         arguments.add("-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0");
-        let link = escaped(&sockets.path("link"));
-        arguments.add("-netdev", format!("stream,id=link,server=on,addr.type=unix,addr.path={link}"));
-        arguments.add("-device", "virtio-net-pci,netdev=link,mac=52:54:00:d1:5c:ff");
-        let qemu = Qemu::start("initiator", evidence, sockets, Emulated::Quick, arguments, deadline)?;
+        place.add_network(&mut arguments, &sockets);
+        let processors = (place != Place::Alone).then_some(PAIR_PROCESSORS);
+        let qemu = Qemu::start(name, evidence, sockets, Emulated::Quick, processors, arguments, deadline)?;
         Ok(Self { qemu, agent: RefCell::new(None) })
     }
 
     /// The socket that the other end of the link connects to.
     pub(crate) fn link(&self) -> PathBuf {
         self.qemu.socket("link")
+    }
+
+    /// The socket that a second host connects to.
+    pub(crate) fn room(&self) -> PathBuf {
+        self.qemu.socket("room")
     }
 
     /// Waits until it runs commands.
