@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::paths::cmdline;
-use crate::qemu::{Arguments, Emulated, Qemu, SocketDir, escaped, processors};
+use crate::qemu::{Arguments, Emulated, Qemu, SocketDir, escaped};
 use crate::shell::Shell;
 use crate::{Bus, Disk, Error, Output, Result, SecureBoot, image_file};
 
@@ -54,6 +54,7 @@ pub struct ApplianceBuilder {
     variables: Option<PathBuf>,
     graphics: Option<String>,
     memory: u32,
+    processors: Option<u32>,
     nics: Vec<Nic>,
     first_mac: usize,
     disks: Vec<Disk>,
@@ -75,6 +76,7 @@ impl ApplianceBuilder {
             variables: None,
             graphics: Some("VGA".to_owned()),
             memory: 256,
+            processors: None,
             nics: vec![Nic("virtio-net-pci")],
             first_mac: 0,
             disks: Vec::new(),
@@ -140,6 +142,13 @@ impl ApplianceBuilder {
     #[must_use]
     pub fn memory(mut self, mebibytes: u32) -> Self {
         self.memory = mebibytes;
+        self
+    }
+
+    /// How many processors it has.
+    #[must_use]
+    pub fn processors(mut self, count: u32) -> Self {
+        self.processors = Some(count);
         self
     }
 
@@ -209,7 +218,7 @@ impl ApplianceBuilder {
     /// Powers it on. `link` is the socket of the other machine's network card.
     pub(crate) fn start(self, name: &str, evidence: &Path, link: &Path) -> Result<Appliance> {
         let mut arguments = Arguments::default();
-        arguments.add("-m", format!("{}M", self.memory)).add("-smp", processors());
+        arguments.add("-m", format!("{}M", self.memory));
         arguments.add("-uuid", self.uuid);
         arguments.add("-vga", "none");
         if let Some(device) = &self.graphics {
@@ -251,7 +260,8 @@ impl ApplianceBuilder {
                 arguments.add("-device", device.to_string());
             }
         }
-        let qemu = Qemu::start(name, evidence, SocketDir::new()?, Emulated::Everything, arguments, self.deadline)?;
+        let (sockets, model) = (SocketDir::new()?, Emulated::Everything);
+        let qemu = Qemu::start(name, evidence, sockets, model, self.processors, arguments, self.deadline)?;
         let (shell, serial) = (RefCell::new(None), RefCell::new(None));
         let macs = (0..self.nics.len()).map(|number| mac(self.first_mac + number)).collect();
         Ok(Appliance { qemu, slots, shell, serial, macs })

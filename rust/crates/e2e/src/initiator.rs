@@ -9,13 +9,16 @@ use serde_json::json;
 
 use crate::agent::{Agent, Output};
 use crate::nvme::{LogEntry, Namespace, discovery_log, namespaces};
-use crate::paths::initiator_file;
-use crate::qemu::{Arguments, Emulated, Qemu, SocketDir, escaped, processors};
+use crate::paths::{USUAL_RELEASE, initiator_file};
+use crate::qemu::{Arguments, Emulated, Qemu, SocketDir, escaped};
 use crate::ready::Ready;
 use crate::{Error, Result, wait_for};
 
 /// What a command may take when the caller says nothing else.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Processors of each of two hosts: with one alone, a host asks for one queue.
+const PAIR_PROCESSORS: u32 = 4;
 
 /// What the other machine runs first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +50,48 @@ impl Init {
     }
 }
 
+/// Where on the link it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place<'a> {
+    /// Alone with the machine under test, which gets its address from it.
+    Alone,
+    /// The same, with room for a second host.
+    First,
+    /// That second host; the socket is [`Initiator::room`] of the first one.
+    Second(&'a Path),
+}
+
+impl Place<'_> {
+    fn is_second(self) -> bool {
+        matches!(self, Self::Second(_))
+    }
+
+    /// Its network card, on the link.
+    fn add_network(self, arguments: &mut Arguments, sockets: &SocketDir) {
+        let link = escaped(&sockets.path("link"));
+        match self {
+            Self::Alone | Self::First => {
+                arguments.add("-netdev", format!("stream,id=link,server=on,addr.type=unix,addr.path={link}"));
+            }
+            Self::Second(room) => {
+                let room = escaped(room);
+                arguments.add("-netdev", format!("stream,id=link,server=off,addr.type=unix,addr.path={room}"));
+            }
+        }
+        let mut netdev = "link";
+        if self == Self::First {
+            let room = escaped(&sockets.path("room"));
+            arguments.add("-netdev", format!("stream,id=room,server=on,addr.type=unix,addr.path={room}"));
+            arguments.add("-netdev", "hubport,id=hub0,hubid=0,netdev=link");
+            arguments.add("-netdev", "hubport,id=hub1,hubid=0,netdev=room");
+            arguments.add("-netdev", "hubport,id=hub2,hubid=0");
+            netdev = "hub2";
+        }
+        let last = if self.is_second() { "fe" } else { "ff" };
+        arguments.add("-device", format!("virtio-net-pci,netdev={netdev},mac=52:54:00:d1:5c:{last}"));
+    }
+}
+
 /// The running other machine.
 pub struct Initiator {
     qemu: Qemu,
@@ -69,13 +114,13 @@ pub struct Load<'a> {
 }
 
 impl Initiator {
-    /// A machine that has started already, from where it was kept.
+    /// A machine with the usual release that has started already, from where it was kept.
     pub(crate) fn start(init: Init, evidence: &Path, deadline: Duration) -> Result<Self> {
         let ready = Ready::of(init)?;
         let mut arguments = Self::machine(init)?;
         arguments.add("-incoming", ready.incoming());
         let disk = format!("format=qcow2,snapshot=on,file={}", escaped(&ready.disk()));
-        let machine = Self::power_on(arguments, &disk, evidence, deadline)?;
+        let machine = Self::power_on(arguments, &disk, Place::Alone, evidence, deadline)?;
         // Its clock stood still since it was kept.
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         machine.run(&format!("date -s @{} >/dev/null", now.as_secs()))?;
@@ -85,32 +130,53 @@ impl Initiator {
     /// Powers a new one on, whose changes stay in `disk`; it is ready when its first command returns.
     pub(crate) fn start_first(init: Init, disk: &Path, evidence: &Path, deadline: Duration) -> Result<Self> {
         let disk = format!("format=qcow2,file={}", escaped(disk));
-        Self::power_on(Self::machine(init)?, &disk, evidence, deadline)
+        Self::power_on(Self::machine(init)?, &disk, Place::Alone, evidence, deadline)
     }
 
-    /// The machine but for its disk and its sockets.
+    /// Powers a host on, one of two, with a [release](crate::releases) of Debian; it is ready when its first command
+    /// returns.
+    pub(crate) fn start_host(release: &str, place: Place<'_>, evidence: &Path, deadline: Duration) -> Result<Self> {
+        let disk = format!("format=raw,snapshot=on,file={}", escaped(&initiator_file(release, "root.ext4")?));
+        Self::power_on(Self::machine_of(release, Init::Busybox, place)?, &disk, place, evidence, deadline)
+    }
+
+    /// The machine that has the usual release, but for its disk and its sockets.
     pub(crate) fn machine(init: Init) -> Result<Arguments> {
+        Self::machine_of(USUAL_RELEASE, init, Place::Alone)
+    }
+
+    fn machine_of(release: &str, init: Init, place: Place<'_>) -> Result<Arguments> {
+        let number = if place.is_second() { 2 } else { 1 };
         let mut arguments = Arguments::default();
-        arguments.add("-m", "640M").add("-smp", processors()).add("-uuid", "8d0f2f0e-5c5e-4c0b-9e0a-b1c2d3e4f5a6");
-        arguments.add("-kernel", initiator_file("vmlinuz")?).add("-initrd", initiator_file("initrd")?);
-        arguments.add("-append", format!("console=ttyS0 quiet panic=-1 mitigations=off {}", init.words()));
+        arguments.add("-m", "640M");
+        arguments.add("-uuid", format!("8d0f2f0e-5c5e-4c0b-9e0a-b1c2d3e4f5a{}", 5 + number));
+        arguments.add("-kernel", initiator_file(release, "vmlinuz")?);
+        arguments.add("-initrd", initiator_file(release, "initrd")?);
+        let words = init.words();
+        arguments.add("-append", format!("console=ttyS0 quiet panic=-1 mitigations=off host={number} {words}"));
         arguments.flag("-no-reboot");
         arguments.add("-device", "virtio-rng-pci").add("-device", "virtio-serial-pci");
         Ok(arguments)
     }
 
-    fn power_on(mut arguments: Arguments, disk: &str, evidence: &Path, deadline: Duration) -> Result<Self> {
+    fn power_on(
+        mut arguments: Arguments,
+        disk: &str,
+        place: Place<'_>,
+        evidence: &Path,
+        deadline: Duration,
+    ) -> Result<Self> {
         let sockets = SocketDir::new()?;
         arguments.add("-drive", format!("if=none,id=root,{disk}"));
         arguments.add("-device", "virtio-blk-pci,drive=root");
         let agent = escaped(&sockets.path("agent"));
         arguments.add("-chardev", format!("socket,id=agent,server=on,wait=off,path={agent}"));
         arguments.add("-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0");
-        let link = escaped(&sockets.path("link"));
-        arguments.add("-netdev", format!("stream,id=link,server=on,addr.type=unix,addr.path={link}"));
-        arguments.add("-device", "virtio-net-pci,netdev=link,mac=52:54:00:d1:5c:ff");
+        place.add_network(&mut arguments, &sockets);
         arguments.add("-device", "pcie-root-port,id=spare,chassis=1,slot=1");
-        let qemu = Qemu::start("initiator", evidence, sockets, Emulated::Quick, arguments, deadline)?;
+        let name = if place.is_second() { "initiator2" } else { "initiator" };
+        let processors = (place != Place::Alone).then_some(PAIR_PROCESSORS);
+        let qemu = Qemu::start(name, evidence, sockets, Emulated::Quick, processors, arguments, deadline)?;
         Ok(Self { qemu, agent: RefCell::new(None) })
     }
 
@@ -122,6 +188,11 @@ impl Initiator {
     /// The socket that the other end of the link connects to.
     pub(crate) fn link(&self) -> PathBuf {
         self.qemu.socket("link")
+    }
+
+    /// The socket that a second host connects to.
+    pub(crate) fn room(&self) -> PathBuf {
+        self.qemu.socket("room")
     }
 
     /// Plugs a file in as a disk that can't be written: `/dev/vdb`.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::appliance::secure_firmware;
 use crate::burner;
+use crate::initiator::Place;
 use crate::paths::{evidence, image_file};
 use crate::{Appliance, ApplianceBuilder, Bus, Disk, Error, Failure, Init, Initiator, Result, SecureBoot, Stick};
 
@@ -18,6 +19,7 @@ const DEADLINE: Duration = Duration::from_secs(400);
 /// One test's machines.
 pub struct Lab {
     initiator: Initiator,
+    second: Option<Initiator>,
     evidence: PathBuf,
     boots: Cell<u32>,
 }
@@ -47,12 +49,36 @@ impl Lab {
         deadline: Duration,
         story: impl FnOnce(&Self) -> std::result::Result<T, Failure>,
     ) -> std::result::Result<T, Failure> {
+        Self::run_with(name, story, |evidence| Ok((Initiator::start(init, evidence, deadline)?, None)))
+    }
+
+    /// The same with two hosts on the link, each with a [release](crate::releases) of Debian.
+    pub fn run_between<T>(
+        releases: [&str; 2],
+        name: &str,
+        deadline: Duration,
+        story: impl FnOnce(&Self) -> std::result::Result<T, Failure>,
+    ) -> std::result::Result<T, Failure> {
+        Self::run_with(name, story, |evidence| {
+            let start = |release, place| Initiator::start_host(release, place, evidence, deadline);
+            let [first, second] = releases;
+            let first = start(first, Place::First)?;
+            let second = start(second, Place::Second(&first.room()))?;
+            Ok((first, Some(second)))
+        })
+    }
+
+    fn run_with<T>(
+        name: &str,
+        story: impl FnOnce(&Self) -> std::result::Result<T, Failure>,
+        hosts: impl FnOnce(&Path) -> Result<(Initiator, Option<Initiator>)>,
+    ) -> std::result::Result<T, Failure> {
         let evidence = evidence(name);
         if evidence.exists() {
             remove(&evidence)?;
         }
-        let initiator = Initiator::start(init, &evidence, deadline)?;
-        let lab = Self { initiator, evidence: evidence.clone(), boots: Cell::new(0) };
+        let (initiator, second) = hosts(&evidence)?;
+        let lab = Self { initiator, second, evidence: evidence.clone(), boots: Cell::new(0) };
         let result = story(&lab);
         if result.is_err() {
             lab.save_dmesg();
@@ -72,6 +98,12 @@ impl Lab {
     /// The other machine.
     pub fn initiator(&self) -> &Initiator {
         &self.initiator
+    }
+
+    /// The second host; an error where there is one only.
+    pub fn second(&self) -> Result<&Initiator> {
+        let none = || Error::None { machine: "the link".to_owned(), what: "second host".to_owned() };
+        self.second.as_ref().ok_or_else(none)
     }
 
     /// A blank disk.
@@ -172,8 +204,11 @@ impl Lab {
     fn save_dmesg(&self) {
         let said = "dmesg; cat /run/dnsmasq.log; nvme list-subsys; \
                     if [ -d /run/systemd/system ]; then journalctl --no-pager --output=short-monotonic; fi";
-        if let Ok(output) = self.initiator.try_run(said, Duration::from_secs(10)) {
-            let _ = fs::write(self.evidence.join("initiator.dmesg"), output.stdout);
+        for (number, host) in [Some(&self.initiator), self.second.as_ref()].into_iter().flatten().enumerate() {
+            if let Ok(output) = host.try_run(said, Duration::from_secs(10)) {
+                let file = if number == 0 { "initiator.dmesg" } else { "initiator2.dmesg" };
+                let _ = fs::write(self.evidence.join(file), output.stdout);
+            }
         }
     }
 }

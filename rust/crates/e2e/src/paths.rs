@@ -17,14 +17,27 @@ pub fn image_file(name: &str) -> Result<PathBuf> {
     existing(dir.join(name), "`make image` builds it")
 }
 
-/// A file of the other machine.
-pub(crate) fn initiator_file(name: &str) -> Result<PathBuf> {
-    existing(initiator_folder().join(name), "`scripts/initiator` builds it")
+/// The release of Debian that the other machine has where nothing else is said.
+pub(crate) const USUAL_RELEASE: &str = "trixie";
+
+/// A file of the other machine, with that release of Debian.
+pub(crate) fn initiator_file(release: &str, name: &str) -> Result<PathBuf> {
+    let path = initiator_folder(release).join(name);
+    existing(path, "`scripts/initiator` builds it, given the release's name")
 }
 
-/// The folder of the other machine.
-pub(crate) fn initiator_folder() -> PathBuf {
-    project().join("output/initiator")
+/// The folder of the other machine, with that release of Debian.
+pub(crate) fn initiator_folder(release: &str) -> PathBuf {
+    let name = if release == USUAL_RELEASE { "initiator".to_owned() } else { format!("initiator-{release}") };
+    project().join("output").join(name)
+}
+
+/// The releases of Debian that the other machine can have, oldest first.
+pub fn releases() -> Result<Vec<String>> {
+    let path = project().join("rust/crates/e2e/initiator/hosts");
+    let text = fs::read_to_string(&path).map_err(|source| Error::File { verb: "read", path, source })?;
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    Ok(lines.filter_map(|line| line.split_once(':')).map(|(release, _)| release.to_owned()).collect())
 }
 
 /// Where a test leaves what it saw.

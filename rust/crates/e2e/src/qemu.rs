@@ -76,7 +76,8 @@ pub(crate) struct Qemu {
 
 impl Qemu {
     /// Starts a machine called `name`, its sockets in `sockets`. Its serial log, QEMU's messages and QMP's go to
-    /// `evidence/name.*`. After `deadline` it is killed, whatever it does.
+    /// `evidence/name.*`. After `deadline` it is killed, whatever it does. It has as many `processors` as fit the
+    /// machine that it runs on where nothing is said.
     ///
     /// The thread that starts it must live as long as the machine: the kernel kills QEMU when that thread ends.
     pub(crate) fn start(
@@ -84,6 +85,7 @@ impl Qemu {
         evidence: &Path,
         sockets: SocketDir,
         emulated: Emulated,
+        processors: Option<u32>,
         arguments: Arguments,
         deadline: Duration,
     ) -> Result<Self> {
@@ -99,8 +101,11 @@ impl Qemu {
         if kvm() {
             all.add("-accel", "kvm").add("-cpu", "host");
         } else {
-            all.add("-accel", "tcg,thread=multi").add("-cpu", emulated.model());
+            // Several take turns: see `usual_processors`.
+            let threads = if processors.is_none() { "multi" } else { "single" };
+            all.add("-accel", format!("tcg,thread={threads}")).add("-cpu", emulated.model());
         }
+        all.add("-smp", processors.unwrap_or_else(usual_processors).to_string());
         all.add("-qmp", socket_server(&sockets.path("qmp")));
         all.add("-chardev", {
             let mut value = OsString::from("socket,id=serial,server=on,wait=off,path=");
@@ -277,10 +282,10 @@ pub fn accelerator() -> &'static str {
     if kvm() { "kvm" } else { "tcg" }
 }
 
-/// Processors to give a machine. QEMU before 8.1 can crash an emulated kernel that patches its own code while another
-/// processor runs it, so there is one where there is no KVM.
-pub(crate) fn processors() -> &'static str {
-    if kvm() { "2" } else { "1" }
+/// Processors to give a machine where no number is asked for. QEMU before 8.1 can crash an emulated kernel that patches
+/// its own code while another processor runs it, so there is one where there is no KVM.
+fn usual_processors() -> u32 {
+    if kvm() { 2 } else { 1 }
 }
 
 /// The processor of a machine that is emulated.

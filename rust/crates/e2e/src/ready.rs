@@ -12,8 +12,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::initiator::{Init, Initiator};
-use crate::paths::{initiator_file, initiator_folder};
-use crate::qemu::{PROGRAM, Qemu};
+use crate::paths::{USUAL_RELEASE, initiator_file, initiator_folder};
+use crate::qemu::{PROGRAM, Qemu, accelerator};
 use crate::{Error, Result, wait_for};
 
 /// The disk's changes since it was written, in the file system that QEMU calls qcow2.
@@ -32,12 +32,13 @@ impl Ready {
     /// The one that runs `init`; the first caller starts it. Several processes may call at once.
     pub(crate) fn of(init: Init) -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let kept = initiator_folder().join(format!("ready-{}-{:016x}", init.name(), inputs(init)?));
+        let kept = initiator_folder(USUAL_RELEASE).join(format!("ready-{}-{:016x}", init.name(), inputs(init)?));
         if kept.exists() {
             return Ok(Self(kept));
         }
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let new = initiator_folder().join(format!("ready-{}.{}-{number}", init.name(), std::process::id()));
+        let new =
+            initiator_folder(USUAL_RELEASE).join(format!("ready-{}.{}-{number}", init.name(), std::process::id()));
         fs::create_dir_all(&new).map_err(|source| Error::File { verb: "create", path: new.clone(), source })?;
         let made = make(init, &new).and_then(|()| match fs::rename(&new, &kept) {
             // Another process was quicker.
@@ -72,12 +73,13 @@ fn quoted(path: &Path) -> String {
 fn inputs(init: Init) -> Result<u64> {
     let mut hasher = DefaultHasher::new();
     run(PROGRAM, &["--version".into()])?.hash(&mut hasher);
-    let stamp = initiator_file("stamp")?;
+    let stamp = initiator_file(USUAL_RELEASE, "stamp")?;
     fs::read(&stamp).map_err(|source| Error::File { verb: "read", path: stamp, source })?.hash(&mut hasher);
-    let root = initiator_file("root.ext4")?;
+    let root = initiator_file(USUAL_RELEASE, "root.ext4")?;
     root.hash(&mut hasher);
     let written = fs::metadata(&root).and_then(|data| data.modified());
     written.map_err(|source| Error::File { verb: "read", path: root, source })?.hash(&mut hasher);
+    accelerator().hash(&mut hasher);
     Initiator::machine(init)?.hash(&mut hasher);
     Ok(hasher.finish())
 }
@@ -85,7 +87,7 @@ fn inputs(init: Init) -> Result<u64> {
 /// Starts the machine and keeps it in `folder`.
 fn make(init: Init, folder: &Path) -> Result<()> {
     let disk = folder.join(DISK);
-    let root = initiator_file("root.ext4")?;
+    let root = initiator_file(USUAL_RELEASE, "root.ext4")?;
     let create = ["create", "-q", "-f", "qcow2", "-F", "raw", "-b"].map(OsString::from);
     run("qemu-img", &[&create[..], &[root.into(), disk.clone().into()]].concat())?;
     let machine = Initiator::start_first(init, &disk, &folder.join("log"), PATIENCE)?;

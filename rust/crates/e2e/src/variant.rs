@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::paths::{cmdline, image_file, initiator_file, project};
+use crate::paths::{USUAL_RELEASE, cmdline, image_file, initiator_file, project};
 use crate::program::run;
 use crate::{Error, Lab, Result, Stick};
 
@@ -92,7 +92,7 @@ impl Lab {
 
 /// Debian's boot loader with this name.
 pub fn boot_loader_file(name: &str) -> Result<PathBuf> {
-    initiator_file(&format!("loaders/{name}"))
+    initiator_file(USUAL_RELEASE, &format!("loaders/{name}"))
 }
 
 fn write(path: &Path, content: &[u8]) -> Result<()> {

@@ -1,0 +1,494 @@
+//! The hosts that people have: each release of Debian, with its kernel and its nvme-cli. `docs/hosts.md` has the table.
+
+use std::fmt::Write as _;
+use std::thread::sleep;
+use std::time::Duration;
+
+use e2e::{
+    Appliance, ApplianceBuilder, Boot, Bus, Disk, Failure, Initiator, Lab, digest_of_file, project, releases, wait_for,
+};
+
+type Result<T = ()> = std::result::Result<T, Failure>;
+
+const SOON: Duration = Duration::from_secs(60);
+/// Two hosts and a power cut.
+const DEADLINE: Duration = Duration::from_secs(500);
+/// What is written to a disk and read back, in MiB.
+const DATA: u64 = 8;
+/// The port of the disks.
+const PORT: u16 = 4420;
+/// What a host that asks for eight queues gets: one for each processor.
+const QUEUES: u32 = 4;
+/// The name that two hosts have, where an installation was cloned, and their identifiers.
+const SHARED_NQN: &str = "nqn.2014-08.org.nvmexpress:uuid:c10ec10e-0000-4000-8000-000000000000";
+const FIRST_ID: &str = "c10ec10e-0000-4000-8000-000000000001";
+const SECOND_ID: &str = "c10ec10e-0000-4000-8000-000000000002";
+
+#[test]
+#[ignore = "boots virtual machines; run by make test"]
+fn the_oldest_and_the_newest_debian_use_its_disks() -> Result {
+    let releases = releases()?;
+    let (Some(oldest), Some(newest)) = (releases.first(), releases.last()) else {
+        return Err(Failure::new("no release is listed"));
+    };
+    let rows = pair("the_oldest_and_the_newest_debian_use_its_disks", [oldest, newest], Steps::Usual)?;
+    print!("{}", table(&rows));
+    passed(&rows)
+}
+
+/// `HOSTS` names the releases; two at a time use one machine, the oldest beside the newest.
+#[test]
+#[ignore = "boots virtual machines; run by make test HOSTS=all"]
+fn hosts_compared() -> Result {
+    let named = std::env::var("HOSTS").unwrap_or_default();
+    let mut left: Vec<&str> = named.split_whitespace().collect();
+    let mut rows = Vec::new();
+    while !left.is_empty() {
+        let first = left.remove(0);
+        let second = left.pop().unwrap_or(first);
+        let both = pair(&format!("hosts_compared_{first}_{second}"), [first, second], Steps::All)?;
+        println!("{}", table(&both));
+        rows.extend(both);
+    }
+    assert!(!rows.is_empty(), "HOSTS names no release");
+    print!("{}", table(&rows));
+    passed(&rows)
+}
+
+/// How much two hosts do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Steps {
+    /// What people do, in the time that a test has.
+    Usual,
+    All,
+}
+
+/// What came of a release's host.
+struct Row {
+    release: String,
+    kernel: String,
+    nvme: String,
+    /// Each by its name; none where its nvme-cli has no such thing.
+    steps: Vec<(&'static str, Option<Result>)>,
+}
+
+impl Row {
+    fn new(release: &str, host: &Initiator) -> Result<Self> {
+        let version = host.run("nvme version")?;
+        let nvme = version.split_whitespace().find(|word| word.starts_with(|first: char| first.is_ascii_digit()));
+        Ok(Self {
+            release: release.to_owned(),
+            kernel: host.run("uname -r")?.trim().to_owned(),
+            nvme: nvme.unwrap_or_default().to_owned(),
+            steps: Vec::new(),
+        })
+    }
+
+    fn add(&mut self, step: &'static str, result: Result) {
+        self.steps.push((step, Some(result)));
+    }
+
+    /// Since this version, nvme-cli keeps a list of who connected what.
+    fn has_owners(&self) -> bool {
+        self.nvme.split('.').next().and_then(|major| major.parse::<u32>().ok()).is_some_and(|major| major >= 3)
+    }
+}
+
+/// The table of what was tried, and below it why something failed.
+fn table(rows: &[Row]) -> String {
+    let mut text = String::from("| release | kernel | nvme-cli |");
+    for (step, _) in rows.iter().flat_map(|row| &row.steps).take(rows.first().map_or(0, |row| row.steps.len())) {
+        let _ = write!(text, " {step} |");
+    }
+    text.push('\n');
+    let mut reasons = String::new();
+    for row in rows {
+        let _ = write!(text, "| {} | {} | {} |", row.release, row.kernel, row.nvme);
+        for (step, result) in &row.steps {
+            text.push_str(match result {
+                None => " – |",
+                Some(Ok(())) => " ✓ |",
+                Some(Err(reason)) => {
+                    let _ = writeln!(reasons, "{}, {step}: {reason}", row.release);
+                    " ✗ |"
+                }
+            });
+        }
+        text.push('\n');
+    }
+    text + &reasons
+}
+
+fn passed(rows: &[Row]) -> Result {
+    let all = rows.iter().all(|row| row.steps.iter().all(|(_, result)| !matches!(result, Some(Err(_)))));
+    if all { Ok(()) } else { Err(Failure::new(table(rows))) }
+}
+
+/// Lets two hosts use one machine, one after the other, and at once where there is time for all steps.
+fn pair(name: &str, [first, second]: [&str; 2], steps: Steps) -> Result<Vec<Row>> {
+    Lab::run_between([first, second], name, DEADLINE, |lab| {
+        let disks = [lab.disk(Bus::Nvme, "HOST-1", 64)?, lab.disk(Bus::VirtioBlk, "HOST-2", 64)?];
+        let late = lab.disk(Bus::VirtioBlk, "LATE-3", 32)?;
+        let builder = lab.appliance().boot(Boot::Kernel).processors(QUEUES).disk(&disks[0]).disk(&disks[1]);
+        let (machine, address) = lab.boot_with_address(builder.clone())?;
+        let hosts = [lab.initiator(), lab.second()?];
+        let mut rows = vec![Row::new(first, hosts[0])?, Row::new(second, hosts[1])?];
+        let mut users = Vec::new();
+        for (host, disk) in hosts.into_iter().zip(&disks) {
+            users.push(User { host, address: &address, disk, commands: Commands::of_readme()? });
+        }
+
+        for (row, user) in rows.iter_mut().zip(&users) {
+            user.first_contact(row);
+        }
+        for (row, user) in rows.iter_mut().zip(&users) {
+            user.usual_steps(row);
+        }
+        if steps == Steps::Usual {
+            return Ok(rows);
+        }
+        machine.add_disk(&late)?;
+        for (row, user) in rows.iter_mut().zip(&users) {
+            user.other_steps(row, &late);
+        }
+        let shared = shared_name(&users);
+        let cut = power_cut(lab, machine, builder.disk(&late), &users);
+        for (row, cut) in rows.iter_mut().zip(cut) {
+            row.add("one host NQN", shared.as_ref().copied().map_err(|failure| Failure::new(failure.to_string())));
+            row.add("power cut", cut);
+        }
+        Ok(rows)
+    })
+}
+
+/// The commands of the README's section on how to connect.
+#[derive(Clone)]
+struct Commands(Vec<String>);
+
+impl Commands {
+    fn of_readme() -> Result<Self> {
+        let readme = std::fs::read_to_string(project().join("README.md"))?;
+        let section = readme.split("\n## Connect to it\n").nth(1).and_then(|rest| rest.split("\n### ").next());
+        let mut commands = Vec::new();
+        let mut inside = false;
+        for line in section.unwrap_or_default().lines() {
+            match line {
+                "```sh" => inside = true,
+                "```" => inside = false,
+                _ if inside => commands.push(line.split('#').next().unwrap_or_default().trim().to_owned()),
+                _ => {}
+            }
+        }
+        Ok(Self(commands))
+    }
+
+    /// The one that begins so.
+    fn get(&self, start: &str) -> Result<&str> {
+        let found = self.0.iter().find(|command| command.split(" -").next() == Some(start));
+        found
+            .map(String::as_str)
+            .ok_or_else(|| Failure::new(format!("the README has no command {start}: {:?}", self.0)))
+    }
+}
+
+/// A host, and the disk that it alone writes to.
+struct User<'a> {
+    host: &'a Initiator,
+    address: &'a str,
+    disk: &'a Disk,
+    commands: Commands,
+}
+
+impl User<'_> {
+    /// Runs a command of the README, with more options if need be; its output.
+    fn say(&self, start: &str, nqn: &str, more: &str) -> Result<String> {
+        let command = self.commands.get(start)?.replace("ADDRESS", self.address).replace("NQN", nqn);
+        Ok(self.host.run(&format!("{command} {more}"))?)
+    }
+
+    fn connect_all(&self, more: &str) -> Result<String> {
+        self.say("nvme connect-all", "", more)
+    }
+
+    fn connect(&self, nqn: &str, more: &str) -> Result<String> {
+        Ok(self.host.run(&format!("nvme connect -t tcp -a {} -s {PORT} -n {nqn} {more}", self.address))?)
+    }
+
+    fn disconnect_all(&self) -> Result {
+        self.say("nvme disconnect-all", "", "")?;
+        self.nothing_left()
+    }
+
+    fn nothing_left(&self) -> Result {
+        let left = self.host.run("ls /sys/class/nvme")?;
+        if left.is_empty() { Ok(()) } else { Err(Failure::new(format!("still connected: {left}"))) }
+    }
+
+    /// The block device of that disk, as soon as it is there.
+    fn device(&self, disk: &Disk) -> Result<String> {
+        let serial = disk.serial();
+        // Paths have a `c` in their names, and are hidden.
+        let find = format!(
+            "for s in /sys/class/nvme-subsystem/*; do case $(cat $s/serial) in {serial}*) \
+             for n in $s/nvme*n*; do n=/dev/${{n##*/}}; test -b $n && echo $n; done;; esac; done 2>/dev/null; true"
+        );
+        let device = wait_for(&format!("the disk {serial}"), SOON, || {
+            let found = self.host.run(&find)?;
+            Ok(found.lines().next().map(str::to_owned).ok_or_else(|| "not there".to_owned()))
+        })?;
+        Ok(device)
+    }
+
+    /// The name of that disk's subsystem, which is connected.
+    fn nqn(&self, disk: &Disk) -> Result<String> {
+        let device = self.device(disk)?;
+        Ok(self.host.run(&format!("cat /sys/block/{}/device/subsysnqn", name(&device)))?.trim().to_owned())
+    }
+
+    /// The controllers of that subsystem.
+    fn controllers(&self, nqn: &str) -> Result<Vec<String>> {
+        let found =
+            self.host.run(&format!("grep -lx {nqn} /sys/class/nvme/nvme*/subsysnqn 2>/dev/null | cut -d / -f 5"))?;
+        Ok(found.lines().map(str::to_owned).collect())
+    }
+
+    /// Writes random data in large and in small requests, several at once; reads it back; and compares.
+    fn write_and_read(&self, device: &str) -> Result {
+        self.host.run(&format!("dd if=/dev/urandom of=/tmp/data bs=1M count={DATA} status=none"))?;
+        self.host.run(&write(device))?;
+        self.same_as_written(device)?;
+        let written = self.host.run("b2sum </tmp/data")?;
+        let there = digest_of_file(self.disk.file(), DATA << 20)?;
+        let same = written.starts_with(&there);
+        if same { Ok(()) } else { Err(Failure::new("other data is on the machine's disk")) }
+    }
+
+    fn same_as_written(&self, device: &str) -> Result {
+        let digests = self.host.run(&format!(
+            "b2sum </tmp/data; dd if={device} bs=256k count={} iflag=direct status=none | b2sum",
+            DATA * 4
+        ))?;
+        let mut lines = digests.lines();
+        let same = lines.next() == lines.next();
+        if same { Ok(()) } else { Err(Failure::new(format!("read other data than was written: {digests}"))) }
+    }
+
+    /// The README's commands on a host that knows nothing of the machine.
+    fn first_contact(&self, row: &mut Row) {
+        row.add("discover", self.discovers());
+        row.add("connect", self.connects());
+    }
+
+    fn discovers(&self) -> Result {
+        self.host.run("modprobe -r nvme-tcp")?;
+        self.say("modprobe nvme-tcp", "", "")?;
+        wait_for("both disks in the discovery log", SOON, || {
+            let log = self.say("nvme discover", "", "").map_err(|failure| failure.to_string());
+            Ok(log.and_then(|log| {
+                let disks = log.lines().filter(|line| line.starts_with("subtype:") && line.contains("nvme subsystem"));
+                if disks.count() == 2 { Ok(()) } else { Err(log) }
+            }))
+        })?;
+        Ok(())
+    }
+
+    fn connects(&self) -> Result {
+        self.connect_all("")?;
+        let device = self.device(self.disk)?;
+        let list = self.say("nvme list", "", "")?;
+        if !list.contains(&device) || !list.contains(self.disk.serial()) {
+            return Err(Failure::new(format!("{device} is not in the list: {list}")));
+        }
+        self.write_and_read(&device)
+    }
+
+    /// Adds the outcome of a step. One that failed leaves no connection behind: that is not the next one's fault.
+    fn step(&self, row: &mut Row, name: &'static str, result: Result) {
+        if result.is_err() {
+            let force = if row.has_owners() { "--force" } else { "" };
+            let _ = self.host.run(&format!("nvme disconnect-all {force}"));
+        }
+        row.add(name, result);
+    }
+
+    fn usual_steps(&self, row: &mut Row) {
+        self.step(row, "disconnect", self.disconnects());
+        self.step(row, "digests", self.uses_digests());
+        self.step(row, "queues", self.uses_many_queues());
+        self.step(row, "persistent", self.stays_for_news());
+    }
+
+    fn other_steps(&self, row: &mut Row, late: &Disk) {
+        self.step(row, "hot add", self.sees_what_is_added(late));
+        if row.has_owners() {
+            self.step(row, "owners", self.keeps_what_others_connected());
+        } else {
+            row.steps.push(("owners", None));
+        }
+        self.step(row, "duplicates", self.connects_twice());
+    }
+
+    fn sees_what_is_added(&self, late: &Disk) -> Result {
+        self.connect_all("")?;
+        wait_for("the disk that was added", SOON, || {
+            let log = self.say("nvme discover", "", "").map_err(|failure| failure.to_string());
+            Ok(log.and_then(|log| if log.matches("nvme subsystem").count() == 3 { Ok(()) } else { Err(log) }))
+        })?;
+        self.connect_all("")?;
+        self.device(late)?;
+        // Nothing came twice.
+        let controllers = self.controllers(&self.nqn(self.disk)?)?;
+        if controllers.len() != 1 {
+            return Err(Failure::new(format!("several controllers: {controllers:?}")));
+        }
+        self.disconnect_all()
+    }
+
+    fn disconnects(&self) -> Result {
+        self.connect_all("")?;
+        let nqn = self.nqn(self.disk)?;
+        self.say("nvme disconnect", &nqn, "")?;
+        if !self.controllers(&nqn)?.is_empty() {
+            return Err(Failure::new("nvme disconnect -n left it connected"));
+        }
+        if self.host.run("ls /sys/class/nvme")?.is_empty() {
+            return Err(Failure::new("nvme disconnect -n disconnected others, too"));
+        }
+        self.disconnect_all()
+    }
+
+    /// Others' connections stay, unless it is told otherwise.
+    fn keeps_what_others_connected(&self) -> Result {
+        self.connect_all("--owner=somebody")?;
+        self.say("nvme disconnect-all", "", "")?;
+        self.device(self.disk)?;
+        self.say("nvme disconnect", &self.nqn(self.disk)?, "")?;
+        self.say("nvme disconnect-all", "", "--force")?;
+        self.nothing_left()
+    }
+
+    fn uses_digests(&self) -> Result {
+        self.connect_all("-g -G")?;
+        self.write_and_read(&self.device(self.disk)?)?;
+        self.disconnect_all()
+    }
+
+    fn uses_many_queues(&self) -> Result {
+        self.connect_all("-i 8 -Q 1024")?;
+        let device = self.device(self.disk)?;
+        self.write_and_read(&device)?;
+        let queues = self.host.run(&format!("cat /sys/block/{}/device/nvme*/queue_count", name(&device)))?;
+        // One is for admin commands.
+        if queues.trim() != (QUEUES + 1).to_string() {
+            return Err(Failure::new(format!("{} queues", queues.trim())));
+        }
+        self.disconnect_all()
+    }
+
+    fn connects_twice(&self) -> Result {
+        self.connect_all("")?;
+        let nqn = self.nqn(self.disk)?;
+        self.disconnect_all()?;
+        // By hand: the discovery log may name another port, which is another path.
+        self.connect(&nqn, "")?;
+        let device = self.device(self.disk)?;
+        if self.connect(&nqn, "").is_ok() && self.controllers(&nqn)?.len() != 1 {
+            return Err(Failure::new("it connected twice without being told to"));
+        }
+        self.connect(&nqn, "-D")?;
+        let controllers = self.controllers(&nqn)?;
+        let [first, _] = controllers.as_slice() else {
+            return Err(Failure::new(format!("controllers: {controllers:?}")));
+        };
+        self.write_and_read(&device)?;
+        // One of two paths goes in the midst of it.
+        let write = write(&device);
+        self.host.run(&format!("({write}) & sleep 0.1; nvme disconnect -d {first}; wait $!"))?;
+        self.same_as_written(&device)?;
+        self.disconnect_all()
+    }
+
+    fn stays_for_news(&self) -> Result {
+        self.connect_all("--persistent")?;
+        self.device(self.disk)?;
+        let discovery = self.controllers("nqn.2014-08.org.nvmexpress.discovery")?;
+        if discovery.len() != 1 {
+            return Err(Failure::new(format!("discovery controllers: {discovery:?}")));
+        }
+        self.disconnect_all()
+    }
+}
+
+/// Two hosts with one name, as cloned installations have it, with one identifier each, and with the same one.
+fn shared_name(users: &[User<'_>]) -> Result {
+    let [first, second] = users else { return Err(Failure::new("two hosts, please")) };
+    first.connect_all("")?;
+    let nqn = first.nqn(first.disk)?;
+    first.disconnect_all()?;
+    for other in [SECOND_ID, FIRST_ID] {
+        first.connect(&nqn, &format!("-q {SHARED_NQN} -I {FIRST_ID}"))?;
+        second.connect(&nqn, &format!("-q {SHARED_NQN} -I {other}"))?;
+        let devices = [first.device(first.disk)?, second.device(first.disk)?];
+        first.write_and_read(&devices[0])?;
+        let digest = first.host.run("b2sum </tmp/data")?;
+        let count = DATA * 4;
+        let read = format!("dd if={} bs=256k count={count} iflag=direct status=none | b2sum", devices[1]);
+        if second.host.run(&read)? != digest {
+            return Err(Failure::new("the second host reads other data"));
+        }
+        first.disconnect_all()?;
+        // Nothing of this one went with the other.
+        if second.host.run(&read)? != digest {
+            return Err(Failure::new("the second host reads other data without the first"));
+        }
+        second.disconnect_all()?;
+    }
+    Ok(())
+}
+
+/// Both hosts write while the machine has no power, and go on when it is back.
+fn power_cut(lab: &Lab, machine: Appliance, builder: ApplianceBuilder, users: &[User<'_>]) -> Vec<Result> {
+    let connect = |user: &User<'_>| -> Result<String> {
+        user.connect_all("")?;
+        let device = user.device(user.disk)?;
+        user.write_and_read(&device)?;
+        Ok(device)
+    };
+    let devices: Vec<Result<String>> = users.iter().map(connect).collect();
+    machine.cut_power();
+    let writes: Vec<_> = users
+        .iter()
+        .zip(&devices)
+        .map(|(user, device)| user.host.start_command(&write(device.as_deref().unwrap_or("/dev/null"))))
+        .collect();
+    sleep(Duration::from_secs(1));
+    let again = lab.boot_again(builder);
+    let waited = |(user, (device, write)): (&User<'_>, (Result<String>, e2e::Result<e2e::Background<'_>>))| -> Result {
+        let device = device?;
+        write?.wait(Duration::from_secs(120))?;
+        let _machine = again.as_ref().map_err(|error| Failure::new(error.to_string()))?;
+        if user.device(user.disk)? != device {
+            return Err(Failure::new("it has another name"));
+        }
+        user.same_as_written(&device)?;
+        user.write_and_read(&device)?;
+        user.disconnect_all()
+    };
+    users.iter().zip(devices.into_iter().zip(writes)).map(waited).collect()
+}
+
+/// A command that writes what is in `/tmp/data`, its second half in four streams of small requests at once.
+fn write(device: &str) -> String {
+    let half = DATA / 2;
+    let dd = format!("dd if=/tmp/data of={device} oflag=direct conv=notrunc status=none");
+    let streams = half * 16;
+    format!(
+        "set -e; {dd} bs=1M count={half} & p=$!; \
+         for i in 0 1 2 3; do at=$(({half} * 64 + i * {streams})); \
+         {dd} bs=16k count={streams} skip=$at seek=$at & p=\"$p $!\"; done; for i in $p; do wait $i; done"
+    )
+}
+
+fn name(device: &str) -> &str {
+    device.trim_start_matches("/dev/")
+}
