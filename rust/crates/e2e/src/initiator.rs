@@ -133,7 +133,7 @@ impl Initiator {
         Self::power_on(Self::machine(init)?, &disk, Place::Alone, evidence, deadline)
     }
 
-    /// Powers a host on, one of two, with a [release](crate::releases) of Debian; it is ready when its first command
+    /// Powers a host on, one of two, with a release of Debian; it is ready when its first command
     /// returns.
     pub(crate) fn start_host(release: &str, place: Place<'_>, evidence: &Path, deadline: Duration) -> Result<Self> {
         let disk = format!("format=raw,snapshot=on,file={}", escaped(&initiator_file(release, "root.ext4")?));

@@ -52,7 +52,7 @@ impl Lab {
         Self::run_with(name, story, |evidence| Ok((Initiator::start(init, evidence, deadline)?, None)))
     }
 
-    /// The same with two hosts on the link, each with a [release](crate::releases) of Debian.
+    /// The same with two hosts on the link, each with a release of Debian.
     pub fn run_between<T>(
         releases: [&str; 2],
         name: &str,

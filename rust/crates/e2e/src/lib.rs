@@ -31,7 +31,7 @@ pub use error::{Error, Failure, Result};
 pub use initiator::{Background, Init, Initiator, Load};
 pub use lab::{Lab, digest_of_file};
 pub use nvme::{LogEntry, Namespace};
-pub use paths::{cmdline, image_file, project, releases};
+pub use paths::{cmdline, image_file, project};
 pub use qemu::{accelerator, supports_device};
 pub use secure_boot::SecureBoot;
 pub use stick::Stick;

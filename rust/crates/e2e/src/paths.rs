@@ -32,14 +32,6 @@ pub(crate) fn initiator_folder(release: &str) -> PathBuf {
     project().join("output").join(name)
 }
 
-/// The releases of Debian that the other machine can have, oldest first.
-pub fn releases() -> Result<Vec<String>> {
-    let path = project().join("rust/crates/e2e/initiator/hosts");
-    let text = fs::read_to_string(&path).map_err(|source| Error::File { verb: "read", path, source })?;
-    let lines = text.lines().filter(|line| !line.starts_with('#'));
-    Ok(lines.filter_map(|line| line.split_once(':')).map(|(release, _)| release.to_owned()).collect())
-}
-
 /// Where a test leaves what it saw.
 pub(crate) fn evidence(test: &str) -> PathBuf {
     project().join("output/e2e").join(test)
