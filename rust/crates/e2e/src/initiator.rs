@@ -109,7 +109,7 @@ impl Initiator {
         let link = escaped(&sockets.path("link"));
         arguments.add("-netdev", format!("stream,id=link,server=on,addr.type=unix,addr.path={link}"));
         arguments.add("-device", "virtio-net-pci,netdev=link,mac=52:54:00:d1:5c:ff");
-        arguments.add("-device", "pcie-root-port,id=spare,chassis=1,slot=1");
+        arguments.add("-device", "pcie-root-port,id=bay,chassis=1,slot=1");
         let qemu = Qemu::start("initiator", evidence, sockets, Emulated::Quick, arguments, deadline)?;
         Ok(Self { qemu, agent: RefCell::new(None) })
     }
@@ -129,7 +129,7 @@ impl Initiator {
         let own = json!({ "driver": "file", "filename": file, "read-only": true });
         self.qemu
             .qmp("blockdev-add", &json!({ "driver": "raw", "node-name": "file", "read-only": true, "file": own }))?;
-        let disk = json!({ "driver": "virtio-blk-pci", "id": "disk", "drive": "file", "bus": "spare" });
+        let disk = json!({ "driver": "virtio-blk-pci", "id": "disk", "drive": "file", "bus": "bay" });
         self.qemu.qmp("device_add", &disk).map(|_| ())
     }
 
