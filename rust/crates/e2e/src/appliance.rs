@@ -83,7 +83,7 @@ impl ApplianceBuilder {
             strings: Vec::new(),
             fw_cfg: Vec::new(),
             uuid: "5f6e1a2c-74b0-4c1e-9d53-0a1b2c3d4e5f",
-            deadline: Duration::from_secs(300),
+            deadline: Duration::from_secs(500),
         }
     }
 

@@ -14,8 +14,9 @@ use crate::qemu::{Arguments, Emulated, Qemu, SocketDir, escaped, processors};
 use crate::ready::Ready;
 use crate::{Error, Result, wait_for};
 
-/// What a command may take when the caller says nothing else.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// What a command may take when the caller says nothing else. Other machines may be emulated at the same time, beside
+/// a build.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// What the other machine runs first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
