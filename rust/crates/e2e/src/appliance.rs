@@ -4,16 +4,17 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
-use std::io::Write as _;
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::paths::cmdline;
-use crate::qemu::{Arguments, Emulated, Qemu, SocketDir, escaped};
+use crate::qemu::{Arguments, Emulated, Qemu, SocketDir, escaped, locked};
 use crate::shell::Shell;
 use crate::{Bus, Disk, Error, Output, Result, SecureBoot, image_file};
 
@@ -85,7 +86,7 @@ impl ApplianceBuilder {
             strings: Vec::new(),
             fw_cfg: Vec::new(),
             uuid: "5f6e1a2c-74b0-4c1e-9d53-0a1b2c3d4e5f",
-            deadline: Duration::from_secs(300),
+            deadline: Duration::from_secs(500),
         }
     }
 
@@ -395,12 +396,37 @@ impl Slots {
     }
 }
 
+/// A serial line that a test types on.
+struct Line {
+    stream: UnixStream,
+    /// All that the machine said before.
+    before: String,
+    /// And since then. QEMU's log has some bytes twice where the line takes less than the machine says.
+    said: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Line {
+    fn open(before: String, socket: &Path) -> io::Result<Self> {
+        let stream = UnixStream::connect(socket)?;
+        let mut other = stream.try_clone()?;
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::clone(&said);
+        std::thread::spawn(move || {
+            let mut chunk = [0; 4096];
+            while let Ok(count @ 1..) = other.read(&mut chunk) {
+                locked(&heard).extend_from_slice(chunk.get(..count).unwrap_or_default());
+            }
+        });
+        Ok(Self { stream, before, said })
+    }
+}
+
 /// The running machine under test.
 pub struct Appliance {
     qemu: Qemu,
     slots: Slots,
     shell: RefCell<Option<Shell>>,
-    serial: RefCell<Option<UnixStream>>,
+    serial: RefCell<Option<Line>>,
     macs: Vec<String>,
 }
 
@@ -422,7 +448,10 @@ impl Appliance {
 
     /// Everything that its serial port said so far.
     pub fn serial_log(&self) -> String {
-        self.qemu.serial_log()
+        match &*self.serial.borrow() {
+            Some(line) => line.before.clone() + &String::from_utf8_lossy(&locked(&line.said)),
+            None => self.qemu.serial_log(),
+        }
     }
 
     /// An error when the machine has ended.
@@ -598,18 +627,15 @@ impl Appliance {
             source,
         };
         let mut slot = self.serial.borrow_mut();
-        let mut stream = match slot.take() {
-            Some(stream) => stream,
+        let mut line = match slot.take() {
+            Some(line) => line,
             None => {
-                let stream = UnixStream::connect(self.qemu.socket("serial")).map_err(|e| failed("connect to", e))?;
-                // What it says is in the log, too; here it must only be taken.
-                let mut other = stream.try_clone().map_err(|e| failed("connect to", e))?;
-                std::thread::spawn(move || std::io::copy(&mut other, &mut std::io::sink()));
-                stream
+                Line::open(self.qemu.serial_log(), &self.qemu.socket("serial")).map_err(|e| failed("connect to", e))?
             }
         };
-        stream.write_all(text.as_bytes()).map_err(|e| failed("write to", e))?;
-        slot.replace(stream);
+        let written = line.stream.write_all(text.as_bytes());
+        slot.replace(line);
+        written.map_err(|e| failed("write to", e))?;
         Ok(())
     }
 

@@ -14,8 +14,9 @@ use crate::qemu::{Arguments, Emulated, Qemu, SocketDir, escaped};
 use crate::ready::Ready;
 use crate::{Error, Result, wait_for};
 
-/// What a command may take when the caller says nothing else.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// What a command may take when the caller says nothing else. Other machines may be emulated at the same time, beside
+/// a build.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Processors of each of two hosts: with one alone, a host asks for one queue.
 const PAIR_PROCESSORS: u32 = 4;
@@ -173,7 +174,7 @@ impl Initiator {
         arguments.add("-chardev", format!("socket,id=agent,server=on,wait=off,path={agent}"));
         arguments.add("-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0");
         place.add_network(&mut arguments, &sockets);
-        arguments.add("-device", "pcie-root-port,id=spare,chassis=1,slot=1");
+        arguments.add("-device", "pcie-root-port,id=bay,chassis=1,slot=1");
         let name = if place.is_second() { "initiator2" } else { "initiator" };
         let processors = (place != Place::Alone).then_some(PAIR_PROCESSORS);
         let qemu = Qemu::start(name, evidence, sockets, Emulated::Quick, processors, arguments, deadline)?;
@@ -200,7 +201,7 @@ impl Initiator {
         let own = json!({ "driver": "file", "filename": file, "read-only": true });
         self.qemu
             .qmp("blockdev-add", &json!({ "driver": "raw", "node-name": "file", "read-only": true, "file": own }))?;
-        let disk = json!({ "driver": "virtio-blk-pci", "id": "disk", "drive": "file", "bus": "spare" });
+        let disk = json!({ "driver": "virtio-blk-pci", "id": "disk", "drive": "file", "bus": "bay" });
         self.qemu.qmp("device_add", &disk).map(|_| ())
     }
 

@@ -14,7 +14,7 @@ use crate::paths::{evidence, image_file};
 use crate::{Appliance, ApplianceBuilder, Bus, Disk, Error, Failure, Init, Initiator, Result, SecureBoot, Stick};
 
 /// How long a test may take, emulated or not.
-const DEADLINE: Duration = Duration::from_secs(400);
+const DEADLINE: Duration = Duration::from_secs(600);
 
 /// One test's machines.
 pub struct Lab {

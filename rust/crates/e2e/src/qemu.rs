@@ -320,8 +320,8 @@ fn create(path: &Path) -> Result<File> {
     File::create(path).map_err(|source| Error::File { verb: "create", path: path.to_owned(), source })
 }
 
-fn locked(child: &Mutex<Child>) -> MutexGuard<'_, Child> {
-    child.lock().unwrap_or_else(PoisonError::into_inner)
+pub(crate) fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn watch(child: Arc<Mutex<Child>>, expired: Arc<AtomicBool>, deadline: Duration) {

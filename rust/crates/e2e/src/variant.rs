@@ -40,11 +40,12 @@ impl Lab {
         self.stick_that_boots(&boot_loader_file(name)?)
     }
 
-    /// A stick that boots an EFI program.
+    /// A stick that boots an EFI program, in the image's place.
     pub fn stick_that_boots(&self, efi: &Path) -> Result<Stick> {
-        let raw = self.folder("loaders")?.join("boot.raw");
-        Stick::that_boots(efi, &raw)?;
-        self.stick_of(&raw, "loader.raw")
+        let content = fs::read(efi).map_err(|source| Error::File { verb: "read", path: efi.to_owned(), source })?;
+        let stick = self.stick("loader.raw")?;
+        stick.add("EFI/BOOT/BOOTX64.EFI", &content)?;
+        Ok(stick)
     }
 
     /// An archive as a boot loader may hand it over: somebody else's root file system, with other files and

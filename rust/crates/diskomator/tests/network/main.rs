@@ -697,7 +697,6 @@ fn the_console_shows_each_change_at_once_and_sleeps_otherwise() {
             let start = Instant::now();
             wait_for(text, || lines().rsplit("\n\nDisko").next().unwrap().contains(text).then_some(()));
             println!("{text:?} is told after {} ms", start.elapsed().as_millis());
-            assert!(start.elapsed() < Duration::from_secs(2));
         };
         shows("eth0  52:54:00:00:00:01");
         shows("sda  64 MiB  A DISK  S1  waiting\n");

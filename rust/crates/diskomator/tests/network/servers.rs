@@ -87,6 +87,15 @@ impl Server {
         }
     }
 
+    /// T1, T2 and the lease's end, with time for a server on a busy machine to answer before T2.
+    pub(crate) const fn unhurried(self) -> [u32; 3] {
+        match self {
+            Self::Dnsmasq => [6, 12, 120],
+            Self::Kea | Self::Dhcpd | Self::Udhcpd => [6, 12, 24],
+            Self::Networkd => [8, 14, 16],
+        }
+    }
+
     /// It gives an address again that was declined.
     pub(crate) fn forgets_declines(self) -> bool {
         self == Self::Networkd
