@@ -101,7 +101,8 @@ fn a_machine_without_disks_answers_and_offers_the_first_one_plugged_in() -> Resu
 fn a_disk_put_back_is_there_again_without_a_command() -> Result<(), Failure> {
     Lab::run("a_disk_put_back_is_there_again_without_a_command", |lab| {
         let steady = lab.disk(Bus::Nvme, "STEADY-3101", 128)?;
-        let moved = lab.disk(Bus::UsbStorage, "MOVED-3102", 128)?;
+        // In another socket it would be another disk.
+        let moved = lab.disk(Bus::UsbStorage, "MOVED-3102", 128)?.in_socket(6);
         let machine = lab.appliance().disk(&steady).disk(&moved);
         let (machine, address) = lab.boot_with_address(machine.debug())?;
         let other = lab.initiator();
