@@ -35,6 +35,11 @@ attempt() {
 	[ "$status" -lt 130 ] || exit "$status"
 }
 
+# verdict: stops with the names of what failed, if anything did.
+verdict() {
+	[ ${#failed[@]} -eq 0 ] || die "failed: $(printf '%s; ' "${failed[@]}" | sed 's/; $//')"
+}
+
 # checks: all of them, cheapest first. The names of those that failed are in `failed`.
 checks() {
 	attempt test-shellcheck "shellcheck of every script" check_scripts

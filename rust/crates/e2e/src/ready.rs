@@ -90,7 +90,7 @@ fn make(init: Init, folder: &Path) -> Result<()> {
     let root = initiator_file(USUAL_RELEASE, "root.ext4")?;
     let create = ["create", "-q", "-f", "qcow2", "-F", "raw", "-b"].map(OsString::from);
     run("qemu-img", &[&create[..], &[root.into(), disk.clone().into()]].concat())?;
-    let machine = Initiator::start_first(init, &disk, &folder.join("log"), PATIENCE)?;
+    let machine = Initiator::start_first(init, &disk, &folder.join("log"), 2 * PATIENCE)?;
     machine.wait_ready()?;
     keep(machine.qemu(), &folder.join(STATE))?;
     drop(machine);

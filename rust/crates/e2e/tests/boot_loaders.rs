@@ -3,25 +3,13 @@
 use std::path::Path;
 use std::time::Duration;
 
-use e2e::{Appliance, Boot, Bus, Failure, Lab, boot_loader_file, wait_for};
+use e2e::{Appliance, Boot, Bus, Failure, Lab, boot_loader_file, setting, settings, wait_for};
 use serde_json::{Value, json};
 
 /// A firmware's network is slow where it is emulated.
 const LONG: Duration = Duration::from_secs(900);
 /// Words of the image; a panic never happens here, and nobody else sets this.
 const WORDS: &str = "diskomator.export=none diskomator.debug panic=7";
-
-/// The settings as the machine lists them.
-fn settings(machine: &Appliance) -> Result<Value, Failure> {
-    Ok(serde_json::from_str(&machine.shell("diskomator config --json")?)?)
-}
-
-/// The first value of a setting, and where it comes from.
-fn setting<'a>(settings: &'a Value, name: &str) -> (&'a str, &'a str) {
-    let all = settings["settings"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let found = all.iter().find(|setting| setting["name"] == name).unwrap_or(&Value::Null);
-    (found["value"].as_str().unwrap_or_default(), found["from"].as_str().unwrap_or_default())
-}
 
 /// That the words of the image count, ours and the kernel's, and that nothing is complained of.
 fn assert_own_words(machine: &Appliance, settings: &Value) -> Result<(), Failure> {

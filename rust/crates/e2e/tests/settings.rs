@@ -2,24 +2,12 @@
 
 use std::time::Duration;
 
-use e2e::{Appliance, ApplianceBuilder, Bus, Failure, Lab, Stick, image_file};
+use e2e::{ApplianceBuilder, Bus, Failure, Lab, Stick, image_file, setting, settings};
 use serde_json::Value;
 
 const LONG: Duration = Duration::from_secs(1200);
 const BESIDE_IMAGE: &str = "EFI/BOOT/BOOTX64.EFI.extra.d";
 const BOOT_PARTITION: &str = "loader/credentials";
-
-/// The settings as the machine lists them, and its warnings.
-fn settings(machine: &Appliance) -> Result<Value, Failure> {
-    Ok(serde_json::from_str(&machine.shell("diskomator config --json")?)?)
-}
-
-/// The first value of a setting, and where it comes from.
-fn setting<'a>(settings: &'a Value, name: &str) -> (&'a str, &'a str) {
-    let all = settings["settings"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let found = all.iter().find(|setting| setting["name"] == name).unwrap_or(&Value::Null);
-    (found["value"].as_str().unwrap_or_default(), found["from"].as_str().unwrap_or_default())
-}
 
 fn stick(lab: &Lab, name: &str, path: &str, content: &str) -> Result<Stick, Failure> {
     let stick = lab.stick(name)?;
