@@ -233,7 +233,8 @@ impl Settings {
     /// Makes the disks safe from what is not known of a source.
     fn take_losses(&mut self, source: Source, given: &Given) {
         for (_, problem) in given.lost.iter().filter(|(lost, _)| *lost == source) {
-            for (setting, instead) in SETTINGS.iter().filter_map(|one| Some((one, one.instead.as_ref()?))) {
+            let guards = SETTINGS.iter().filter_map(|one| Some((one, one.instead.as_ref()?)));
+            for (setting, instead) in guards.filter(|(_, instead)| instead.is_for_losses()) {
                 (instead.apply)(&mut self.config);
                 self.note(source, setting);
             }
@@ -280,13 +281,14 @@ impl Settings {
     }
 
     fn refuse(&mut self, source: Source, setting: &'static Setting, value: Option<&str>, problem: Problem) {
-        if let Some(instead) = &setting.instead {
+        let instead = setting.instead.as_ref().filter(|instead| instead.is_for(value));
+        if let Some(instead) = instead {
             (instead.apply)(&mut self.config);
             self.note(source, setting);
         }
         let value = value.map(|value| format!("={value:?}")).unwrap_or_default();
         let what = format!("{PREFIX}{}{value}", setting.name);
-        self.warn(what, source, setting.instead.as_ref().map(|instead| instead.effect), problem);
+        self.warn(what, source, instead.map(|instead| instead.effect), problem);
     }
 
     fn warn(&mut self, what: String, source: Source, effect: Option<&'static str>, problem: Problem) {
@@ -429,6 +431,32 @@ mod tests {
         }
         let (config, warnings) = Config::from_cmdline("diskomator.log=error diskomator.log=eror");
         assert_eq!((config.log, warnings.len()), (LogLevel::Error, 1));
+    }
+
+    #[test]
+    fn a_way_to_a_shell_is_closed_by_a_word_that_means_nothing() {
+        for word in ["of", "noo", "none", "disabled", ""] {
+            let (config, warnings) = Config::from_cmdline(&format!("diskomator.debug diskomator.debug={word}"));
+            assert!(!config.debug, "{word}");
+            let [warning] = warnings.as_slice() else { panic!("{warnings:?}") };
+            assert!(warning.to_string().contains("gives no shell on the serial console"), "{warning}");
+
+            let (config, warnings) = Config::from_cmdline(&format!("diskomator.ssh diskomator.ssh={word}"));
+            assert!(!config.ssh.is_on, "{word}");
+            let [warning] = warnings.as_slice() else { panic!("{warnings:?}") };
+            assert!(warning.to_string().contains("turns SSH off"), "{warning}");
+        }
+    }
+
+    #[test]
+    fn a_broken_key_locks_nobody_else_out() {
+        for broken in
+            ["ssh-ed25519", "\"ssh-ed25519 AAAA\"", "\"from=10.0.0.1 ssh-ed25519 AAAA\"", "AAAAC3NzaC1lZDI1NTE5"]
+        {
+            let (config, warnings) = Config::from_cmdline(&format!("diskomator.ssh diskomator.ssh={broken}"));
+            assert!(config.ssh.is_on, "{broken}");
+            assert_eq!(warnings.len(), 1, "{broken}");
+        }
     }
 
     #[test]

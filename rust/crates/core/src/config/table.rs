@@ -28,13 +28,43 @@ pub struct Setting {
     pub(super) instead: Option<Instead>,
 }
 
-/// What a value that means nothing does.
+/// What a value that means nothing does: a setting that somebody wanted to close is closed.
 #[derive(Debug)]
 pub(super) struct Instead {
     /// In words.
     pub(super) effect: &'static str,
     /// In fact.
     pub(super) apply: fn(&mut Config),
+    guards: Guards,
+}
+
+/// What a setting keeps from people who should not have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Guards {
+    /// The disks: nothing that is not known opens them.
+    Disks,
+    /// A way to a shell.
+    Shell,
+    /// A way to a shell that some have a key to. A broken key locks out nobody else; a mistyped word closes it.
+    ShellWithKeys,
+}
+
+impl Instead {
+    /// Whether it is done for a value that means nothing; `None` if the value could not be read.
+    pub(super) fn is_for(&self, value: Option<&str>) -> bool {
+        match self.guards {
+            Guards::Disks => true,
+            Guards::Shell => value.is_some(),
+            Guards::ShellWithKeys => value.is_some_and(|value| {
+                value.len() <= SWITCH_MAX && value.bytes().all(|byte| byte.is_ascii_alphanumeric())
+            }),
+        }
+    }
+
+    /// Whether it is done where a setting may be lost.
+    pub(super) fn is_for_losses(&self) -> bool {
+        self.guards == Guards::Disks
+    }
 }
 
 /// Every setting, by name.
@@ -46,7 +76,11 @@ pub static SETTINGS: [Setting; 11] = [
         is_list: false,
         set: |config, value| boolean(value).map(|value| config.debug = value),
         values: |config| vec![if config.debug { "yes" } else { "no" }.to_owned()],
-        instead: None,
+        instead: Some(Instead {
+            effect: "gives no shell on the serial console",
+            apply: |config| config.debug = false,
+            guards: Guards::Shell,
+        }),
     },
     Setting {
         name: "export",
@@ -57,7 +91,11 @@ pub static SETTINGS: [Setting; 11] = [
         set: |config, value| selection(value).map(|value| config.export = value),
         values: |config| vec![config.export.to_string()],
         // Who sets this wants to keep disks back, or safe: so does a value that means nothing.
-        instead: Some(Instead { effect: "exports nothing", apply: |config| config.export = Selection::none() }),
+        instead: Some(Instead {
+            effect: "exports nothing",
+            apply: |config| config.export = Selection::none(),
+            guards: Guards::Disks,
+        }),
     },
     Setting {
         name: "ip",
@@ -114,7 +152,11 @@ pub static SETTINGS: [Setting; 11] = [
         is_list: false,
         set: |config, value| selection(switch(value)).map(|value| config.partitions = value),
         values: |config| vec![config.partitions.to_string()],
-        instead: Some(Instead { effect: "means no disk", apply: |config| config.partitions = Selection::none() }),
+        instead: Some(Instead {
+            effect: "means no disk",
+            apply: |config| config.partitions = Selection::none(),
+            guards: Guards::Disks,
+        }),
     },
     Setting {
         name: "passthru",
@@ -124,7 +166,11 @@ pub static SETTINGS: [Setting; 11] = [
         is_list: false,
         set: |config, value| selection(switch(value)).map(|value| config.passthru = value),
         values: |config| vec![config.passthru.to_string()],
-        instead: Some(Instead { effect: "means no disk", apply: |config| config.passthru = Selection::none() }),
+        instead: Some(Instead {
+            effect: "means no disk",
+            apply: |config| config.passthru = Selection::none(),
+            guards: Guards::Disks,
+        }),
     },
     Setting {
         name: "readonly",
@@ -136,6 +182,7 @@ pub static SETTINGS: [Setting; 11] = [
         instead: Some(Instead {
             effect: "makes all disks read-only",
             apply: |config| config.readonly = Selection::all(),
+            guards: Guards::Disks,
         }),
     },
     Setting {
@@ -157,7 +204,11 @@ pub static SETTINGS: [Setting; 11] = [
             Access { keys, .. } if keys.is_empty() => vec!["yes".to_owned()],
             Access { keys, .. } => keys.iter().map(PublicKey::to_string).collect(),
         },
-        instead: None,
+        instead: Some(Instead {
+            effect: "turns SSH off",
+            apply: |config| config.ssh = Access::default(),
+            guards: Guards::ShellWithKeys,
+        }),
     },
     Setting {
         name: "syslog",
@@ -171,6 +222,8 @@ pub static SETTINGS: [Setting; 11] = [
     },
 ];
 
+/// A word of at most so many letters was meant as a switch: `disabled`. It is no part of a key.
+const SWITCH_MAX: usize = 8;
 /// What stands for a name that is made of the hardware address.
 const AUTO: &str = "auto";
 /// What stands for nowhere to send to.
