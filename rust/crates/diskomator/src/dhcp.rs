@@ -721,6 +721,8 @@ fn enable_ipv6(root: &Root, link: &str) {
         ("addr_gen_mode", "0"),
         ("use_tempaddr", "0"),
         ("accept_ra", "1"),
+        // One packet of anybody's on the link would take over the way to a host.
+        ("accept_redirects", "0"),
         ("disable_ipv6", "0"),
     ] {
         let path = format!("proc/sys/net/ipv6/conf/{link}/{name}");

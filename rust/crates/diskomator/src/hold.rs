@@ -200,6 +200,8 @@ pub(crate) fn set_up_ipv4(root: &Root, link: &str) {
         ("arp_ignore", "1"),
         ("arp_announce", "2"),
         ("rp_filter", "2"),
+        // One packet of anybody's on the link would take over the way to a host.
+        ("accept_redirects", "0"),
     ] {
         if let Err(error) = root.write(format!("proc/sys/net/ipv4/conf/{link}/{name}"), value) {
             log::warn!("{link}: {}", chain(&error));

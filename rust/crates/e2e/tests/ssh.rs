@@ -125,6 +125,9 @@ fn no_port_is_open_but_those_that_were_promised() -> std::result::Result<(), Fai
             let may: BTreeSet<u16> = [5353, 68, 546].into();
             let has = sockets(&machine, "udp")?;
             assert!(has.is_subset(&may), "{has:?}");
+            // Nor does a packet of a neighbour's change its routes (RFC 1122 section 3.2.2.2).
+            let redirects = "cd /proc/sys/net; cat ipv[46]/conf/eth0/accept_redirects ipv4/conf/all/accept_redirects";
+            assert_eq!(machine.shell(redirects)?.split_whitespace().collect::<Vec<_>>(), ["0"; 3]);
             machine.cut_power();
         }
         Ok(())
