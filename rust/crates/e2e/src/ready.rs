@@ -16,7 +16,7 @@ use crate::paths::{USUAL_RELEASE, initiator_file, initiator_folder};
 use crate::qemu::{PROGRAM, Qemu, accelerator};
 use crate::{Error, Result, wait_for};
 
-/// The disk's changes since it was written, in the file system that QEMU calls qcow2.
+/// The disk's changes since it was written, in QEMU's format qcow2.
 const DISK: &str = "disk.qcow2";
 /// Memory and devices, as QEMU's migration stream.
 const STATE: &str = "state";
