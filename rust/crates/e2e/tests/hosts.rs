@@ -34,12 +34,12 @@ fn hosts_compared() -> Result {
     while !left.is_empty() {
         let first = left.remove(0);
         let second = left.pop().unwrap_or(first);
-        match pair(&format!("hosts_compared_{first}_{second}"), [first, second], |both| rows.extend(both)) {
-            Ok(()) => {}
+        match pair(&format!("hosts_compared_{first}_{second}"), [first, second]) {
+            Ok(both) => rows.extend(both),
             Err(failure) => failures.push(failure.to_string()),
         }
     }
-    rows.sort_by_key(|row: &Row| named.split_whitespace().position(|release| release == row.release));
+    rows.sort_by_key(|row| named.split_whitespace().position(|release| release == row.release));
     print!("{}", table(&rows));
     if !failures.is_empty() {
         return Err(Failure::new(failures.join("\n")));
@@ -58,7 +58,8 @@ fn the_oldest_and_the_newest_host_can_do_all_that_is_promised() -> Result {
         return Err(Failure::new("the list of hosts names fewer than two"));
     };
     let name = "the_oldest_and_the_newest_host_can_do_all_that_is_promised";
-    pair(name, [oldest, newest], |both| print!("{}", table(&both)))
+    print!("{}", table(&pair(name, [oldest, newest])?));
+    Ok(())
 }
 
 /// How a step of a host ended.
@@ -172,9 +173,8 @@ fn table(rows: &[Row]) -> String {
     text + &reasons
 }
 
-/// Lets two hosts use one machine, one after the other, then at once. `show` gets what came of it, where nothing
-/// failed but for reasons that are known.
-fn pair(name: &str, [first, second]: [&str; 2], show: impl FnOnce(Vec<Row>)) -> Result {
+/// Lets two hosts use one machine, one after the other, then at once. An error where a step failed that is not known to.
+fn pair(name: &str, [first, second]: [&str; 2]) -> Result<Vec<Row>> {
     Lab::run_between([first, second], name, DEADLINE, |lab| {
         let disks = [lab.disk(Bus::Nvme, "HOST-1", 64)?, lab.disk(Bus::Nvme, "HOST-2", 64)?];
         let late = lab.disk(Bus::VirtioBlk, "LATE-3", 32)?;
@@ -205,11 +205,7 @@ fn pair(name: &str, [first, second]: [&str; 2], show: impl FnOnce(Vec<Row>)) -> 
             row.add("power cut", cut);
         }
         let failed = rows.iter().flat_map(|row| &row.steps).any(|(_, outcome)| matches!(outcome, Outcome::Failed(_)));
-        if failed {
-            return Err(Failure::new(table(&rows)));
-        }
-        show(rows);
-        Ok(())
+        if failed { Err(Failure::new(table(&rows))) } else { Ok(rows) }
     })
 }
 
