@@ -23,7 +23,7 @@ Mend that, or name what it would have told, as in
 }
 
 # commit: the hash, with -dirty where files differ from it, and the date; nothing where nobody
-# knows. A tree without its own history may lie within somebody else's.
+# knows. A tree without its own .git may lie within another repository.
 commit() {
 	local log hash date dirty=
 	if [ ! -e "$top/.git" ]; then

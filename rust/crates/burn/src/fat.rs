@@ -168,7 +168,7 @@ fn list(node: &Node, path: String, files: &mut Vec<String>) {
     }
 }
 
-/// What reading a file system needs at hand.
+/// The state of reading a file system.
 struct Reader<'a, 'b> {
     volume: Volume,
     table: Vec<u8>,

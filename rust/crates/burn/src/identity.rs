@@ -10,7 +10,7 @@ pub(crate) struct Identity {
     pub(crate) partition: [u8; 16],
     /// Of the file system.
     pub(crate) serial: u32,
-    /// What marks the blocks that are written on trial.
+    /// A mark in the blocks that are written on trial.
     pub(crate) nonce: [u8; 16],
 }
 

@@ -205,7 +205,7 @@ mod tests {
         assert_eq!(last, Some(1 << 40), "the backup of the table is at the end of the disk");
     }
 
-    /// What is on a disk or a partition of a size, by place.
+    /// The pieces of a superblock, each with its offset, on a disk or a partition of a size in bytes.
     type Superblock = fn(u64) -> Vec<(u64, Vec<u8>)>;
 
     fn md(at: u64) -> Vec<(u64, Vec<u8>)> {
@@ -294,7 +294,7 @@ mod tests {
         (0x400_0040, b"_BHRfS_M"),
     ];
 
-    /// What util-linux finds in a file, that has `pieces`.
+    /// The signatures that util-linux (`wipefs`, then `blkid`) finds in a file with these `pieces`.
     fn found(size: u64, pieces: &[(u64, &[u8])]) -> [String; 2] {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(size).unwrap();

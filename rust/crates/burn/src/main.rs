@@ -333,7 +333,7 @@ fn write_watched(medium: &mut impl Medium, layout: &Layout, stop: &Termination) 
     outcome
 }
 
-/// What was saved is left where it is if the stick does not have it.
+/// Keeps the temporary file with the stick's saved files if the write failed.
 fn finish(path: &Path, outcome: Result<(), WriteError>, saved: Option<NamedTempFile>) -> Result<(), Failure> {
     outcome.map_err(|error| {
         let saved = Saved(saved.and_then(|file| file.into_temp_path().keep().ok()));

@@ -1,13 +1,13 @@
-//! What is written to, in pieces that direct I/O takes.
+//! The medium to write to, in pieces that direct I/O takes.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
 /// The most that is read or written at once.
 pub(crate) const BATCH: usize = 1 << 20;
-/// What direct reads and writes are aligned to, in memory and on the disk: the largest logical block.
+/// The alignment of direct reads and writes, in memory and on the disk: the largest logical block, in bytes.
 pub(crate) const ALIGNMENT: usize = 4096;
 
-/// What is written to, and reads back what it holds and not what a cache of this machine does.
+/// A disk or file to write to. Reads return its own content, not that of a cache of this machine.
 pub(crate) trait Medium: Read + Write + Seek {
     /// Has it keep what was written.
     fn sync(&mut self) -> io::Result<()>;

@@ -1,6 +1,6 @@
 //! A trial of a disk's size: sticks are sold that say they had 64 GB and have one.
 //!
-//! What is written beyond the real end of such a stick is dropped, or lands where the address modulo the real size is.
+//! A write beyond the real end of such a stick is dropped, or lands at the address modulo the real size.
 //! So blocks that can be told from each other are written all over the disk, then the first megabytes, which is more
 //! than such sticks have in their caches, and all is read again. A block that is not kept shows the first kind. The
 //! second shows when an address far up reads as one of the first megabytes: addresses are read so close to each other
@@ -96,7 +96,7 @@ fn between(from: u64, to: u64, block: u64, places: impl Iterator<Item = u64>) ->
     apart
 }
 
-/// What a round has shown.
+/// The result of a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Findings {
     Good,
@@ -122,12 +122,12 @@ struct Trial<'a, M> {
     nonce: [u8; 16],
     go_on: &'a mut dyn FnMut() -> bool,
     buffer: Buffer,
-    /// What was where, of this round, in the order in which it was written.
+    /// The former content of the blocks of this round, each with its offset, in the order in which they were written.
     kept: Vec<(u64, Vec<u8>)>,
 }
 
 impl<M: Medium> Trial<'_, M> {
-    /// What was wrong is tried again, and then its real size is looked for.
+    /// Tries addresses all over the disk. If the disk drops those beyond some address, looks for its real size.
     fn confirm(&mut self) -> Result<(), TrialError> {
         let said = self.size;
         let mut findings = self.round(&spread(said, self.range, self.step))?;
@@ -311,7 +311,7 @@ mod tests {
     use std::collections::{BTreeMap, VecDeque};
     use std::io::{Read, Seek, Write};
 
-    /// What a stick does with addresses beyond its real end.
+    /// The behaviour of a stick at addresses beyond its real end.
     #[derive(Debug, Clone, Copy, PartialEq)]
     enum Beyond {
         Wraps,
@@ -329,7 +329,8 @@ mod tests {
         real: u64,
         beyond: Beyond,
         flash: BTreeMap<u64, [u8; SECTOR]>,
-        /// What is not in the flash yet, with the number of its write; in that order.
+        /// Sectors that are not in the flash yet, by address, with the number of their latest write;
+        /// `order` lists the writes.
         cache: BTreeMap<u64, (u64, [u8; SECTOR])>,
         order: VecDeque<(u64, u64)>,
         cached: usize,
@@ -355,7 +356,7 @@ mod tests {
                 reads: 0,
                 flaky: 0,
             };
-            // What was there before.
+            // The content before the trial.
             for at in [0, SECTOR as u64, 8 << 20, real.min(said) - SECTOR as u64] {
                 stick.flash.insert(at, [0x5a; SECTOR]);
             }
@@ -382,7 +383,7 @@ mod tests {
             }
         }
 
-        /// What is really in it, without zeros.
+        /// The flash's content with all that was cached, without sectors of zeros.
         fn content(mut self) -> BTreeMap<u64, [u8; SECTOR]> {
             while !self.order.is_empty() {
                 self.write_back();

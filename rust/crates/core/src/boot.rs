@@ -57,7 +57,7 @@ pub fn has_partition_in_backup(end: &[u8], block_size: usize, partition: Uuid) -
     entries().is_some_and(|(header, entries)| header.has(entries, partition))
 }
 
-/// What a table says of its entries: blocks, but for the size in bytes.
+/// The fields of a GPT header about its entries: places in blocks, the size of an entry in bytes.
 #[derive(Clone, Copy)]
 struct Header {
     first: usize,

@@ -386,7 +386,7 @@ mod tests {
             let [(nqn, nsid, before), (other_nqn, other_nsid, after)] = &seen[..] else { panic!("{seen:?}") };
             assert_eq!(nqn, other_nqn);
             assert_eq!((before.uuid == after.uuid, before.nguid == after.nguid), (is_same, is_same), "{seen:?}");
-            // What hosts still have under way for the one must not reach the other.
+            // Commands that hosts still have under way for one namespace must not reach the other.
             assert_eq!(nsid == other_nsid, is_same, "{seen:?}");
         }
     }

@@ -118,8 +118,8 @@ pub struct Identity {
 pub struct Unnamed<'a> {
     /// The disk.
     pub disk: &'a Disk,
-    /// What hosts know it as, if it is exported already: it keeps that, whatever
-    /// else is there.
+    /// Its identity on hosts, if it is exported already: it keeps that, whichever
+    /// other disks are there.
     pub current: Option<Identity>,
     /// It is to be exported. The others only tell which names are not theirs alone.
     pub is_chosen: bool,
@@ -193,8 +193,8 @@ pub fn are_twins(a: &Disk, b: &Disk) -> bool {
 enum Medium {
     /// The name has an identifier that the medium itself has.
     Known,
-    /// What is in this place and has this size and says this of itself is taken
-    /// for the same disk on the next boot, but not within one.
+    /// A disk in this place, with this size and these identifiers, is taken for
+    /// the same disk on the next boot, but not within one.
     OfItsPlace,
     /// The name is that of a drive, and its media have none, or only some that
     /// all have: each is another one, on each boot.
@@ -344,7 +344,7 @@ fn identity(disk: &Disk, nqn: String, once: Option<&str>) -> Identity {
     let uuid = Uuid::new_v5(&name, shape.as_bytes());
     let nguid = Uuid::new_v5(&uuid, b"nguid");
     let serial = match &disk.serial {
-        // What tells serial numbers of one maker apart is at their end.
+        // Serial numbers of one maker differ at their end.
         Some(serial) => last(serial, 20),
         None => last(&name.simple().to_string(), 20),
     };
@@ -750,7 +750,7 @@ mod tests {
         assert!(identity.serial.ends_with("1234"));
         assert_eq!(identity.model.chars().count(), 39);
         assert_eq!(identity.firmware.chars().count(), 7);
-        // What differs beyond the cut still tells.
+        // Names that differ only beyond the cut still differ.
         let other = Disk { wwid: Some("y".into()), ..disk };
         assert_ne!(name(&other).nqn, identity.nqn);
         let bare = name(&self::disk("sda", "0000:00:01.0"));

@@ -299,7 +299,7 @@ fn without_blanks(line: &[u8]) -> &[u8] {
     start.and_then(|start| line.get(start..)).unwrap_or_default()
 }
 
-/// What is most likely wrong with a line whose key is not where the server looks for it.
+/// The most likely fault of a line whose key is not where the server looks for it.
 fn misplaced(line: &[u8]) -> Refusal {
     if line.starts_with(&[0xef, 0xbb, 0xbf]) {
         return Refusal::Mark;
@@ -397,7 +397,7 @@ fn check_options(options: &[u8]) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// What stands before the next quotation mark, and what after it.
+/// The text before the next quotation mark, and the text after it.
 fn quoted(text: &[u8], has_escapes: bool) -> Option<(&[u8], &[u8])> {
     let mut is_escaped = false;
     let end = text.iter().position(|byte| {
@@ -432,7 +432,7 @@ fn is_port(text: &[u8]) -> bool {
     number.is_some_and(|number| number <= 65535)
 }
 
-/// How many keys let somebody in, each counted once.
+/// The number of keys that admit a user, each counted once.
 pub fn count_keys(file: &[u8]) -> usize {
     keys(file).collect::<BTreeSet<_>>().len()
 }
@@ -447,7 +447,7 @@ pub fn refused(file: &[u8]) -> impl Iterator<Item = (usize, Refusal)> {
 }
 
 /// The file `authorized_keys` with the keys of `given` in it, too, which are files of that kind;
-/// `None` if they are there. What somebody wrote into it stays.
+/// `None` if they are there. The lines that it has already stay.
 pub fn authorized_keys<'a>(file: &[u8], given: impl IntoIterator<Item = &'a [u8]>) -> Option<Vec<u8>> {
     let mut known: BTreeSet<Vec<u8>> = keys(file).collect();
     let mut text = file.trim_ascii_end().to_vec();

@@ -335,7 +335,7 @@ fn remove(exporter: &mut Exporter, disks: &Named, dry_run: bool) -> Result<(), F
     if !words.is_empty() {
         for word in words {
             match disks.find(&exports, word) {
-                // What is exported still, though there is no such disk any more.
+                // A subsystem that is still exported, though its disk is gone.
                 Err(Incomplete::NoSuchDisk(_)) if target.subsystems.contains_key(word) && disks.diskseq.is_none() => {}
                 found => drop(found.map_err(Failure::failed)?),
             }

@@ -87,7 +87,7 @@ impl Exporter {
         sysfs::has_network_card(&self.root)
     }
 
-    /// What [`observe`](Self::observe) sees, once every disk has answered that will.
+    /// As [`observe`](Self::observe), but waits up to `PATIENCE` for disks that have not answered yet.
     pub(crate) fn observe_all(&mut self) -> Result<Observation, ExportError> {
         let first = self.observe()?;
         if first.exports.iter().all(|export| export.disk.answer == Answer::Given) {

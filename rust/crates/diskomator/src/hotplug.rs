@@ -185,7 +185,7 @@ struct Hotplug {
     lingering: BTreeMap<String, Instant>,
     /// What hosts were last told, by NQN.
     told: BTreeMap<String, Geometry>,
-    /// What has been logged of the machine's name.
+    /// The messages about the machine's name that have been logged.
     is_waiting_for_a_card: bool,
     is_nameless: bool,
     /// What has been logged of each disk, by `diskseq` and name, and of ports

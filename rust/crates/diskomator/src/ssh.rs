@@ -70,7 +70,7 @@ const PASSWORD: &str = "run/ssh/password";
 /// Where the server looks for keys (`authorized_keys` in sshd(8)).
 const HOME: &str = "root/.ssh";
 const KEYS: &str = "root/.ssh/authorized_keys";
-/// What lets nobody in though it was given for that: a sentence in each line.
+/// Reasons why given keys admit no user: a sentence in each line.
 const REFUSED: &str = "run/ssh/refused";
 /// Others must not be able to write to these, or the server takes no key in them (`checkpubkeyperms` of
 /// dropbear's `svr-authpubkey.c`).
@@ -80,7 +80,7 @@ const CREDENTIAL: &str = "ssh.authorized_keys.root";
 const SERVER: &str = "dropbear";
 const KEY_MAKER: &str = "dropbearkey";
 
-/// How long somebody may take to write the file of keys.
+/// The time that a program may take to write the file of keys.
 const SETTLE: Duration = Duration::from_millis(300);
 
 const CHANGED: Token = Token(0);
@@ -95,7 +95,7 @@ pub(crate) struct Status {
     pub(crate) fingerprint: String,
     /// How many keys let in.
     pub(crate) keys: usize,
-    /// What lets nobody in though it was given for that, in sentences.
+    /// Reasons why given keys admit no user, in sentences.
     pub(crate) refused: Vec<String>,
 }
 
@@ -109,7 +109,7 @@ pub(crate) fn status(root: &Root) -> Option<Status> {
     Some(Status { password: root.read(PASSWORD).ok(), fingerprint, keys, refused: refused(root) })
 }
 
-/// What lets nobody in though it was given for that, in words.
+/// Reasons why given keys admit no user, in sentences.
 pub(crate) fn refused(root: &Root) -> Vec<String> {
     root.read(REFUSED).unwrap_or_default().lines().map(str::to_owned).collect()
 }
@@ -300,7 +300,7 @@ fn read_keys(root: &Root) -> Result<Vec<u8>, FileError> {
     }
 }
 
-/// Puts every key that somebody gave where the server looks for it, and looks whether one counts.
+/// Puts the keys of the settings and the credential where the server looks for them, and looks whether a key counts.
 fn admit(
     root: &Root,
     config: &Config,

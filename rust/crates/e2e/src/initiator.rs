@@ -14,8 +14,7 @@ use crate::qemu::{Arguments, Emulated, Qemu, SocketDir, escaped};
 use crate::ready::Ready;
 use crate::{Error, Result, wait_for};
 
-/// What a command may take when the caller says nothing else. Other machines may be emulated at the same time, beside
-/// a build.
+/// The default time limit of a command. Other machines may be emulated at the same time, beside a build.
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Processors of each of two hosts: with one alone, a host asks for one queue.

@@ -46,7 +46,7 @@ impl Ready {
             Err(source) => Err(Error::File { verb: "create", path: kept.clone(), source }),
             Ok(()) => Ok(()),
         });
-        // What is left of a machine that did not start, or is not needed.
+        // The files of a machine that did not start, or is not needed.
         let _ = fs::remove_dir_all(&new);
         made.map(|()| Self(kept))
     }

@@ -48,7 +48,7 @@ impl Lab {
         Ok(stick)
     }
 
-    /// An archive as a boot loader may hand it over: somebody else's root file system, with other files and
+    /// An archive as a boot loader may hand it over: another system's root file system, with other files and
     /// directories where ours has files.
     pub fn foreign_initrd(&self) -> Result<PathBuf> {
         let dir = self.folder("foreign")?;

@@ -1,4 +1,4 @@
-//! Machines that start the image over a network, or by a boot loader of somebody else's.
+//! Machines that start the image over a network, or by another project's boot loader.
 
 use std::path::Path;
 use std::time::Duration;
@@ -20,7 +20,7 @@ fn assert_own_words(machine: &Appliance, settings: &Value) -> Result<(), Failure
     Ok(())
 }
 
-/// The machine's address. What started it has had one before, which may be another.
+/// The machine's address. The firmware or boot loader that started it has had one before, which may differ.
 fn address(lab: &Lab, machine: &Appliance) -> Result<String, Failure> {
     let mac = machine.macs().into_iter().next().unwrap_or_default();
     lab.initiator().wait_address(&mac, Duration::from_secs(300))?;

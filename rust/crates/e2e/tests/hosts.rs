@@ -11,11 +11,11 @@ type Result<T = ()> = std::result::Result<T, Failure>;
 const SOON: Duration = Duration::from_secs(60);
 /// Two hosts and a power cut.
 const DEADLINE: Duration = Duration::from_secs(500);
-/// What is written to a disk and read back, in MiB.
+/// The amount of data that is written to a disk and read back, in MiB.
 const DATA: u64 = 8;
 /// The port of the disks.
 const PORT: u16 = 4420;
-/// What a host that asks for eight queues gets: one for each processor.
+/// The number of queues of a host that asks for eight: one for each processor.
 const QUEUES: u32 = 4;
 /// nvme-cli 3 connects to all disks but one, once in twenty times (docs/hosts.md).
 const TRIES: usize = 5;
@@ -97,7 +97,7 @@ const KNOWN: [Known; 2] = [
     },
 ];
 
-/// What came of a release's host.
+/// The outcomes of a release's host.
 struct Row {
     release: String,
     kernel: String,
@@ -511,7 +511,7 @@ fn shared_name(machine: &Appliance, users: &[User<'_>]) -> Result {
         if second.host.run(&read)? != digest {
             return Err(Failure::new("the second host reads other data"));
         }
-        // Who looks at the machine tells them apart by their addresses.
+        // An administrator tells the two hosts apart by their addresses.
         let before = [first.lost_connections()?, second.lost_connections()?];
         machine.shell(&format!("diskomator disconnect {SHARED_NQN} {}", first.own_address()?))?;
         wait_for("the first host to lose its connection", SOON, || {

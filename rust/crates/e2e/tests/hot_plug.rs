@@ -162,7 +162,7 @@ fn a_disk_that_grows_is_larger_for_hosts_at_once() -> Result<(), Failure> {
                 .run(&format!("dd if=/dev/zero of={device} bs=1M seek={} count=16 oflag=direct", disk.size() >> 20))?;
             devices.push(device);
         }
-        // Who comes after a kill finds the size of today and the names of before, and leaves them.
+        // The next `diskomator hotplug` after a kill finds the present sizes and the former names, and leaves them.
         let exports = |log: &str| log.lines().filter(|line| line.contains("adding nsid ")).count();
         let before = exports(&machine.kernel_log()?);
         machine.shell(

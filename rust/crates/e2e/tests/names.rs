@@ -69,7 +69,7 @@ fn names_are_the_same_on_every_boot_and_wherever_a_disk_is_plugged_in() -> Resul
     })
 }
 
-/// What a host knows a disk by: NQN, UUID and NGUID, and its device there.
+/// A host's identifiers of a disk: NQN, UUID and NGUID, and its device there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Known {
     nqn: String,
@@ -168,7 +168,7 @@ fn after_a_power_cut_no_host_goes_on_with_another_disk_nor_another_machine() -> 
         for gone in [&drives[0], &sticks[0]] {
             assert!(!nqns(&log).contains(of(gone).nqn.as_str()), "the name of {} is there: {log:?}", gone.serial());
         }
-        // What took the place of a disk without a serial number is another namespace of one subsystem.
+        // The disk that took the place of one without a serial number is another namespace of the same subsystem.
         let [uuid, _] = &of(&silent[0]).ids;
         let block = of(&silent[0]).device.trim_start_matches("/dev/");
         wait_for("the host to drop the disk that was replaced", SOON, || {

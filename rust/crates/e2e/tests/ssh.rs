@@ -134,8 +134,8 @@ fn no_port_is_open_but_those_that_were_promised() -> std::result::Result<(), Fai
     })
 }
 
-/// Asks the server about every line of the table: whether it takes the key in it, for which nobody
-/// has the other half. What it says is what this program counts.
+/// Asks the server about every line of the table: whether it takes the public key in it, for which no
+/// private key is known. The keys that it takes are those that this program counts.
 fn compare_with_the_server(machine: &Appliance, other: &Initiator, address: &str) -> std::result::Result<(), Failure> {
     /// It ends a session that asks about more keys.
     const AT_ONCE: usize = 10;
@@ -170,7 +170,7 @@ fn compare_with_the_server(machine: &Appliance, other: &Initiator, address: &str
             assert_eq!(is_said("Server accepts key: "), row.admits, "{}: {output:?}", row.what);
         }
     }
-    // What counts is told, and what does not as well; then it is as it was.
+    // The screen gives the number of keys that count, and the lines that do not. Then the file is as it was.
     let admitted = rows.iter().filter(|row| row.admits).count();
     wait_for("the lines on the screen", SOON, || {
         let screen = machine.shell("diskomator console --once")?;

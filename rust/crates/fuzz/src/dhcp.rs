@@ -144,7 +144,7 @@ fn junk(input: &mut Input<'_>) -> Vec<u8> {
             value.insert(0, 33);
             false
         }
-        // What the server calls us and tells us.
+        // The client identifier that a server returns is read (RFC 6842): with a foreign one, the message is refused.
         code::CLIENT_ID => return vec![],
         _ => false,
     };

@@ -38,7 +38,7 @@ pub fn memory_free(root: &Root) -> Option<u64> {
     Some(kibibytes.saturating_mul(1024))
 }
 
-/// What the kernel draws the virtual terminals on.
+/// The kind of console (`vtconsole`) that the kernel draws the virtual terminals on.
 pub fn screen(root: &Root) -> Screen {
     let directory = "sys/class/vtconsole";
     let read = |console: &str, file: &str| root.read(format!("{directory}/{console}/{file}")).unwrap_or_default();

@@ -128,7 +128,7 @@ pub fn all_controllers(root: &Root) -> Result<Vec<(String, Controller)>, FileErr
     Ok(root.list(SUBSYSTEMS)?.into_iter().flat_map(of).collect())
 }
 
-/// Who has these controllers, each host once.
+/// The hosts of these controllers, each once.
 pub fn hosts_of(controllers: &[Controller]) -> Vec<Host> {
     let mut hosts: Vec<Host> = controllers.iter().map(|controller| controller.host.clone()).collect();
     // One whose controller is just being made or taken down has no address, and may have another.
@@ -140,14 +140,14 @@ pub fn hosts_of(controllers: &[Controller]) -> Vec<Host> {
     hosts
 }
 
-/// Who is connected to the subsystem `nqn`, each host once.
+/// The hosts that are connected to the subsystem `nqn`, each once.
 pub fn hosts(root: &Root, nqn: &str) -> Vec<Host> {
     hosts_of(&controllers_of(root, nqn))
 }
 
 /// Has the kernel end a controller at the subsystem `nqn`, if it is that one
 /// still; whether it was. The host is told by its connection's end; it connects
-/// again after a while, unless somebody there says otherwise.
+/// again after a while, unless its administrator prevents that.
 pub fn disconnect(root: &Root, nqn: &str, controller: &Controller) -> Result<bool, FileError> {
     let is_gone = |error: &FileError| {
         // The latter is the kernel's answer for a file of one that has just gone.

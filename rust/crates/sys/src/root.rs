@@ -60,7 +60,7 @@ pub enum FileError {
     Link {
         /// The link.
         path: PathBuf,
-        /// What it should point to.
+        /// The path that it should point to.
         target: PathBuf,
         /// The kernel's answer.
         source: io::Error,

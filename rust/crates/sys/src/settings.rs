@@ -82,7 +82,8 @@ pub fn given(root: &Root) -> (Given, Option<FileError>) {
     (given, error)
 }
 
-/// What was read, or nothing where it is not there. Only root may read some of it, and nobody else exports disks.
+/// The content of a source, or the default if it is absent or may not be read: only root may read some sources, and
+/// only root exports disks.
 fn known<T: Default>(found: Result<T, FileError>, source: Source, lost: &mut Vec<(Source, Problem)>) -> T {
     found.unwrap_or_else(|error| {
         if !matches!(error.io().kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) {

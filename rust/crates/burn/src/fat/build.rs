@@ -14,7 +14,7 @@ const LARGE_CLUSTER: u64 = 4096;
 /// Below that.
 const SMALL_CLUSTER: u64 = 2048;
 
-/// What a file system is to be like.
+/// The parameters of a new file system.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Form {
     /// All of it, in bytes.
@@ -136,7 +136,7 @@ fn free_sector(block: u16, free: u64, next: u64) -> Vec<u8> {
 type WriteAt<'a> = dyn FnMut(u64, &[u8]) -> io::Result<()> + 'a;
 
 impl Tree {
-    /// Makes a file system with these files. Whatever is not written has no meaning.
+    /// Makes a file system with these files. Bytes that it does not write have no meaning.
     pub(crate) fn write(&self, form: &Form, write: &mut WriteAt<'_>) -> Result<(), FatError> {
         let room = FatError::Room(form.size);
         let has_label = self.label != Self::NO_LABEL;

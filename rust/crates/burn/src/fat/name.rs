@@ -49,7 +49,7 @@ impl Name {
         text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
     }
 
-    /// What two names of one folder differ in: FAT does not tell upper from lower case.
+    /// The name in lower case. Two names of one folder differ in it: FAT does not tell upper from lower case.
     fn folded(&self) -> Vec<u16> {
         let units = if self.long.is_empty() { self.shown().encode_utf16().collect() } else { self.long.clone() };
         let small = |unit: Result<char, std::char::DecodeUtf16Error>| match unit {
@@ -172,7 +172,7 @@ fn units(entry: &[u8]) -> Vec<u16> {
     places.map(|at| u16::from_le_bytes([entry[at], entry[at + 1]])).collect()
 }
 
-/// What ties a long name to its short one.
+/// The checksum of a short name, which ties the entries of a long name to it (`LDIR_Chksum` of the FAT specification).
 fn checksum(short: &[u8]) -> u8 {
     short.iter().fold(0_u8, |sum, byte| sum.rotate_right(1).wrapping_add(*byte))
 }

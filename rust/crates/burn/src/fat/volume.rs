@@ -40,7 +40,7 @@ impl Kind {
         }
     }
 
-    /// What follows `cluster`.
+    /// The entry of `cluster` in the table: the next cluster of its chain, or a mark such as the end.
     fn next(self, table: &[u8], cluster: u32) -> Option<u32> {
         let at = usize::try_from(cluster).ok()?;
         let pair = |at: usize| Some(u16::from_le_bytes([*table.get(at)?, *table.get(at + 1)?]));
@@ -50,7 +50,7 @@ impl Kind {
                 Some(u32::from(if at % 2 == 0 { both & 0xfff } else { both >> 4 }))
             }
             Self::Fat16 => pair(2 * at).map(u32::from),
-            // The highest four bits are somebody else's.
+            // The highest four bits of an entry are reserved.
             Self::Fat32 => Some((u32::from(pair(4 * at)?) | u32::from(pair(4 * at + 2)?) << 16) & 0x0fff_ffff),
         }
     }

@@ -51,7 +51,7 @@ impl Source {
     /// Whether nobody has vouched for it while Secure Boot is on. The stub then
     /// takes only signed addons, and no other words than the image's; files
     /// it takes as they are, and only measures them (ours takes none of a boot
-    /// loader's then, `package/systemd-stub`). Who runs a virtual
+    /// loader's then, `package/systemd-stub`). The hypervisor of a virtual
     /// machine is trusted, as the stub trusts the words that come from there.
     const fn is_unsigned(self) -> bool {
         matches!(self, Self::BootPartition | Self::BesideImage | Self::BootLoader)
@@ -83,7 +83,7 @@ pub struct Credential {
     pub content: Content,
 }
 
-/// What a credential holds; of more than [`SIZE_MAX`] bytes no more than one byte beyond is needed.
+/// The content of a credential. If it has more than [`SIZE_MAX`] bytes, the first `SIZE_MAX + 1` are enough.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// The value itself.

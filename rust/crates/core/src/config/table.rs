@@ -28,7 +28,7 @@ pub struct Setting {
     pub(super) instead: Option<Instead>,
 }
 
-/// What a value that means nothing does: a setting that somebody wanted to close is closed.
+/// The effect of a value that means nothing: a setting that an administrator wanted to close is closed.
 #[derive(Debug)]
 pub(super) struct Instead {
     /// In words.
@@ -38,7 +38,7 @@ pub(super) struct Instead {
     guards: Guards,
 }
 
-/// What a setting keeps from people who should not have it.
+/// The resource that a setting protects from people without permission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Guards {
     /// The disks: nothing that is not known opens them.

@@ -75,8 +75,8 @@ fn add(bytes: &mut Vec<u8>, code: u8, value: &[u8], is_first: bool) {
     rebuild(bytes, &list);
 }
 
-/// What a client has of a server with this habit: its address, server, end and
-/// routes in a line, or why it has nothing.
+/// The lease of a client from a server with this habit: its address, server, end
+/// and routes in a line, or why there is none.
 fn outcome(habit: impl Fn(&mut Vec<u8>)) -> Result<String, Dropped> {
     let mut client = Client::new(Identity::of(MAC), 1);
     let mut now = Duration::from_secs(1000);
@@ -255,7 +255,7 @@ fn a_server_with_an_odd_habit_gives_a_lease_all_the_same() {
     }
 }
 
-/// What a client must not take from anybody.
+/// Changes to a server's messages that the client must refuse.
 const REFUSED: [(&str, Habit, &str); 20] = [
     ("another transaction", |m| m[7] ^= 1, "it answers transaction"),
     ("another hardware address", |m| m[33] ^= 1, "it is for 52:54:00:12:34:57"),

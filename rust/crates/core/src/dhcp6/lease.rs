@@ -1,4 +1,4 @@
-//! What a server gives, checked before anything believes it, by the rule of
+//! The lease that a server gives, checked before anything uses it, by the rule of
 //! [`crate::lenient`].
 
 use std::net::Ipv6Addr;

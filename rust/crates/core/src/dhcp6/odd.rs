@@ -85,8 +85,8 @@ fn in_address(bytes: &mut Vec<u8>, change: impl FnOnce(&mut Vec<u8>)) {
     });
 }
 
-/// What a client has of a server with this habit, in seconds, or why it has
-/// nothing; and what is said of the server.
+/// The lease of a client from a server with this habit, in seconds, or why there
+/// is none; and the faults that the client reports of the server.
 fn outcome(habit: impl Fn(&mut Vec<u8>)) -> Result<(String, String), Dropped> {
     let start = Duration::from_secs(1000);
     let mut client = Client::new(Identity::of(MAC), 1);
@@ -233,7 +233,7 @@ fn a_server_with_an_odd_habit_gives_a_lease_all_the_same() {
     }
 }
 
-/// What a client must not take from anybody.
+/// Changes to a server's messages that the client must refuse.
 const REFUSED: [(&str, Habit, &str); 20] = [
     ("another transaction", |m| m[3] ^= 1, "it answers transaction"),
     ("no DUID of ours", |m| set(m, 1, None), "it is not for this client"),

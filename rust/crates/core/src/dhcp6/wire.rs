@@ -490,7 +490,7 @@ mod tests {
         assert_eq!(Message::parse(&bare.build()), Ok(bare));
     }
 
-    /// What is said of these options.
+    /// The faults that are reported of a Reply with these options.
     fn faults(options: &[u8]) -> String {
         Message::read(&[&[7, 0, 0, 1], options].concat()).unwrap().1.to_string()
     }

@@ -122,7 +122,7 @@ pub enum Event {
     },
     /// Parts of a message were passed over.
     Odd {
-        /// Who sent it.
+        /// The sender.
         from: IpAddr,
         /// Which.
         faults: Faults,

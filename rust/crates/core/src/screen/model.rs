@@ -54,11 +54,11 @@ pub struct Machine {
     pub memory: u64,
     /// In bytes, what programs can still have of it.
     pub memory_free: u64,
-    /// What its virtual terminals are drawn on.
+    /// The kind of console that its virtual terminals are drawn on.
     pub screen: Screen,
 }
 
-/// What the kernel draws the virtual terminals on.
+/// The kind of console (`vtconsole`) that the kernel draws the virtual terminals on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Screen {
     /// Nothing: the machine has no screen, or one that the kernel has no driver for.
@@ -83,7 +83,7 @@ impl Screen {
         kinds.max().unwrap_or(Self::None)
     }
 
-    /// What to say of it, and where to look where there is none.
+    /// A message about the screen. If there is none, it names other places to look.
     pub fn text(self) -> &'static str {
         match self {
             Self::FrameBuffer => "the screen is up",
@@ -166,9 +166,9 @@ pub struct Disk {
     pub has_light: bool,
     /// What became of it.
     pub state: DiskState,
-    /// Who is connected to it,
+    /// The hosts that are connected to it,
     pub hosts: Vec<Host>,
-    /// and with which controllers.
+    /// and their controllers.
     pub controllers: Vec<Controller>,
     /// What hosts do with it, while some are connected.
     pub traffic: Option<Traffic>,

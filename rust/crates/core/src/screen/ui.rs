@@ -219,7 +219,7 @@ struct Question {
     binding: Binding,
     /// The disk or host that is meant, if one is.
     subject: Option<Subject>,
-    /// Who loses something by it. One who came after the question was not in it.
+    /// The hosts that lose something by it. A host that connected after the question was not in it.
     hosts: Vec<Host>,
     text: String,
     grave: bool,
@@ -315,7 +315,7 @@ impl Ui {
         let is_gone = self.follow(snapshot);
         let binding = BINDINGS.iter().find(|binding| binding.key == key);
         match binding {
-            // The row under the cursor is another one than that which was looked at.
+            // The disk or host that was seen under the cursor is gone, so another one is in its row.
             Some(Binding { page: Some(page), asks: true, .. }) if *page == self.page && is_gone.is_some() => {
                 self.say(&is_gone.unwrap_or_default(), true);
                 Outcome::Shown
@@ -432,7 +432,7 @@ impl Ui {
         let size = Size { width: size.width.clamp(20, 500), height: size.height.clamp(6, 200) };
         let mut canvas = Canvas::new(size);
         header(&mut canvas, snapshot, self.page);
-        // What is gone leaves its row to the next.
+        // A disk or host that is gone leaves its row to the next.
         self.follow(snapshot);
         self.chosen = match self.page {
             Page::Disks => self.chosen.min(snapshot.disks.len().saturating_sub(1)),
@@ -513,8 +513,8 @@ impl Ui {
     }
 }
 
-/// The question about a deed, as things are now; `None` if there is nothing to do it with. What it
-/// leads to names the very object that it is about: the kernel gives names to others.
+/// The question about a deed, as things are now; `None` if there is nothing to do it with. The command
+/// of its outcome has the diskseq or the controllers, too: the kernel reuses names.
 fn pose(binding: &Binding, subject: Option<&Subject>, snapshot: &Snapshot) -> Option<Question> {
     let words = |name: &str, more: &[String]| -> Outcome {
         let words = binding.command.split(' ').skip(1);

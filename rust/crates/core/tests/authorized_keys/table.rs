@@ -120,7 +120,7 @@ pub(crate) fn rows() -> Vec<Row> {
     let odd = [
         ("a zero byte", format!("ssh-ed25519 {zero} \0"), zero),
         ("a line that is too long", format!("ssh-ed25519 {long} {}", "x".repeat(3000)), long),
-        // The server as it comes ends the session here, whoever asks for what (see its patches).
+        // The unpatched server ends the session here, for each key that is not in a line before (see its patches).
         ("a comment of blanks alone", " \t".repeat(40), blank),
     ];
     let odd = odd.into_iter().map(|(what, line, body)| Row {
@@ -129,7 +129,7 @@ pub(crate) fn rows() -> Vec<Row> {
         key: format!("ssh-ed25519 {body}"),
         admits: false,
     });
-    // What is odd comes first: the server must go on behind it.
+    // The odd lines come first: the server must go on behind them.
     odd.chain(lines).chain(others).collect()
 }
 

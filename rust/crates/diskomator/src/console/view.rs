@@ -129,7 +129,7 @@ impl View {
         self.shown = None;
     }
 
-    /// What a screen is drawn on has become another: it is opened anew with the next picture.
+    /// The kind of console that a screen is drawn on has changed: it is opened anew with the next picture.
     pub(super) fn reopen_screen(&mut self) {
         if self.terminal.kind() == Kind::Screen {
             self.terminal.close();
@@ -367,7 +367,7 @@ mod tests {
             line
         }
 
-        /// What comes of bytes that arrive at once.
+        /// The wishes that result from bytes that arrive at once.
         fn hear(&mut self, bytes: &[u8]) -> Vec<Wish> {
             self.far.write_all(bytes).unwrap();
             self.view.take_keys(self.poll.registry(), &Snapshot::default(), true)
