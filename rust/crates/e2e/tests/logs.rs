@@ -7,7 +7,8 @@ use e2e::{Failure, Initiator, Lab, wait_for};
 
 const SOON: Duration = Duration::from_secs(60);
 
-/// What rsyslog understood of each message, a line each.
+/// Writes what rsyslog understood of each message, a line each. The log comes at once, and a busy machine must have room
+/// for it, as UDP asks for nothing again.
 const CONFIGURATION: &str = r#"
 module(load="imudp")
 template(name="parsed" type="list") {
@@ -21,7 +22,7 @@ template(name="parsed" type="list") {
 template(name="raw" type="string" string="%rawmsg%\n")
 ruleset(name="syslog") { action(type="omfile" file="/run/syslog.log" template="parsed") }
 ruleset(name="console") { action(type="omfile" file="/run/console.log" template="raw") }
-input(type="imudp" port="514" ruleset="syslog")
+input(type="imudp" port="514" ruleset="syslog" rcvBufSize="4m")
 input(type="imudp" port="6666" ruleset="console")
 "#;
 
