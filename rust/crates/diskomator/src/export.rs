@@ -89,10 +89,14 @@ Exit status: 0 done, 1 something could not be done, 2 wrong usage.
 /// the command.
 const PATIENCE: Duration = Duration::from_secs(8);
 
-/// How long hosts may take to look, once they were told that disks have gone or
-/// that the discovery log has changed. One that is cut off before it has looked
-/// goes on waiting for its disks.
+/// How long a host may take to read the list of namespaces after the event that it
+/// has changed. A host that is cut off before that goes on waiting for its disks.
 const LOOKING: Duration = Duration::from_secs(1);
+
+/// How long a host with a discovery connection may take to read the empty discovery
+/// log and to disconnect from its disks. A service in Python does that, as nvme-stas,
+/// and on a busy host it takes more than a second.
+const FOLLOWING: Duration = Duration::from_secs(4);
 
 /// How often it looks whether work is done.
 const POLL: Duration = Duration::from_millis(10);
@@ -365,6 +369,8 @@ fn remove(exporter: &mut Exporter, disks: &Named, dry_run: bool) -> Result<(), F
     failures.extend(carry_out(&exporter.root, &shut).err().iter());
     // From here on the discovery log is empty, and hosts are told so.
     let told = Instant::now();
+    let is_followed = !shut.is_empty() && nvmet::has_hosts(&exporter.root, DISCOVERY_NQN);
+    let patience = if is_followed { FOLLOWING } else { LOOKING };
     let (root, was) = (exporter.root.clone(), target.clone());
     failures.each(disks, move |nqn, ops| {
         let (tell, cut_off) = parted_at_the_cut(ops);
@@ -376,12 +382,12 @@ fn remove(exporter: &mut Exporter, disks: &Named, dry_run: bool) -> Result<(), F
                 log::debug!("{} is not flushed: {error}", namespace.device_path);
             }
         }
-        let_look(&root, nqn, told);
+        let_look(&root, nqn, told + patience);
         carry_out(&root, cut_off)
     });
     if words.is_empty() {
         if !shut.is_empty() {
-            let_look(&exporter.root, DISCOVERY_NQN, told);
+            let_look(&exporter.root, DISCOVERY_NQN, told + LOOKING);
         }
         let target = nvmet::read(&exporter.root).map_err(ExportError::from).map_err(Failure::failed)?;
         failures.extend(carry_out(&exporter.root, &plan_no_ports(&exporter.addresses, &target)).err().iter());
@@ -389,10 +395,10 @@ fn remove(exporter: &mut Exporter, disks: &Named, dry_run: bool) -> Result<(), F
     failures.finish()
 }
 
-/// Leaves hosts that are connected to `nqn` the time to look, since they were `told`.
-fn let_look(root: &Root, nqn: &str, told: Instant) {
-    if nvmet::has_hosts(root, nqn) {
-        sleep(LOOKING.saturating_sub(told.elapsed()));
+/// Waits for the hosts that are connected to `nqn` to disconnect, `until` then at most.
+fn let_look(root: &Root, nqn: &str, until: Instant) {
+    while Instant::now() < until && nvmet::has_hosts(root, nqn) {
+        sleep(POLL * 5);
     }
 }
 

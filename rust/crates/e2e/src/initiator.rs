@@ -318,7 +318,8 @@ impl Initiator {
             // Its block device is made by the kernel a moment after the namespace shows up in sysfs.
             match found {
                 Some(disk) if self.try_run(&format!("test -b {}", disk.device), PATIENCE)?.status == 0 => Ok(Ok(disk)),
-                _ => Ok(Err(format!("{list:?}"))),
+                // A node that is no block device stays in the way of the kernel's.
+                _ => Ok(Err(format!("{list:?}\n{}", self.run("ls -l /dev/nvme* /dev/ng*; lsblk")?))),
             }
         })
     }
