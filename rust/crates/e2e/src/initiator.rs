@@ -239,11 +239,14 @@ impl Initiator {
     /// The same with so many MiB at the beginning of the disk.
     pub fn start_load_of(&self, device: &str, mebibytes: u32) -> Result<Load<'_>> {
         let stop = format!("/tmp/stop-{}", device.replace('/', "-"));
-        let command = format!(
-            "rm -f {stop}; until test -e {stop}; do \
-             fio --name=load --filename={device} --rw=randrw --bs=16k --size={mebibytes}m --direct=1 --ioengine=libaio \
-             --iodepth=4 --verify=crc32c --verify_backlog=64 --verify_fatal=1 --allow_file_create=0 --time_based --runtime=10 || exit; done"
+        let load = fio(
+            device,
+            &format!(
+                "--rw=randrw --bs=16k --size={mebibytes}m --iodepth=4 --verify=crc32c --verify_backlog=64 \
+                 --verify_fatal=1 --time_based --runtime=10"
+            ),
         );
+        let command = format!("rm -f {stop}; until test -e {stop}; do {load} || exit; done");
         Ok(Load { command: self.start_command(&command)?, stop })
     }
 
@@ -433,6 +436,17 @@ impl Load<'_> {
         self.command.machine.run(&format!("touch {}", self.stop))?;
         self.command.wait(PATIENCE).map(|report| slowest(&report))
     }
+}
+
+/// The shell command that runs fio with direct I/O on a block device.
+///
+/// fio takes a path without a file for a file to be made: it unlinks the path first, also where the kernel has made
+/// the device node meanwhile, and the node never comes back. An open file descriptor stays a block device.
+pub fn fio(device: &str, options: &str) -> String {
+    format!(
+        "fio --name=fio --filename=/proc/self/fd/3 --direct=1 --ioengine=libaio --allow_file_create=0 {options} \
+         3<>{device}"
+    )
 }
 
 /// The longest latency in what fio reports, in lines such as `     lat (usec): min=96, max=1204, avg=…`.

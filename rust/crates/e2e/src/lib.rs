@@ -29,7 +29,7 @@ pub use agent::Output;
 pub use appliance::{Appliance, ApplianceBuilder, Boot, Drive, Nic};
 pub use disk::{Bus, Disk};
 pub use error::{Error, Failure, Result};
-pub use initiator::{Background, Init, Initiator, Load};
+pub use initiator::{Background, Init, Initiator, Load, fio};
 pub use lab::{Lab, digest_of_file};
 pub use nvme::{LogEntry, Namespace};
 pub use paths::{cmdline, image_file, project};

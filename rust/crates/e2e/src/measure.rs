@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{Appliance, ApplianceBuilder, Boot, Bus, Error, Initiator, Lab, Result, image_file};
+use crate::{Appliance, ApplianceBuilder, Boot, Bus, Error, Initiator, Lab, Result, fio, image_file};
 
 const SOON: Duration = Duration::from_secs(120);
 /// The smallest step in RAM that is looked at, in MiB.
@@ -145,11 +145,10 @@ impl Effort {
 /// Runs fio on a disk of the other machine: bytes or requests a second. What is on the disk is lost.
 pub fn run(initiator: &Initiator, device: &str, seconds: u32, workload: &Workload) -> Result<u64> {
     let Workload { mode, block, depth, side, figure, .. } = workload;
-    let command = format!(
-        "fio --name=bench --filename={device} --rw={mode} --bs={block} --iodepth={depth} --ioengine=libaio \
-         --direct=1 --time_based --runtime={seconds} --ramp_time=1 --output-format=json"
+    let options = format!(
+        "--rw={mode} --bs={block} --iodepth={depth} --time_based --runtime={seconds} --ramp_time=1 --output-format=json"
     );
-    let text = initiator.run(&command)?;
+    let text = initiator.run(&fio(device, &options))?;
     let report: Value =
         serde_json::from_str(&text).map_err(|source| Error::Json { what: "fio", text: text.clone(), source })?;
     let value = report.pointer(&format!("/jobs/0/{side}/{figure}")).and_then(Value::as_f64).unwrap_or_default();

@@ -3,7 +3,7 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use e2e::{Appliance, ApplianceBuilder, Bus, Failure, Lab, Result, wait_for};
+use e2e::{Appliance, ApplianceBuilder, Bus, Failure, Lab, Result, fio, wait_for};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -82,10 +82,7 @@ fn what_a_host_was_told_is_written_is_there_after_a_poweroff_by_command() -> std
 
 /// Random reads, 32 at a time, until they fail.
 fn hammer(device: &str) -> String {
-    format!(
-        "fio --name=hammer --filename={device} --rw=randread --bs=4k --iodepth=32 --numjobs=2 --direct=1 \
-         --ioengine=libaio --allow_file_create=0 --time_based --runtime=300"
-    )
+    fio(device, "--rw=randread --bs=4k --iodepth=32 --numjobs=2 --time_based --runtime=300")
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fs;
 use std::thread::sleep;
 use std::time::Duration;
 
-use e2e::{Appliance, ApplianceBuilder, Boot, Bus, Failure, Lab, image_file};
+use e2e::{Appliance, ApplianceBuilder, Boot, Bus, Failure, Lab, fio, image_file};
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(60);
@@ -91,10 +91,9 @@ fn hosts_that_are_faster_than_the_disks_do_not_use_up_the_memory() -> Result<(),
             // A USB stick's speed. Its host has 64 MiB under way.
             machine.slow_disk(disk, 4 << 20)?;
             let device = other.wait_disk(disk.serial(), SOON)?.device;
-            writers.push(other.start_command(&format!(
-                "fio --name=load --filename={device} --rw=write --bs=1M --size=64m --direct=1 --ioengine=libaio \
-                 --iodepth=128 --verify=crc32c"
-            ))?);
+            writers.push(
+                other.start_command(&fio(&device, "--rw=write --bs=1M --size=64m --iodepth=128 --verify=crc32c"))?,
+            );
         }
         let mut least = before;
         for _ in 0..10 {
