@@ -28,6 +28,7 @@ pub mod policy;
 pub mod rng;
 pub mod screen;
 pub mod selection;
+pub mod settings;
 pub mod ssh;
 pub mod syslog;
 pub mod uevent;

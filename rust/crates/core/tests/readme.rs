@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::{env, fs};
 
-use diskomator_core::config::markdown;
+use diskomator_core::config::Config;
+use diskomator_core::settings::markdown;
 
 const BEGIN: &str = "<!-- settings: made by `WRITE_README=1 scripts/cargo test --manifest-path rust/Cargo.toml \
                      -p diskomator-core --test readme` -->\n";
@@ -15,7 +16,7 @@ fn readme_has_the_table_of_settings() {
     let text = fs::read_to_string(&path).unwrap();
     let (before, rest) = text.split_once(BEGIN).expect("README has the mark before the table");
     let (_, after) = rest.split_once(END).expect("README has the mark behind the table");
-    let wanted = format!("{before}{BEGIN}\n{}\n{END}{after}", markdown());
+    let wanted = format!("{before}{BEGIN}\n{}\n{END}{after}", markdown::<Config>());
     if env::var_os("WRITE_README").is_some() {
         fs::write(&path, &wanted).unwrap();
     } else {

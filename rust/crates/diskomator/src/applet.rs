@@ -9,8 +9,9 @@ use std::process::ExitCode;
 use log::LevelFilter;
 use serde::Serialize;
 
-use diskomator_core::config::{LogLevel, Settings};
+use diskomator_core::config::Settings;
 pub(crate) use diskomator_core::error::chain;
+use diskomator_core::settings::system::LogLevel;
 use diskomator_sys::root::Root;
 use diskomator_sys::{logger, settings};
 
@@ -119,8 +120,8 @@ pub(crate) fn print_json(list: &impl Serialize) -> Result<(), Failure> {
 /// Starts a daemon's log and returns the settings of this boot. Every daemon
 /// would find the same typos, so only one of them reports (`report_typos`).
 pub(crate) fn start_daemon(name: &'static str, root: &Root, report_typos: bool) -> Settings {
-    let (settings, error) = settings::read(root);
-    logger::init(name, level_filter(settings.config.log), true);
+    let (settings, error): (Settings, _) = settings::read(root);
+    logger::init(name, level_filter(settings.config.system.log), true);
     if let Some(error) = &error {
         log::warn!("no kernel command line: {}", chain(error));
     }

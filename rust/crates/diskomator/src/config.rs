@@ -1,7 +1,8 @@
 //! `diskomator config`: the settings of this boot, as the daemons understand
 //! them, for people and for scripts.
 
-use diskomator_core::config::{PREFIX, SETTINGS, Setting, Settings, Source, help};
+use diskomator_core::config::{Config, Settings};
+use diskomator_core::settings::{Product, Setting, Source, help};
 use diskomator_sys::root::Root;
 use diskomator_sys::settings;
 use lexopt::Arg::{Long, Short, Value};
@@ -87,18 +88,18 @@ pub(crate) fn run(mut args: lexopt::Parser) -> Result<(), Failure> {
     let (mut wanted, mut json) = (None, false);
     while let Some(arg) = args.next()? {
         match arg {
-            Short('h') | Long("help") => return print(&format!("{USAGE}{}{VALUES}", help(WIDTH))),
+            Short('h') | Long("help") => return print(&format!("{USAGE}{}{VALUES}", help::<Config>(WIDTH))),
             Long("json") => json = true,
             Value(name) if wanted.is_none() => wanted = Some(name.to_string_lossy().into_owned()),
             other => return Err(other.unexpected().into()),
         }
     }
-    let (settings, _) = settings::read(&Root::default());
+    let (settings, _): (Settings, _) = settings::read(&Root::default());
     match wanted {
         None if json => print_json(&listing(&settings)),
         None => print(&text(&listing(&settings))),
         Some(wanted) => {
-            let Some(setting) = Setting::find(wanted.strip_prefix(PREFIX).unwrap_or(&wanted)) else {
+            let Some(setting) = Config::setting(wanted.strip_prefix(Config::PREFIX).unwrap_or(&wanted)) else {
                 let error = format!("there is no setting {wanted:?}; `diskomator config` lists them");
                 return Err(Failure::Usage(error.into()));
             };
@@ -109,13 +110,14 @@ pub(crate) fn run(mut args: lexopt::Parser) -> Result<(), Failure> {
 }
 
 fn listing(settings: &Settings) -> Listing {
-    let row = |setting: &Setting, (value, source): (String, Option<Source>)| Row {
+    let row = |setting: &Setting<Config>, (value, source): (String, Option<Source>)| Row {
         name: setting.name,
         value,
         from: source.map(Source::name),
     };
-    let rows =
-        SETTINGS.iter().flat_map(|setting| settings.values(setting).into_iter().map(|value| row(setting, value)));
+    let rows = Config::SETTINGS
+        .iter()
+        .flat_map(|setting| settings.values(setting).into_iter().map(|value| row(setting, value)));
     Listing { settings: rows.collect(), warnings: settings.warnings.iter().map(ToString::to_string).collect() }
 }
 
@@ -135,7 +137,7 @@ fn text(listing: &Listing) -> String {
 
 #[cfg(test)]
 mod tests {
-    use diskomator_core::config::{Config, Given};
+    use diskomator_core::settings::Given;
 
     use super::*;
 
@@ -146,8 +148,10 @@ mod tests {
         let all = "diskomator.debug=on diskomator.export=!usb,sda diskomator.log=trace diskomator.readonly";
         for line in ["", ip, hosts, all] {
             let settings = Settings::read(&Given { cmdline: line.to_owned(), ..Given::default() });
-            let words =
-                listing(&settings).settings.into_iter().map(|row| format!("{PREFIX}{}={}", row.name, row.value));
+            let words = listing(&settings)
+                .settings
+                .into_iter()
+                .map(|row| format!("{}{}={}", Config::PREFIX, row.name, row.value));
             let again = words.collect::<Vec<_>>().join(" ");
             assert_eq!(Config::from_cmdline(&again), (settings.config, vec![]));
         }
@@ -175,7 +179,7 @@ mod tests {
 
     #[test]
     fn the_help_fits_a_terminal() {
-        let help = format!("{USAGE}{}{VALUES}", help(WIDTH));
+        let help = format!("{USAGE}{}{VALUES}", help::<Config>(WIDTH));
         assert!(help.lines().all(|line| line.len() <= 80), "{help}");
     }
 }

@@ -65,7 +65,7 @@ pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
     let Some(only) = chosen_links(args)? else { return print(HELP) };
     let root = Root::default();
     let config = start_daemon("dhcp", &root, false).config;
-    Daemon::new(root, only, config.ip, config.name)?.run()
+    Daemon::new(root, only, config.system.ip, config.system.name)?.run()
 }
 
 /// All links.

@@ -104,8 +104,8 @@ const POLL: Duration = Duration::from_millis(10);
 /// Runs the applet.
 pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
     let root = Root::default();
-    let config = settings::read(&root).0.config;
-    logger::init("export", level_filter(config.log), false);
+    let config: Config = settings::read(&root).0.config;
+    logger::init("export", level_filter(config.system.log), false);
     let nobody = || {};
     match parse(args)? {
         Command::Help => print(USAGE),

@@ -10,5 +10,5 @@ use diskomator_sys::sysfs::naming_mac;
 /// of it; `None` as long as there is no Ethernet link.
 pub(crate) fn machine_name(config: &Config, root: &Root, links: &[Link]) -> Option<String> {
     let named = links.iter().filter_map(|link| Some((link.name.as_str(), link.ethernet?)));
-    config.name.clone().or_else(|| naming_mac(root, named).map(|mac| Identity::of(mac).hostname))
+    config.system.name.clone().or_else(|| naming_mac(root, named).map(|mac| Identity::of(mac).hostname))
 }

@@ -74,9 +74,9 @@ pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
     let Some(chosen) = parse(args)? else { return print(HELP) };
     let mut config = start_daemon("log", &root, false).config;
     if chosen != Chosen::default() {
-        (config.syslog, config.netconsole) = (chosen.syslog, chosen.netconsole);
+        (config.system.syslog, config.system.netconsole) = (chosen.syslog, chosen.netconsole);
     }
-    if config.syslog.is_none() && config.netconsole.is_none() {
+    if config.system.syslog.is_none() && config.system.netconsole.is_none() {
         return Err(Failure::Usage("no setting says where to send the log; `diskomator log --help` says how".into()));
     }
     Daemon::new(root, config)?.run()
@@ -119,8 +119,9 @@ impl Daemon {
     fn new(root: Root, config: Config) -> Result<Self, Failure> {
         let termination = Termination::new().map_err(Failure::failed)?;
         let monitor = Monitor::new(Watch::LinksAndAddresses).map_err(Failure::failed)?;
-        let syslog = config.syslog.clone().map(|to| Sender::new(&root, to)).transpose().map_err(Failure::failed)?;
-        let mut console = config.netconsole.clone().map(Console::new);
+        let syslog =
+            config.system.syslog.clone().map(|to| Sender::new(&root, to)).transpose().map_err(Failure::failed)?;
+        let mut console = config.system.netconsole.clone().map(Console::new);
         if console.is_some() && !netconsole::is_supported(&root) {
             log::error!("this kernel has no netconsole");
             console = None;

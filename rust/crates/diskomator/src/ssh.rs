@@ -153,7 +153,7 @@ pub(crate) fn run(mut args: lexopt::Parser) -> Result<(), Failure> {
         );
     }
     let config = start_daemon("ssh", &root, false).config;
-    if !config.ssh.is_on {
+    if !config.system.ssh.is_on {
         return Err(Failure::failed(SshError::Off));
     }
     serve(&root, &config)
@@ -307,7 +307,7 @@ fn admit(
     credential: &Result<String, String>,
     told: &mut BTreeSet<String>,
 ) -> Result<bool, FileError> {
-    let given: Vec<String> = config.ssh.keys.iter().map(ToString::to_string).collect();
+    let given: Vec<String> = config.system.ssh.keys.iter().map(ToString::to_string).collect();
     let given = given.iter().chain(credential.as_ref().ok()).map(String::as_bytes);
     if let Some(text) = authorized_keys(&read_keys(root)?, given) {
         root.keep_dir(HOME)?;
@@ -408,6 +408,8 @@ fn renew_password(root: &Root, has_keys: bool) -> Result<(), SshError> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+
+    use diskomator_core::settings::Product;
 
     use super::*;
 

@@ -1,10 +1,11 @@
 //! The kernel command line, and credentials.
 
 use diskomator_core::addressing::Setting;
-use diskomator_core::config::{Config, Content, Credential, Given, PREFIX, SETTINGS, Settings, Source, from_smbios};
+use diskomator_core::config::{Config, Settings};
 use diskomator_core::disk::{Attributes, Disk};
 use diskomator_core::net::Mac;
 use diskomator_core::selection::Selection;
+use diskomator_core::settings::{Content, Credential, Given, Product, Source, from_smbios};
 
 /// A command line: every word of it means something or is complained of at most
 /// once, and what it means can be written down and read again.
@@ -19,14 +20,14 @@ pub fn settings(data: &[u8]) {
     assert_eq!(Config::from_cmdline(&line).0, config);
 
     let links = [("eth0", Mac([0x52, 0x54, 0, 0, 0, 1])), ("enp1s0", Mac([0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff]))];
-    for setting in config.ip.settings() {
+    for setting in config.system.ip.settings() {
         assert_eq!(setting.to_string().parse::<Setting>().as_ref(), Ok(setting), "{setting}");
     }
     for (name, mac) in links {
         for is_chosen in [false, true] {
-            let own: Vec<_> = config.ip.addresses(name, mac, is_chosen).collect();
+            let own: Vec<_> = config.system.ip.addresses(name, mac, is_chosen).collect();
             let has_ipv4 = own.iter().any(|address| address.ip.is_ipv4());
-            assert!(!has_ipv4 || !config.ip.asks(name, mac, is_chosen));
+            assert!(!has_ipv4 || !config.system.ip.asks(name, mac, is_chosen));
             assert!(own.iter().all(|address| address.prefix4().is_some() == address.ip.is_ipv4()));
         }
     }
@@ -46,8 +47,8 @@ pub fn settings(data: &[u8]) {
 /// SMBIOS structure: what comes of it can be given as words, too.
 fn credentials(data: &[u8]) {
     let mut credentials = from_smbios(data);
-    for setting in &SETTINGS {
-        let name = format!("{PREFIX}{}", setting.name);
+    for setting in Config::SETTINGS {
+        let name = format!("{}{}", Config::PREFIX, setting.name);
         let is_base64 = data.first().is_some_and(|first| first & 1 == 1);
         let content = if is_base64 { Content::Base64(data.to_vec()) } else { Content::Plain(data.to_vec()) };
         credentials.push(Credential { name, source: Source::BesideImage, content });
@@ -56,10 +57,10 @@ fn credentials(data: &[u8]) {
         let given = Given { credentials: credentials.clone(), secure_boot, ..Given::default() };
         let settings = Settings::read(&given);
         assert!(settings.warnings.iter().all(|warning| !warning.to_string().is_empty()));
-        let values = SETTINGS.iter().flat_map(|setting| {
+        let values = Config::SETTINGS.iter().flat_map(|setting| {
             let values = settings.values(setting);
             assert!(!values.is_empty());
-            values.into_iter().map(|(value, _)| format!("\"{PREFIX}{}={value}\"", setting.name))
+            values.into_iter().map(|(value, _)| format!("\"{}{}={value}\"", Config::PREFIX, setting.name))
         });
         let line: Vec<String> = values.collect();
         // A quote would end the word, and the command line knows no other way to write one.

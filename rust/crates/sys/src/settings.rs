@@ -5,8 +5,10 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
-use diskomator_core::config::{Content, Credential, Given, Problem, SIZE_MAX, Settings, Source, from_smbios};
 use diskomator_core::error::chain;
+use diskomator_core::settings::{
+    Content, Credential, Given, Problem, Product, SIZE_MAX, Settings, Source, from_smbios,
+};
 
 use crate::root::{FileError, Root};
 
@@ -33,7 +35,7 @@ const CMDLINE_MAX: usize = 2047;
 
 /// The settings of this boot. Without a command line, which only a machine
 /// without `/proc` has not, there is an error beside them.
-pub fn read(root: &Root) -> (Settings, Option<FileError>) {
+pub fn read<C: Product>(root: &Root) -> (Settings<C>, Option<FileError>) {
     let (given, error) = given(root);
     (Settings::read(&given), error)
 }
@@ -129,6 +131,8 @@ fn secure_boot(root: &Root) -> bool {
 mod tests {
     use std::fs;
 
+    use diskomator_core::config::Config;
+
     use super::*;
 
     fn tree(files: &[(&str, &[u8])]) -> (tempfile::TempDir, Root) {
@@ -168,9 +172,9 @@ mod tests {
         let (given, error) = given(&root);
         assert!(error.is_none());
         assert!(!given.secure_boot);
-        let (settings, _) = read(&root);
+        let (settings, _) = read::<Config>(&root);
         assert_eq!(settings.warnings, []);
-        let sources: Vec<String> = diskomator_core::config::SETTINGS
+        let sources: Vec<String> = Config::SETTINGS
             .iter()
             .flat_map(|setting| {
                 settings.values(setting).into_iter().map(|(value, source)| (setting.name, value, source))
@@ -195,14 +199,14 @@ mod tests {
     #[test]
     fn a_machine_that_was_given_nothing_has_the_defaults() {
         let (_directory, root) = tree(&[("proc/cmdline", b"\n")]);
-        let (settings, error) = read(&root);
+        let (settings, error) = read::<Config>(&root);
         assert_eq!(settings, Settings::default());
         assert!(error.is_none());
     }
 
     /// That no disk is exported and all are read-only, which `count` warnings say.
     fn assert_safe(root: &Root, count: usize) {
-        let (settings, _) = read(root);
+        let (settings, _) = read::<Config>(root);
         assert!(settings.config.export.is_none(), "{settings:?}");
         assert_eq!(settings.config.readonly.to_string(), "all");
         assert_eq!(settings.warnings.len(), count, "{settings:?}");
@@ -211,7 +215,7 @@ mod tests {
     #[test]
     fn a_machine_without_a_command_line_exports_nothing() {
         let (_directory, root) = tree(&[]);
-        assert!(read(&root).1.is_some(), "there is no command line");
+        assert!(read::<Config>(&root).1.is_some(), "there is no command line");
         assert_safe(&root, 1);
     }
 
@@ -239,7 +243,7 @@ mod tests {
         let words = "diskomator.export=all diskomator.readonly=none";
         let line = |length: usize| format!("{words:<length$}\n");
         let (_directory, root) = tree(&[("proc/cmdline", line(CMDLINE_MAX - 1).as_bytes())]);
-        assert_eq!(read(&root).0.warnings, []);
+        assert_eq!(read::<Config>(&root).0.warnings, []);
         let (_directory, root) = tree(&[("proc/cmdline", line(CMDLINE_MAX).as_bytes())]);
         assert_safe(&root, 1);
     }
@@ -247,7 +251,7 @@ mod tests {
     #[test]
     fn a_byte_that_is_no_text_costs_no_other_word() {
         let (_directory, root) = tree(&[("proc/cmdline", b"caf\xe9.efi diskomator.export=none\n")]);
-        let (settings, _) = read(&root);
+        let (settings, _) = read::<Config>(&root);
         assert!(settings.config.export.is_none());
         assert_eq!(settings.warnings, []);
     }
@@ -255,7 +259,7 @@ mod tests {
     #[test]
     fn an_initrd_that_the_boot_stub_ignored_is_named() {
         let (_directory, root) = tree(&[("proc/cmdline", b"\n"), (IGNORED_INITRD, b"")]);
-        assert_eq!(read(&root).0.warnings.len(), 1);
+        assert_eq!(read::<Config>(&root).0.warnings.len(), 1);
     }
 
     #[test]

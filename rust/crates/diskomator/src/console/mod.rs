@@ -162,7 +162,7 @@ fn watch(root: &Root, settings: Settings) -> Result<(), Failure> {
     let waker = std::sync::Arc::new(Waker::new(registry, ANSWERS).map_err(Failure::failed)?);
     let registry = registry.try_clone().map_err(Failure::failed)?;
 
-    let views = Terminal::find(root, !settings.config.debug);
+    let views = Terminal::find(root, !settings.config.system.debug);
     let views: Vec<View> =
         (FIRST_TERMINAL..).map(Token).zip(views).map(|(token, terminal)| View::new(terminal, token)).collect();
     let answers = std::sync::Arc::clone(&waker);

@@ -3,10 +3,9 @@
 use std::fmt;
 
 use super::credential::{SIZE_MAX, Source};
-use super::{PREFIX, nearest};
+use super::{Product, nearest};
 use crate::addressing::AddressingError;
 use crate::destination::DestinationError;
-use crate::selection::SelectionError;
 use crate::ssh::KeyError;
 
 /// More of a value is not repeated, in characters.
@@ -31,8 +30,8 @@ pub enum Problem {
     /// No setting has this name.
     #[error("there is no such setting")]
     Unknown {
-        /// The setting that was probably meant, without its prefix.
-        nearest: Option<&'static str>,
+        /// The setting that was probably meant.
+        nearest: Option<String>,
     },
     /// The setting has no such value.
     #[error("it must be {expected}")]
@@ -42,9 +41,14 @@ pub enum Problem {
         /// The value that was probably meant.
         nearest: Option<&'static str>,
     },
-    /// It names no disks.
-    #[error(transparent)]
-    Selection(#[from] SelectionError),
+    /// The product's own parser refuses the value.
+    #[error("{text}")]
+    Refused {
+        /// Its message.
+        text: String,
+        /// The value that was probably meant.
+        nearest: Option<String>,
+    },
     /// It gives no address.
     #[error(transparent)]
     Addressing(#[from] AddressingError),
@@ -101,16 +105,16 @@ impl fmt::Display for Warning {
         if let Problem::Unknown { .. } = problem {
             write!(f, "unknown setting {:?} {source} is ignored", cut(what))?;
         } else if let Problem::Lost(_) | Problem::Cut(_) = problem {
-            const SAFE: &str = "nothing is exported and all disks are read-only";
-            write!(f, "settings {source} may be lost, so {SAFE}: {problem}")?;
+            let safe = effect.unwrap_or("the defaults count");
+            write!(f, "settings {source} may be lost, so {safe}: {problem}")?;
         } else {
             write!(f, "{} {source} {}: {problem}", cut(what), effect.unwrap_or("is ignored"))?;
         }
         let name = what.split('=').next().unwrap_or_default();
         match problem {
-            Problem::Unknown { nearest: Some(nearest) } => write!(f, "; did you mean \"{PREFIX}{nearest}\"?"),
+            Problem::Unknown { nearest: Some(nearest) } => write!(f, "; did you mean \"{nearest}\"?"),
             Problem::Value { nearest: Some(nearest), .. } => write!(f, "; did you mean \"{name}={nearest}\"?"),
-            Problem::Selection(SelectionError::NoDisk { nearest: Some(nearest), .. }) => {
+            Problem::Refused { nearest: Some(nearest), .. } => {
                 write!(f, "; did you mean {nearest:?}?")
             }
             _ => Ok(()),
@@ -126,8 +130,9 @@ fn cut(text: &str) -> String {
 }
 
 /// That no setting has the name that `word`, with or without a value, begins with.
-pub(super) fn unknown(word: &str, known: impl Iterator<Item = &'static str>) -> Problem {
+pub(super) fn unknown<C: Product>(word: &str) -> Problem {
     let name = word.split('=').next().unwrap_or(word);
     let setting = name.split_once(['.', '-', '_']).map_or(name, |(_, setting)| setting);
-    Problem::Unknown { nearest: nearest(known, setting) }
+    let nearest = nearest(C::SETTINGS.iter().map(|setting| setting.name), setting);
+    Problem::Unknown { nearest: nearest.map(|nearest| format!("{}{nearest}", C::PREFIX)) }
 }

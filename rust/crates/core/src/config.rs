@@ -1,394 +1,160 @@
-//! Settings, from wherever they are given: words of the kernel command line,
-//! and credentials.
+//! The settings of this product: those of every product, and which disks are
+//! exported in which way.
 
-mod credential;
-mod table;
-mod warning;
-
-use std::collections::BTreeMap;
-use std::str::FromStr;
-
-use crate::addressing::{self, Addressing};
-use crate::destination::Destination;
-use crate::selection::Selection;
-use crate::ssh::Access;
-
-pub use credential::{Content, Credential, SIZE_MAX, Source, from_smbios};
-pub use table::{SETTINGS, Setting, help, markdown};
-pub use warning::{Problem, Warning};
-
-/// What every setting's name starts with.
-pub const PREFIX: &str = "diskomator.";
-
-/// The kernel's own word for an address.
-const KERNEL_IP: &str = "ip";
+use crate::selection::{Selection, SelectionError};
+use crate::settings::system::{self, System};
+use crate::settings::{self, Guards, Instead, Problem, Product, Setting, boolean};
 
 /// The settings of one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// `diskomator.log=LEVEL`: what the daemons write to the kernel's log.
-    pub log: LogLevel,
-    /// `diskomator.debug`: a root shell on the serial console.
-    pub debug: bool,
-    /// `diskomator.export=DISKS`: which disks are exported by themselves. What
-    /// is exported by hand stays exported.
+    /// The settings that every product has.
+    pub system: System,
+    /// `diskomator.export=DISKS`: the disks that are exported without a command. Disks
+    /// that are exported by command stay exported.
     pub export: Selection,
-    /// `diskomator.readonly=DISKS`: which disks hosts may only read.
+    /// `diskomator.readonly=DISKS`: the disks that hosts may only read.
     pub readonly: Selection,
-    /// `diskomator.partitions=DISKS`: of which disks each partition is
+    /// `diskomator.partitions=DISKS`: the disks of which each partition is
     /// exported, and not the disk itself.
     pub partitions: Selection,
-    /// `diskomator.passthru=DISKS`: which NVMe disks hosts get with their
-    /// controller, rather than as a namespace of ours.
+    /// `diskomator.passthru=DISKS`: the NVMe disks that hosts get with their
+    /// controller, and not as a namespace of ours.
     pub passthru: Selection,
-    /// `diskomator.ip=[DEV:]ADDR/PREFIX[,GATEWAY]`, as often as needed, and the
-    /// kernel's `ip=`: which links have which addresses, or none by themselves.
-    pub ip: Addressing,
-    /// `diskomator.name=NAME`: the machine's name, if it is not made of its
-    /// hardware address.
-    pub name: Option<String>,
-    /// `diskomator.syslog=ADDRESS[:PORT]`: who gets the log.
-    pub syslog: Option<Destination>,
-    /// `diskomator.netconsole=ADDRESS[:PORT]`: who gets the kernel's last words.
-    pub netconsole: Option<Destination>,
-    /// `diskomator.ssh[=KEY]`, as often as needed: whether the machine listens
-    /// for SSH, and who may log in.
-    pub ssh: Access,
 }
+
+/// The settings, each with its source.
+pub type Settings = settings::Settings<Config>;
 
 impl Default for Config {
     fn default() -> Self {
         Self {
-            log: LogLevel::Info,
-            debug: false,
+            system: System::default(),
             export: Selection::all(),
             readonly: Selection::none(),
             partitions: Selection::none(),
             passthru: Selection::none(),
-            ip: Addressing::default(),
-            name: None,
-            syslog: None,
-            netconsole: None,
-            ssh: Access::default(),
         }
     }
 }
 
-impl Config {
-    /// The settings of a kernel command line alone, as [`Settings::read`] has them.
-    pub fn from_cmdline(line: &str) -> (Self, Vec<Warning>) {
-        let settings = Settings::read(&Given { cmdline: line.to_owned(), ..Given::default() });
-        (settings.config, settings.warnings)
+impl AsRef<System> for Config {
+    fn as_ref(&self) -> &System {
+        &self.system
     }
 }
 
-/// How much is logged, from little to much.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LogLevel {
-    /// Only what failed.
-    Error,
-    /// Also what is odd.
-    Warn,
-    /// Also each change of state, once.
-    Info,
-    /// Also why: packets dropped, events ignored.
-    Debug,
-    /// Everything.
-    Trace,
+impl AsMut<System> for Config {
+    fn as_mut(&mut self) -> &mut System {
+        &mut self.system
+    }
 }
 
-impl LogLevel {
-    /// Every level with the word that selects it.
-    pub const ALL: [(&'static str, Self); 5] = [
-        ("error", Self::Error),
-        ("warn", Self::Warn),
-        ("info", Self::Info),
-        ("debug", Self::Debug),
-        ("trace", Self::Trace),
+impl Product for Config {
+    const PREFIX: &'static str = "diskomator.";
+    const SETTINGS: &'static [Setting<Self>] = &[
+        system::debug(),
+        EXPORT,
+        system::ip(),
+        system::log(),
+        system::name(),
+        system::netconsole(),
+        PARTITIONS,
+        PASSTHRU,
+        READONLY,
+        system::ssh(),
+        system::syslog(),
     ];
+    const SAFE: &'static str = "nothing is exported and all disks are read-only";
 }
 
-impl FromStr for LogLevel {
-    type Err = Problem;
-
-    fn from_str(word: &str) -> Result<Self, Problem> {
-        let found = Self::ALL.iter().find(|(known, _)| *known == word).map(|(_, level)| *level);
-        found.ok_or_else(|| Problem::Value {
-            expected: "error, warn, info, debug or trace",
-            nearest: nearest(Self::ALL.iter().map(|(known, _)| *known), word),
-        })
-    }
-}
-
-/// Everything that this machine was given to read settings from.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Given {
-    /// The kernel command line.
-    pub cmdline: String,
-    /// The command line that is built into the image.
-    pub image_cmdline: String,
-    /// Every credential, also those of other programs.
-    pub credentials: Vec<Credential>,
-    /// Sources of which something is missing, and why. Nobody knows which settings were there.
-    pub lost: Vec<(Source, Problem)>,
-    /// The boot loader handed over an initrd, and none of it was taken, as nobody signed it.
-    pub ignored_initrd: bool,
-    /// The firmware starts only what is signed.
-    pub secure_boot: bool,
-}
-
-impl Given {
-    /// The text of a credential, of the strongest source that has one with this
-    /// name: of any program, such as `ssh.authorized_keys.root`.
-    pub fn credential(&self, name: &str) -> Option<Result<String, Warning>> {
-        let credential = self.credentials.iter().filter(|one| one.name == name).max_by_key(|one| one.source)?;
-        Some(credential.lines(self.secure_boot).map_err(|problem| Warning {
-            what: name.to_owned(),
-            source: credential.source,
-            effect: None,
-            problem,
-        }))
-    }
-}
-
-/// The settings with where they come from.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Settings {
-    /// Their values.
-    pub config: Config,
-    /// What had not the effect that was meant.
-    pub warnings: Vec<Warning>,
-    /// The values of each setting that somebody has set.
-    origins: BTreeMap<&'static str, Vec<(String, Source)>>,
-}
-
-impl Settings {
-    /// Reads the settings from all sources, the weakest first, so that the last
-    /// word about a setting counts.
-    ///
-    /// The image's own words are the weakest source, also where a boot loader put
-    /// others in their place. The command line is in the kernel's own syntax: words
-    /// are parted by white space, double quotes keep it, and `--` ends what is for
-    /// the kernel (`next_arg` in the kernel's `lib/cmdline.c`). A credential's name
-    /// is that of the word, its content is the value, and where there is none it is
-    /// as if the word had none.
-    ///
-    /// What is for other programs is none of our business. What carries our
-    /// prefix, or nearly carries it, and means nothing gives a warning. Where a
-    /// setting may be lost, the disks are safe: nothing is exported, and all is
-    /// read-only.
-    pub fn read(given: &Given) -> Self {
-        let mut settings = Self::default();
-        let (line, image) = (words(&given.cmdline), words(&given.image_cmdline));
-        settings.take_words(Source::Image, &image);
-        settings.take_losses(Source::Image, given);
-        for source in Source::CREDENTIALS {
-            for credential in given.credentials.iter().filter(|credential| credential.source == source) {
-                settings.take_credential(credential, given.secure_boot);
-            }
-            settings.take_losses(source, given);
-        }
-        let (before, after) = around(&line, &image);
-        settings.take_words(Source::CommandLine, before);
-        settings.take_words(Source::CommandLine, after);
-        settings.take_losses(Source::CommandLine, given);
-        if given.ignored_initrd {
-            settings.warn("everything".to_owned(), Source::BootLoader, None, Problem::Unsigned);
-        }
-        settings
-    }
-
-    /// The values of a setting as they could be given, each with its source,
-    /// which is `None` where nobody has set it.
-    pub fn values(&self, setting: &Setting) -> Vec<(String, Option<Source>)> {
-        match self.origins.get(setting.name) {
-            Some(values) => values.iter().map(|(value, source)| (value.clone(), Some(*source))).collect(),
-            None => (setting.values)(&self.config).into_iter().map(|value| (value, None)).collect(),
-        }
-    }
-
-    fn take_words(&mut self, source: Source, words: &[String]) {
-        let words = words.get(file_name(words)..).unwrap_or_default();
-        let end = words.iter().position(|word| word == END).unwrap_or(words.len());
-        for (number, word) in words.iter().enumerate() {
-            let (name, value) = match word.split_once('=') {
-                Some((name, value)) => (name, Some(value)),
-                None => (word.as_str(), None),
-            };
-            let setting = name.strip_prefix(PREFIX).and_then(Setting::find);
-            if let Some(setting) = setting.filter(|_| number > end) {
-                self.refuse(source, setting, value, Problem::AfterEnd);
-            } else if number > end || is_file(word) {
-                // Words for init, and the name of a file of the boot loader's.
-            } else if name == KERNEL_IP {
-                self.take_kernel_ip(source, value.unwrap_or_default());
-            } else if let Some(setting) = setting {
-                self.set(source, setting, value);
-            } else if is_ours(name) {
-                self.warn(word.clone(), source, None, warning::unknown(word, names()));
-            }
-        }
-    }
-
-    /// Makes the disks safe from what is not known of a source.
-    fn take_losses(&mut self, source: Source, given: &Given) {
-        for (_, problem) in given.lost.iter().filter(|(lost, _)| *lost == source) {
-            let guards = SETTINGS.iter().filter_map(|one| Some((one, one.instead.as_ref()?)));
-            for (setting, instead) in guards.filter(|(_, instead)| instead.is_for_losses()) {
-                (instead.apply)(&mut self.config);
-                self.note(source, setting);
-            }
-            self.warn(String::new(), source, None, problem.clone());
-        }
-    }
-
-    fn take_credential(&mut self, credential: &Credential, secure_boot: bool) {
-        let Credential { name, source, .. } = credential;
-        let Some(setting) = name.strip_prefix(PREFIX).and_then(Setting::find) else {
-            if is_ours(name) {
-                self.warn(name.clone(), *source, None, warning::unknown(name, names()));
-            }
-            return;
+impl From<SelectionError> for Problem {
+    fn from(error: SelectionError) -> Self {
+        let nearest = match &error {
+            SelectionError::NoDisk { nearest, .. } => nearest.map(str::to_owned),
+            _ => None,
         };
-        let text = match credential.text(secure_boot) {
-            Ok(text) => text,
-            Err(problem) => return self.refuse(*source, setting, None, problem),
-        };
-        let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        match lines.as_slice() {
-            [] => self.set(*source, setting, None),
-            [_, _, ..] if !setting.is_list => self.refuse(*source, setting, None, Problem::Lines(lines.len())),
-            lines => lines.iter().for_each(|line| self.set(*source, setting, Some(line))),
-        }
-    }
-
-    fn take_kernel_ip(&mut self, source: Source, value: &str) {
-        match (addressing::from_kernel(value), Setting::find("ip")) {
-            (Ok(Some(address)), Some(setting)) => {
-                self.config.ip.add(address);
-                self.note(source, setting);
-            }
-            (Err(error), _) => self.warn(format!("{KERNEL_IP}={value:?}"), source, None, error.into()),
-            _ => {}
-        }
-    }
-
-    fn set(&mut self, source: Source, setting: &'static Setting, value: Option<&str>) {
-        match (setting.set)(&mut self.config, value) {
-            Ok(()) => self.note(source, setting),
-            Err(problem) => self.refuse(source, setting, Some(value.unwrap_or_default()), problem),
-        }
-    }
-
-    fn refuse(&mut self, source: Source, setting: &'static Setting, value: Option<&str>, problem: Problem) {
-        let instead = setting.instead.as_ref().filter(|instead| instead.is_for(value));
-        if let Some(instead) = instead {
-            (instead.apply)(&mut self.config);
-            self.note(source, setting);
-        }
-        let value = value.map(|value| format!("={value:?}")).unwrap_or_default();
-        let what = format!("{PREFIX}{}{value}", setting.name);
-        self.warn(what, source, instead.map(|instead| instead.effect), problem);
-    }
-
-    fn warn(&mut self, what: String, source: Source, effect: Option<&'static str>, problem: Problem) {
-        self.warnings.push(Warning { what, source, effect, problem });
-    }
-
-    /// Remembers where the values of a setting come from that has just been set.
-    fn note(&mut self, source: Source, setting: &'static Setting) {
-        let before = self.origins.remove(setting.name).unwrap_or_default();
-        let known = |value: &String| before.iter().find(|(known, _)| setting.is_list && known == value).cloned();
-        let values = (setting.values)(&self.config).into_iter();
-        let after = values.map(|value| known(&value).unwrap_or((value, source))).collect();
-        self.origins.insert(setting.name, after);
+        Self::Refused { text: error.to_string(), nearest }
     }
 }
 
-fn names() -> impl Iterator<Item = &'static str> {
-    SETTINGS.iter().map(|setting| setting.name)
-}
+const EXPORT: Setting<Config> = Setting {
+    name: "export",
+    syntax: "=DISKS",
+    text: "which disks are exported by themselves: `all`, `none`, or patterns. \
+               The others are exported by `diskomator export sync DISK`, typed in the shell",
+    is_list: false,
+    set: |config, value| selection(value).map(|value| config.export = value),
+    values: |config| vec![config.export.to_string()],
+    // Who sets this wants to keep disks back, or safe: so does a value that means nothing.
+    instead: Some(Instead {
+        effect: "exports nothing",
+        apply: |config| config.export = Selection::none(),
+        guards: Guards::Purpose,
+    }),
+};
 
-/// The word that ends what is for the kernel.
-const END: &str = "--";
+const PARTITIONS: Setting<Config> = Setting {
+    name: "partitions",
+    syntax: "[=DISKS]",
+    text: "of which disks each partition is exported, and not the disk as a whole; without `=DISKS`, of all",
+    is_list: false,
+    set: |config, value| selection(switch(value)).map(|value| config.partitions = value),
+    values: |config| vec![config.partitions.to_string()],
+    instead: Some(Instead {
+        effect: "means no disk",
+        apply: |config| config.partitions = Selection::none(),
+        guards: Guards::Purpose,
+    }),
+};
 
-/// The words of a line. A quote that nothing closes would hide all words behind it, and so quotes nothing.
-fn words(line: &str) -> Vec<String> {
-    let (line, open) = match line.rsplit_once('"') {
-        Some((line, open)) if line.matches('"').count() % 2 == 0 => (line, open),
-        _ => (line, ""),
-    };
-    let mut words = Vec::new();
-    let mut word = String::new();
-    let mut quoted = false;
-    for c in line.chars().chain(open.chars()) {
-        match c {
-            '"' => quoted = !quoted,
-            c if c.is_whitespace() && !quoted => words.push(std::mem::take(&mut word)),
-            c => word.push(c),
-        }
+const PASSTHRU: Setting<Config> = Setting {
+    name: "passthru",
+    syntax: "[=DISKS]",
+    text: "with which NVMe disks hosts get the controller itself, for SMART, firmware and format commands, and all \
+               of its namespaces, unless it is read-only; without `=DISKS`, with all",
+    is_list: false,
+    set: |config, value| selection(switch(value)).map(|value| config.passthru = value),
+    values: |config| vec![config.passthru.to_string()],
+    instead: Some(Instead {
+        effect: "means no disk",
+        apply: |config| config.passthru = Selection::none(),
+        guards: Guards::Purpose,
+    }),
+};
+
+const READONLY: Setting<Config> = Setting {
+    name: "readonly",
+    syntax: "[=DISKS]",
+    text: "which disks hosts can only read; without `=DISKS`, all",
+    is_list: false,
+    set: |config, value| selection(switch(value)).map(|value| config.readonly = value),
+    values: |config| vec![config.readonly.to_string()],
+    instead: Some(Instead {
+        effect: "makes all disks read-only",
+        apply: |config| config.readonly = Selection::all(),
+        guards: Guards::Purpose,
+    }),
+};
+
+/// The disks that a switch means: with no value, or yes, all.
+fn switch(value: Option<&str>) -> Option<&str> {
+    match boolean(value) {
+        Ok(true) => Some("all"),
+        Ok(false) => Some("none"),
+        Err(_) => value,
     }
-    words.push(word);
-    words.retain(|word| !word.is_empty());
-    words
 }
 
-/// The words of a line before and after those of the image, which has them as they were built in, or not at all.
-fn around<'line>(line: &'line [String], image: &[String]) -> (&'line [String], &'line [String]) {
-    if image.is_empty() {
-        return (line, &[]);
-    }
-    match line.windows(image.len()).position(|words| words == image) {
-        Some(start) => {
-            let (before, rest) = line.split_at_checked(start).unwrap_or_default();
-            (before, rest.get(image.len()..).unwrap_or_default())
-        }
-        None => (line, &[]),
-    }
-}
-
-/// How many of the words that a boot loader hands over are the name of the file that it started. iPXE has it before
-/// what is typed, as the script or the URL has it, with all spaces in it.
-fn file_name(words: &[String]) -> usize {
-    let is_setting = |word: &String| word.strip_prefix(PREFIX).and_then(Setting::find).is_some();
-    let words = words.iter().take_while(|word| !is_setting(word) && *word != END && !word.contains('='));
-    let mut words = words.enumerate();
-    let first = words.next();
-    match first.iter().copied().chain(words).find(|(_, word)| is_file(word)) {
-        Some((number, _)) => number + 1,
-        // `diskomator-257` is no typo, unlike `diskomator.foo` and `diskomater.debug`.
-        None => usize::from(first.is_some_and(|(_, word)| {
-            let is_typo = !matches!(warning::unknown(word, names()), Problem::Unknown { nearest: None });
-            !is_typo && !word.starts_with(PREFIX)
-        })),
-    }
-}
-
-/// Whether a word is a path or the name of an EFI program, such as `diskomator.efi`, and no setting.
-fn is_file(word: &str) -> bool {
-    let name = word.split('=').next().unwrap_or(word);
-    name.contains(['/', '\\']) || name.to_ascii_lowercase().contains(".efi")
-}
-
-/// The one of `known` that was probably meant by `word`.
-fn nearest(known: impl Iterator<Item = &'static str>, word: &str) -> Option<&'static str> {
-    known
-        .map(|known| (strsim::osa_distance(known, word), known))
-        .min()
-        // One slip in a short word, two in a longer one.
-        .filter(|(slips, known)| *slips <= known.len().div_ceil(4).max(1))
-        .map(|(_, known)| known)
-}
-
-/// `diskomator.x` and `diskomater.debug` are meant for us; `dm_mod.create` is not.
-fn is_ours(name: &str) -> bool {
-    let ours = PREFIX.trim_end_matches('.');
-    name.split_once(['.', '-', '_']).is_some_and(|(first, _)| strsim::osa_distance(first, ours) <= 2)
+fn selection(value: Option<&str>) -> Result<Selection, Problem> {
+    Ok(value.unwrap_or_default().parse()?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::system::LogLevel;
+    use crate::settings::{Content, Credential, Given, Source, help, markdown};
 
     fn warnings(line: &str) -> Vec<String> {
         Config::from_cmdline(line).1.iter().map(ToString::to_string).collect()
@@ -399,7 +165,7 @@ mod tests {
     }
 
     fn shown(settings: &Settings, name: &str) -> Vec<(String, Option<Source>)> {
-        settings.values(Setting::find(name).unwrap())
+        settings.values(Config::setting(name).unwrap())
     }
 
     #[test]
@@ -413,12 +179,19 @@ mod tests {
         let first = "diskomator.log=error diskomator.export=none diskomator.debug";
         let last = "diskomator.log=trace diskomator.export=all diskomator.debug=no";
         let (config, warnings) = Config::from_cmdline(&format!("{first} x {last}"));
-        assert_eq!(config, Config { log: LogLevel::Trace, ..Config::default() });
+        assert_eq!(
+            config,
+            Config { system: System { log: LogLevel::Trace, ..System::default() }, ..Config::default() }
+        );
         assert_eq!(warnings, vec![]);
         let (config, warnings) = Config::from_cmdline(&format!("{last} x {first}"));
         assert_eq!(
             config,
-            Config { log: LogLevel::Error, debug: true, export: Selection::none(), ..Config::default() }
+            Config {
+                system: System { log: LogLevel::Error, debug: true, ..System::default() },
+                export: Selection::none(),
+                ..Config::default()
+            }
         );
         assert_eq!(warnings, vec![]);
     }
@@ -430,19 +203,19 @@ mod tests {
             assert_eq!((config.export, warnings.len()), (Selection::none(), 1), "{line}");
         }
         let (config, warnings) = Config::from_cmdline("diskomator.log=error diskomator.log=eror");
-        assert_eq!((config.log, warnings.len()), (LogLevel::Error, 1));
+        assert_eq!((config.system.log, warnings.len()), (LogLevel::Error, 1));
     }
 
     #[test]
     fn a_way_to_a_shell_is_closed_by_a_word_that_means_nothing() {
         for word in ["of", "noo", "none", "disabled", ""] {
             let (config, warnings) = Config::from_cmdline(&format!("diskomator.debug diskomator.debug={word}"));
-            assert!(!config.debug, "{word}");
+            assert!(!config.system.debug, "{word}");
             let [warning] = warnings.as_slice() else { panic!("{warnings:?}") };
             assert!(warning.to_string().contains("gives no shell on the serial console"), "{warning}");
 
             let (config, warnings) = Config::from_cmdline(&format!("diskomator.ssh diskomator.ssh={word}"));
-            assert!(!config.ssh.is_on, "{word}");
+            assert!(!config.system.ssh.is_on, "{word}");
             let [warning] = warnings.as_slice() else { panic!("{warnings:?}") };
             assert!(warning.to_string().contains("turns SSH off"), "{warning}");
         }
@@ -454,7 +227,7 @@ mod tests {
             ["ssh-ed25519", "\"ssh-ed25519 AAAA\"", "\"from=10.0.0.1 ssh-ed25519 AAAA\"", "AAAAC3NzaC1lZDI1NTE5"]
         {
             let (config, warnings) = Config::from_cmdline(&format!("diskomator.ssh diskomator.ssh={broken}"));
-            assert!(config.ssh.is_on, "{broken}");
+            assert!(config.system.ssh.is_on, "{broken}");
             assert_eq!(warnings.len(), 1, "{broken}");
         }
     }
@@ -464,7 +237,7 @@ mod tests {
         for (line, on) in
             [("diskomator.debug", true), ("diskomator.debug=yes", true), ("diskomator.debug diskomator.debug=0", false)]
         {
-            assert_eq!(Config::from_cmdline(line).0.debug, on, "{line}");
+            assert_eq!(Config::from_cmdline(line).0.system.debug, on, "{line}");
         }
     }
 
@@ -544,7 +317,7 @@ mod tests {
         let line = "diskomator.ip=eth0:192.0.2.7/24,192.0.2.1 ip=dhcp diskomator.ip=eth1:off \
                     ip=198.51.100.7:::255.255.255.0::eth2:none";
         let (config, none) = Config::from_cmdline(line);
-        let settings: Vec<String> = config.ip.settings().map(ToString::to_string).collect();
+        let settings: Vec<String> = config.system.ip.settings().map(ToString::to_string).collect();
         assert_eq!(settings, ["eth0:192.0.2.7/24,192.0.2.1", "eth1:off", "eth2:198.51.100.7/24"]);
         assert_eq!(none, vec![]);
         assert_eq!(
@@ -563,8 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn quotes_keep_white_space_and_two_dashes_end_the_line() {
-        assert_eq!(words("a \"b c\"  d=\"e f\""), ["a", "b c", "d=e f"]);
+    fn two_dashes_end_the_line() {
         let (config, warnings) = Config::from_cmdline("a -- diskomator.debug diskomator.name=x y diskomator-z");
         assert_eq!((config, warnings.len()), (Config::default(), 2));
     }
@@ -822,7 +594,14 @@ mod tests {
             ..Given::default()
         };
         let settings = Settings::read(&given);
-        assert_eq!(settings.config, Config { log: LogLevel::Debug, export: Selection::none(), ..Config::default() });
+        assert_eq!(
+            settings.config,
+            Config {
+                system: System { log: LogLevel::Debug, ..System::default() },
+                export: Selection::none(),
+                ..Config::default()
+            }
+        );
         assert_eq!(settings.warnings.len(), 2);
         assert_eq!(
             given.credential("ssh.authorized_keys.root").unwrap().unwrap_err().to_string(),
@@ -852,9 +631,9 @@ mod tests {
             "diskomator.syslog=192.0.2.1:5514 diskomator.netconsole=fe80::1%eth0 diskomator.name=Bench-7",
         );
         assert_eq!(none, []);
-        assert_eq!(config.syslog.unwrap().to_string(), "192.0.2.1:5514");
-        assert_eq!(config.netconsole.unwrap().to_string(), "fe80::1%eth0");
-        assert_eq!(config.name.as_deref(), Some("bench-7"));
+        assert_eq!(config.system.syslog.unwrap().to_string(), "192.0.2.1:5514");
+        assert_eq!(config.system.netconsole.unwrap().to_string(), "fe80::1%eth0");
+        assert_eq!(config.system.name.as_deref(), Some("bench-7"));
         let taken_back = "diskomator.syslog=192.0.2.1 diskomator.syslog=none diskomator.name=x diskomator.name=auto";
         assert_eq!(Config::from_cmdline(taken_back), (Config::default(), vec![]));
         for bad in ["syslog", "syslog=loghost", "netconsole=yes", "name", "name=a.b", "name=-a", "name=ä"] {
@@ -864,8 +643,12 @@ mod tests {
 
     #[test]
     fn the_table_is_sorted_and_its_help_fits_a_terminal() {
-        assert!(SETTINGS.is_sorted_by_key(|setting| setting.name));
-        assert!(help(78).lines().all(|line| line.len() <= 78 && !line.contains('`')), "{}", help(78));
-        assert!(!markdown().lines().any(|line| line.matches('|').count() != 4));
+        assert!(Config::SETTINGS.is_sorted_by_key(|setting| setting.name));
+        assert!(
+            help::<Config>(78).lines().all(|line| line.len() <= 78 && !line.contains('`')),
+            "{}",
+            help::<Config>(78)
+        );
+        assert!(!markdown::<Config>().lines().any(|line| line.matches('|').count() != 4));
     }
 }
