@@ -8,7 +8,7 @@ cargo() { "$top/scripts/cargo" "$1" --manifest-path "$top/rust/Cargo.toml" "${@:
 scripts() {
 	(
 		cd "$top" || exit
-		find .ci scripts board overlay rust/crates buildroot-external package -type f 2>/dev/null |
+		find .ci scripts board overlay rust/platform rust/diskomator rust/tools rust/fuzz buildroot-external package -type f 2>/dev/null |
 			LC_ALL=C sort | xargs grep -lE '^#!/(usr/)?bin/(env (-S )?)?(ba|da)?sh|^# shellcheck shell='
 	)
 }
@@ -46,6 +46,7 @@ checks() {
 	attempt test-environment "builds do not depend on the environment" "$top/scripts/check-environment"
 	attempt test-fmt "rustfmt" cargo fmt --all --check
 	attempt test-clippy "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
+	attempt test-arrows "crates depend the right way round" "$top/scripts/check-arrows"
 	attempt test-unit "unit tests" cargo test --locked --workspace --no-fail-fast
 }
 

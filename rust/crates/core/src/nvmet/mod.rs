@@ -1,9 +1,0 @@
-//! The kernel's NVMe target (`drivers/nvme/target`) as configfs shows it,
-//! and how to get it from one state to another.
-
-pub mod hosts;
-pub mod model;
-pub mod plan;
-
-#[cfg(test)]
-pub(crate) mod fake;

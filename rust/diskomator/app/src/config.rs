@@ -1,0 +1,185 @@
+//! `diskomator config`: the settings of this boot, as the daemons understand
+//! them, for people and for scripts.
+
+use disks::config::{Config, Settings};
+use kernel::given;
+use kernel::root::Root;
+use lexopt::Arg::{Long, Short, Value};
+use serde::Serialize;
+use settings::{Product, Setting, Source, help};
+
+use crate::applet::{Failure, print, print_json};
+use crate::table::table;
+
+const USAGE: &str = "\
+Usage: diskomator config [--json]
+       diskomator config NAME
+
+Lists the settings of this boot: each with its value and where it was given, and
+below them what was given and means nothing. With NAME, the value of one alone.
+
+Settings are given in these places, of which the last one that has a setting
+counts:
+  image           words of the command line that is built into the image
+  boot-partition  files loader/credentials/diskomator.NAME.cred on the partition
+                  that the machine boots from
+  beside-image    files diskomator.NAME.cred in the directory EFIFILE.extra.d
+                  beside the image, such as EFI/BOOT/BOOTX64.EFI.extra.d
+  boot-loader     files /.extra/credentials/diskomator.NAME.cred in the initrd
+                  that a boot loader hands over, such as iPXE
+  fw_cfg          opt/io.systemd.credentials/diskomator.NAME, given by QEMU
+  smbios          SMBIOS strings of type 11:
+                  io.systemd.credential:diskomator.NAME=VALUE
+  command-line    words diskomator.NAME=VALUE of the kernel command line that
+                  are not the image's own
+Such a file holds the value and nothing else. With Secure Boot on, files count
+for nothing, as nobody signed them.
+
+Settings:
+";
+
+/// What the table of settings leaves to say.
+const VALUES: &str = "
+DISKS is all, none, or a list of patterns, parted by commas:
+  sda, nvme*              the kernel's name; * is any text, ? one character
+  model:TEXT, serial:TEXT what the disk calls itself; _ stands for a space, too
+  id:TEXT                 its name in /dev/disk/by-id
+  nvme, ata, scsi, usb, mmc, virtio, virtual, other   how it is attached
+  removable, read-only, boot   what it is; boot: this machine started from it
+  size>=500G, size<2T     how large it is (K, M, G, T and P are powers of 1024)
+A pattern with ! before it takes disks out again, and the last one that a disk
+matches decides; a list that starts with ! means all other disks. `readonly`,
+`partitions` and `passthru` alone mean all disks. What is said to be read-only
+is not passed through.
+
+DEV is the kernel's name of an Ethernet link or its MAC address. An address
+without DEV is for the first one with a cable in it, `off` for all. IPv6
+addresses do not keep a link from asking for one of IPv4 by DHCP. The kernel's
+own form, ip=ADDRESS::GATEWAY:NETMASK::DEV, gives an address, too.
+
+Options:
+  --json      list as JSON, see below
+  -h, --help  show this text
+
+As JSON: {\"settings\": [{\"name\", \"value\", \"from\"}], \"warnings\": [text]}. A
+setting that has more than one value is listed as often. \"from\" is one of the
+places above, or null for what nobody has set.
+
+Exit status: 0 done, 2 wrong usage.
+";
+
+const WIDTH: usize = 78;
+
+#[derive(Debug, Serialize)]
+struct Row {
+    name: &'static str,
+    value: String,
+    from: Option<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+struct Listing {
+    settings: Vec<Row>,
+    warnings: Vec<String>,
+}
+
+/// Runs the applet.
+pub(crate) fn run(mut args: lexopt::Parser) -> Result<(), Failure> {
+    let (mut wanted, mut json) = (None, false);
+    while let Some(arg) = args.next()? {
+        match arg {
+            Short('h') | Long("help") => return print(&format!("{USAGE}{}{VALUES}", help::<Config>(WIDTH))),
+            Long("json") => json = true,
+            Value(name) if wanted.is_none() => wanted = Some(name.to_string_lossy().into_owned()),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let (settings, _): (Settings, _) = given::read(&Root::default());
+    match wanted {
+        None if json => print_json(&listing(&settings)),
+        None => print(&text(&listing(&settings))),
+        Some(wanted) => {
+            let Some(setting) = Config::setting(wanted.strip_prefix(Config::PREFIX).unwrap_or(&wanted)) else {
+                let error = format!("there is no setting {wanted:?}; `diskomator config` lists them");
+                return Err(Failure::Usage(error.into()));
+            };
+            let lines: Vec<String> = settings.values(setting).iter().map(|(value, _)| format!("{value}\n")).collect();
+            print(&lines.concat())
+        }
+    }
+}
+
+fn listing(settings: &Settings) -> Listing {
+    let row = |setting: &Setting<Config>, (value, source): (String, Option<Source>)| Row {
+        name: setting.name,
+        value,
+        from: source.map(Source::name),
+    };
+    let rows = Config::SETTINGS
+        .iter()
+        .flat_map(|setting| settings.values(setting).into_iter().map(|value| row(setting, value)));
+    Listing { settings: rows.collect(), warnings: settings.warnings.iter().map(ToString::to_string).collect() }
+}
+
+fn text(listing: &Listing) -> String {
+    let mut rows = vec![["SETTING", "VALUE", "FROM"].map(str::to_owned)];
+    let cells = |row: &Row| [row.name.to_owned(), row.value.clone(), row.from.unwrap_or("-").to_owned()];
+    rows.extend(listing.settings.iter().map(cells));
+    let mut text = table(&rows);
+    if !listing.warnings.is_empty() {
+        text.push('\n');
+    }
+    for warning in &listing.warnings {
+        text.push_str(&format!("Warning: {warning}\n"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use settings::Given;
+
+    use super::*;
+
+    #[test]
+    fn settings_are_printed_as_they_can_be_set() {
+        let ip = "diskomator.ip=off diskomator.ip=eth0:dhcp diskomator.ip=eth1:2001:db8::7/64 ip=192.0.2.7";
+        let hosts = "diskomator.syslog=[2001:db8::1]:5514 diskomator.netconsole=fe80::1%eth0 diskomator.name=x";
+        let all = "diskomator.debug=on diskomator.export=!usb,sda diskomator.log=trace diskomator.readonly";
+        for line in ["", ip, hosts, all] {
+            let settings = Settings::read(&Given { cmdline: line.to_owned(), ..Given::default() });
+            let words = listing(&settings)
+                .settings
+                .into_iter()
+                .map(|row| format!("{}{}={}", Config::PREFIX, row.name, row.value));
+            let again = words.collect::<Vec<_>>().join(" ");
+            assert_eq!(Config::from_cmdline(&again), (settings.config, vec![]));
+        }
+    }
+
+    #[test]
+    fn each_setting_has_a_line_with_its_source_and_warnings_follow() {
+        let cmdline = "diskomator.export=none diskomator.lgo=debug".to_owned();
+        let listing = listing(&Settings::read(&Given { cmdline, ..Given::default() }));
+        let text = text(&listing);
+        assert!(text.contains("\nexport      none   command-line\n"), "{text}");
+        assert!(text.contains("\nlog         info   -\n"), "{text}");
+        assert!(
+            text.ends_with(
+                "\n\nWarning: unknown setting \"diskomator.lgo=debug\" on the kernel command line is \
+                                ignored; did you mean \"diskomator.log\"?\n"
+            ),
+            "{text}"
+        );
+        assert_eq!(
+            serde_json::to_value(&listing).unwrap()["settings"][1],
+            serde_json::json!({ "name": "export", "value": "none", "from": "command-line" })
+        );
+    }
+
+    #[test]
+    fn the_help_fits_a_terminal() {
+        let help = format!("{USAGE}{}{VALUES}", help::<Config>(WIDTH));
+        assert!(help.lines().all(|line| line.len() <= 80), "{help}");
+    }
+}

@@ -1,0 +1,468 @@
+//! `diskomator console`: what this machine is, what to type, and what goes on,
+//! on the screen and on the serial console, with keys for what a person there
+//! may want to do. It only looks by itself; nothing depends on it, and what a
+//! key does another process of this program does.
+//!
+//! It sleeps until something changes: links and addresses are told of by
+//! netlink, disks by the kernel's uevents, exports and hosts by inotify on the
+//! target's directories, the log by `/dev/kmsg`. Only while hosts are connected
+//! does it look at counters every second, and only where there is no NVMe
+//! target to watch does it look again every few seconds.
+
+mod jobs;
+mod observer;
+mod view;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Interest, Poll, Token, Waker};
+
+use disks::config::Settings;
+use kernel::clock;
+use kernel::given;
+use kernel::kmsg::Kmsg;
+use kernel::netlink::{Monitor, Watch};
+use kernel::process;
+use kernel::root::Root;
+use kernel::signals::{TerminalSignals, Termination};
+use kernel::terminal::Terminal;
+use kernel::uevent::UeventSocket;
+use kernel::watch::Directories;
+use local::sysfs;
+use netproto::syslog;
+use screen::log::{Log, Record};
+use screen::model::{STARTING, Snapshot, screen_text, uptime_text};
+use screen::plain::render;
+use screen::traffic::Meter;
+
+use crate::applet::{Failure, chain, print, start_daemon};
+use crate::ssh;
+use jobs::Jobs;
+use observer::Observer;
+use view::{View, Wish};
+
+const HELP: &str = "\
+Usage: diskomator console [--once | --splash]
+
+Shows what this machine is, its addresses, its disks, who is connected to them
+and what to type on another machine, until stopped: as a full screen on the
+first virtual terminal, with keys, of which h shows all; and as plain lines on
+the serial console, where f shows the full screen and Ctrl-C the lines again.
+With the setting `debug` the serial console is left to its shell.
+
+Options:
+  --once      print the plain lines to standard output, and end
+  --splash    draw on the first virtual terminal what is known without asking
+              disk or network, and end: for a boot that has nothing else yet
+  -h, --help  this text
+";
+
+/// How wide the plain lines are.
+const WIDTH: usize = 80;
+/// Changes come in bunches; all is looked at once for each bunch.
+const SETTLE: Duration = Duration::from_millis(100);
+/// How far it lets others go first.
+const NICE: i32 = 5;
+/// How often to look for an NVMe target that is not there yet.
+const NO_TARGET: Duration = Duration::from_secs(5);
+/// How often to look at the counters of disks while data flows, and while none
+/// does though hosts are connected.
+const FLOWING: Duration = Duration::from_secs(1);
+const STANDING: Duration = Duration::from_secs(3);
+/// Where the target's directories are, and those of connected hosts.
+const NVMET: &str = "sys/kernel/config/nvmet";
+const HOSTS: &str = "sys/kernel/debug/nvmet";
+
+const TERMINATION: Token = Token(0);
+const NETWORK: Token = Token(1);
+const DISKS: Token = Token(2);
+const EXPORTS: Token = Token(3);
+const ANSWERS: Token = Token(4);
+const LOG: Token = Token(5);
+const TERMINALS: Token = Token(6);
+const FIRST_TERMINAL: usize = 7;
+
+pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
+    let root = Root::default();
+    match parse(args)? {
+        Mode::Help => print(HELP),
+        Mode::Once => {
+            let settings = given::read(&root).0;
+            let mut observer = Observer::new(root, settings, || {}).map_err(Failure::failed)?;
+            print(&render(&observer.look_at_all(&Log::default()).map_err(Failure::failed)?, WIDTH))
+        }
+        Mode::Splash => {
+            let settings = start_daemon("console", &root, false);
+            splash(&root, settings)
+        }
+        Mode::Daemon => {
+            let settings = start_daemon("console", &root, false);
+            watch(&root, settings)
+        }
+    }
+}
+
+enum Mode {
+    Help,
+    Once,
+    Splash,
+    Daemon,
+}
+
+fn parse(mut args: lexopt::Parser) -> Result<Mode, lexopt::Error> {
+    use lexopt::prelude::*;
+    let mut mode = Mode::Daemon;
+    while let Some(arg) = args.next()? {
+        match arg {
+            Short('h') | Long("help") => return Ok(Mode::Help),
+            Long("once") => mode = Mode::Once,
+            Long("splash") => mode = Mode::Splash,
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(mode)
+}
+
+/// The first picture, of what the kernel knows by itself.
+fn splash(root: &Root, settings: Settings) -> Result<(), Failure> {
+    let poll = Poll::new().map_err(Failure::failed)?;
+    let observer = Observer::new(root.clone(), settings, || {}).map_err(Failure::failed)?;
+    let snapshot = Snapshot { uptime: clock::uptime(), ..observer.first_glance() };
+    let mut view = View::new(Terminal::screen(root), Token(FIRST_TERMINAL));
+    view.show(poll.registry(), &snapshot);
+    if !view.is_lost() {
+        // Text for a terminal that is drawn nowhere arrives, too.
+        log::info!("{}", screen_text(snapshot.machine.screen));
+    }
+    Ok(())
+}
+
+fn watch(root: &Root, settings: Settings) -> Result<(), Failure> {
+    let mut termination = Termination::new().map_err(Failure::failed)?;
+    let mut terminal_signals = TerminalSignals::new().map_err(Failure::failed)?;
+    let mut network = Monitor::new(Watch::LinksAndAddresses).map_err(Failure::failed)?;
+    let mut disks = UeventSocket::open().map_err(Failure::failed)?;
+    let mut exports = Directories::new().map_err(Failure::failed)?;
+    let mut poll = Poll::new().map_err(Failure::failed)?;
+    let registry = poll.registry();
+    registry.register(&mut termination, TERMINATION, Interest::READABLE).map_err(Failure::failed)?;
+    registry.register(&mut terminal_signals, TERMINALS, Interest::READABLE).map_err(Failure::failed)?;
+    registry.register(&mut network, NETWORK, Interest::READABLE).map_err(Failure::failed)?;
+    registry.register(&mut disks, DISKS, Interest::READABLE).map_err(Failure::failed)?;
+    registry.register(&mut exports, EXPORTS, Interest::READABLE).map_err(Failure::failed)?;
+    // A log that cannot be waited for, or not be read, is not shown.
+    let mut kernel_log = Kmsg::open(root).ok();
+    if let Some(log) = &mut kernel_log {
+        if registry.register(log, LOG, Interest::READABLE).is_err() {
+            kernel_log = None;
+        }
+    }
+    let waker = std::sync::Arc::new(Waker::new(registry, ANSWERS).map_err(Failure::failed)?);
+    let registry = registry.try_clone().map_err(Failure::failed)?;
+
+    let views = Terminal::find(root, !settings.config.system.debug);
+    let views: Vec<View> =
+        (FIRST_TERMINAL..).map(Token).zip(views).map(|(token, terminal)| View::new(terminal, token)).collect();
+    let answers = std::sync::Arc::clone(&waker);
+    // Waking fails only when the applet is ending.
+    let observer = Observer::new(root.clone(), settings, move || drop(answers.wake())).map_err(Failure::failed)?;
+    let mut console = Console {
+        root: root.clone(),
+        registry,
+        snapshot: observer.first_glance(),
+        observer,
+        views,
+        log: Log::default(),
+        meters: BTreeMap::new(),
+        started: Instant::now(),
+        jobs: Jobs::new(move || drop(waker.wake())),
+        exports,
+        look: Some(Instant::now()),
+        network: None,
+        measure: None,
+        draw: None,
+        tick: None,
+    };
+    // Something is on the screen before anything has answered. Lines that are soon others are no use.
+    console.show(true);
+    // A person has something to look at; from here on the disks come first.
+    if let Err(error) = process::give_way(NICE) {
+        log::debug!("{}", chain(&error));
+    }
+
+    let mut events = Events::with_capacity(16);
+    loop {
+        console.do_what_is_due();
+        let wait = console.next().map(|due| due.saturating_duration_since(Instant::now()));
+        match poll.poll(&mut events, wait) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            other => other.map_err(Failure::failed)?,
+        }
+        for event in &events {
+            match event.token() {
+                TERMINATION => return Ok(()),
+                TERMINALS => {
+                    terminal_signals.drain().map_err(Failure::failed)?;
+                    console.draw_soon(Duration::ZERO);
+                    continue;
+                }
+                NETWORK => {
+                    network.drain().map_err(Failure::failed)?;
+                    // A router's word of an address that stays is no reason to look at every disk.
+                    console.network = Some(console.network.unwrap_or_else(|| Instant::now() + SETTLE));
+                    continue;
+                }
+                DISKS => disks.drain().map_err(Failure::failed)?,
+                EXPORTS => console.exports.drain().map_err(Failure::failed)?,
+                LOG => {
+                    if let Some(log) = &mut kernel_log {
+                        console.note(read(log));
+                    }
+                    continue;
+                }
+                ANSWERS => console.finish_jobs(),
+                Token(token) => {
+                    console.type_at(token - FIRST_TERMINAL, event.is_readable());
+                    continue;
+                }
+            }
+            console.look_soon();
+        }
+    }
+}
+
+/// The whole state.
+struct Console {
+    root: Root,
+    registry: mio::Registry,
+    observer: Observer,
+    snapshot: Snapshot,
+    views: Vec<View>,
+    log: Log,
+    /// For each disk with hosts, by its name and number in the kernel.
+    meters: BTreeMap<(String, u64), Meter>,
+    started: Instant,
+    jobs: Jobs,
+    exports: Directories,
+    /// When to look at everything again,
+    look: Option<Instant>,
+    /// at links and addresses alone,
+    network: Option<Instant>,
+    /// at the counters,
+    measure: Option<Instant>,
+    /// when to draw,
+    draw: Option<Instant>,
+    /// and when the time that is shown will be another.
+    tick: Option<Instant>,
+}
+
+fn is_due(due: Option<Instant>) -> bool {
+    due.is_some_and(|due| due <= Instant::now())
+}
+
+impl Console {
+    fn next(&self) -> Option<Instant> {
+        let views = self.views.iter().filter_map(View::due);
+        [self.look, self.network, self.measure, self.draw, self.tick].into_iter().flatten().chain(views).min()
+    }
+
+    fn look_soon(&mut self) {
+        let soon = Instant::now() + SETTLE;
+        self.look = Some(self.look.map_or(soon, |due| due.min(soon)));
+    }
+
+    fn draw_soon(&mut self, delay: Duration) {
+        let soon = Instant::now() + delay;
+        self.draw = Some(self.draw.map_or(soon, |due| due.min(soon)));
+    }
+
+    fn do_what_is_due(&mut self) {
+        for number in 0..self.views.len() {
+            if is_due(self.views.get(number).and_then(View::due)) {
+                self.type_at(number, false);
+            }
+        }
+        if is_due(self.look) {
+            // First watch, then look: nothing falls in between.
+            let has_target = watch_exports(&self.root, &self.exports);
+            let looked = self.observer.look(&self.log);
+            let next = self.observer.next_look();
+            self.network = None;
+            self.look = if has_target { next } else { Some(Instant::now() + NO_TARGET) };
+            let screen = self.snapshot.machine.screen;
+            match looked {
+                Ok(snapshot) => self.snapshot = snapshot,
+                Err(error) => log::error!("{}", chain(&error)),
+            }
+            if self.snapshot.machine.screen != screen {
+                log::info!("{}", screen_text(self.snapshot.machine.screen));
+                // Another size, and another font.
+                self.views.iter_mut().for_each(View::reopen_screen);
+            }
+            self.measure();
+            self.draw = Some(Instant::now());
+        }
+        if is_due(self.network) {
+            self.network = None;
+            match self.observer.look_at_network(&self.log, &mut self.snapshot) {
+                Ok(()) => self.draw = Some(Instant::now()),
+                Err(error) => log::error!("{}", chain(&error)),
+            }
+        }
+        if is_due(self.measure) {
+            self.measure();
+            self.draw = Some(Instant::now());
+        }
+        if is_due(self.tick) || is_due(self.draw) {
+            self.show(false);
+        }
+    }
+
+    /// Looks at the counters of the disks that hosts are connected to.
+    fn measure(&mut self) {
+        let now = self.started.elapsed();
+        let mut meters = std::mem::take(&mut self.meters);
+        let mut flows = false;
+        for disk in self.snapshot.disks.iter_mut().filter(|disk| !disk.hosts.is_empty()) {
+            let Some(known) = self.observer.disk(&disk.name) else { continue };
+            let Some(activity) = sysfs::activity(&self.root, known) else { continue };
+            let key = (disk.name.clone(), known.diskseq);
+            let mut meter = meters.remove(&key).unwrap_or_default();
+            let traffic = meter.look(now, activity).clone();
+            flows |= !traffic.is_idle() || activity.in_flight > 0 || traffic.history.is_empty();
+            disk.traffic = Some(traffic);
+            self.meters.insert(key, meter);
+        }
+        let next = if flows { FLOWING } else { STANDING };
+        self.measure = (!self.meters.is_empty()).then(|| Instant::now() + next);
+    }
+
+    fn show(&mut self, is_first: bool) {
+        let uptime = clock::uptime();
+        let left = uptime_text(uptime).1;
+        let left =
+            Some(STARTING.saturating_sub(uptime)).filter(|left| !left.is_zero()).map_or(left, |end| left.min(end));
+        self.tick = Some(Instant::now() + left + Duration::from_millis(10));
+        self.draw = None;
+        self.snapshot.uptime = uptime;
+        // It is lent for the time of drawing: it is large.
+        self.snapshot.log = std::mem::take(&mut self.log);
+        for view in self.views.iter_mut().filter(|view| view.is_full() || !is_first) {
+            view.show(&self.registry, &self.snapshot);
+        }
+        self.log = std::mem::take(&mut self.snapshot.log);
+    }
+
+    fn note(&mut self, records: Vec<Record>) {
+        let before = self.log.troubles();
+        let said = console_level(&self.root);
+        let is_said = records.iter().any(|record| record.priority < said);
+        for record in records {
+            self.log.add(record);
+        }
+        if is_said {
+            // The kernel has written it across the screen.
+            self.views.iter_mut().for_each(View::forget);
+            self.draw_soon(SETTLE);
+        }
+        if self.log.troubles() != before {
+            self.look_soon();
+        }
+        if self.views.iter().any(View::shows_log) {
+            self.draw_soon(SETTLE);
+        }
+    }
+
+    /// Takes what was typed at a terminal, and does what it asks for.
+    fn type_at(&mut self, number: usize, readable: bool) {
+        let Some(view) = self.views.get_mut(number) else { return };
+        self.snapshot.log = std::mem::take(&mut self.log);
+        let wishes = view.take_keys(&self.registry, &self.snapshot, readable);
+        self.log = std::mem::take(&mut self.snapshot.log);
+        let acted = !wishes.is_empty();
+        for wish in wishes {
+            match wish {
+                Wish::Run(words) => {
+                    let text = format!("diskomator {}", words.join(" "));
+                    match self.jobs.start(number, words) {
+                        Ok(()) => view.say(&format!("{text} ..."), false),
+                        Err(error) => view.say(&format!("{text}: cannot be started: {error}"), true),
+                    }
+                }
+                Wish::Shell => {
+                    let shell = view.give_away().and_then(|()| self.jobs.start_shell(number, view.terminal().path()));
+                    if let Err(error) = shell {
+                        view.take_back();
+                        view.say(&format!("The shell cannot be started: {error}"), true);
+                    }
+                }
+            }
+        }
+        if acted {
+            self.draw = Some(Instant::now());
+        }
+    }
+
+    fn finish_jobs(&mut self) {
+        for done in self.jobs.finished() {
+            let Some(view) = self.views.get_mut(done.view) else { continue };
+            if done.is_shell {
+                view.take_back();
+            } else {
+                view.say(&done.text, !done.succeeded);
+            }
+        }
+    }
+}
+
+/// What is new in the log.
+fn read(log: &mut Kmsg) -> Vec<Record> {
+    let mut records = Vec::new();
+    loop {
+        match log.read() {
+            Ok(Some(record)) => records.extend(syslog::Record::parse(&record).map(Record::from)),
+            Ok(None) => return records,
+            Err(error) => {
+                log::debug!("{}", chain(&error));
+                return records;
+            }
+        }
+    }
+}
+
+/// Records of a lower number the kernel writes to its consoles (`proc_sys_kernel(5)`).
+fn console_level(root: &Root) -> u8 {
+    let levels = root.read("proc/sys/kernel/printk").unwrap_or_default();
+    levels.split_whitespace().next().and_then(|level| level.parse().ok()).unwrap_or(0)
+}
+
+/// Watches each directory of the target in which something can change;
+/// `false` if there is no target yet.
+fn watch_exports(root: &Root, exports: &Directories) -> bool {
+    let mut directories = vec![NVMET.to_owned()];
+    for group in ["subsystems", "ports"] {
+        let group = format!("{NVMET}/{group}");
+        let items = root.list(&group).unwrap_or_default();
+        directories.push(group.clone());
+        for namespaces in items.iter().map(|item| format!("{group}/{item}/namespaces")) {
+            let each = root.list(&namespaces).unwrap_or_default();
+            directories.extend(each.iter().map(|nsid| format!("{namespaces}/{nsid}")));
+            directories.push(namespaces);
+        }
+    }
+    // A host that connects is a directory that the kernel makes in one of these.
+    directories.push(HOSTS.to_owned());
+    directories.extend(root.list(HOSTS).unwrap_or_default().iter().map(|item| format!("{HOSTS}/{item}")));
+    let mut watched = directories.into_iter().filter(|directory| root.exists(directory)).peekable();
+    let found = root.exists(NVMET) && watched.peek().is_some();
+    let watched = watched.chain(ssh::WATCHED.into_iter().filter(|directory| root.exists(directory)).map(str::to_owned));
+    for directory in watched {
+        if let Err(error) = exports.add(root.path(directory)) {
+            // It may just have been removed, which its parent tells.
+            log::debug!("{}", chain(&error));
+        }
+    }
+    found
+}

@@ -1,0 +1,208 @@
+//! What looks at the kernel.
+
+use std::time::{Duration, Instant};
+
+use disks::config::Settings;
+use disks::disk::Disk as KernelDisk;
+use kernel::clock;
+use kernel::machine;
+use kernel::netlink::{self, Netlink, NetlinkError};
+use kernel::root::Root;
+use local::configfs;
+use local::sysfs;
+use nvmet::export::Export;
+use nvmet::policy::Access;
+use screen::log::Log;
+use screen::model::{Address, Disk, DiskState, Link, Machine, Snapshot, Ssh};
+
+use crate::applet::chain;
+use crate::exporter::{ExportError, Exporter, Observation, State, state};
+use crate::name::machine_name;
+use crate::net::{link_speed, origin_name};
+use crate::ssh;
+
+/// Less than this, and programs are about to be ended for want of memory.
+const LITTLE_MEMORY: u64 = 16 << 20;
+
+/// What looks at the kernel.
+pub(super) struct Observer {
+    netlink: Netlink,
+    exporter: Exporter,
+    machine: Machine,
+    /// What is odd about the settings.
+    settings: Vec<String>,
+    exports: Vec<Export>,
+    /// No clock that goes is before this.
+    earliest: Duration,
+}
+
+impl Observer {
+    /// `wake` is called when a disk has answered that had not.
+    pub(super) fn new(
+        root: Root,
+        settings: Settings,
+        wake: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Self, NetlinkError> {
+        let (processors, memory) = sysfs::capacity();
+        let machine = Machine {
+            name: None,
+            version: env!("CARGO_PKG_VERSION"),
+            model: machine::model(&root),
+            processor: machine::processor(&root),
+            processors,
+            memory,
+            memory_free: 0,
+            screen: machine::screen(&root),
+        };
+        let earliest = clock::earliest(&root);
+        let exporter = Exporter::new(root, settings.config, wake);
+        let settings = settings.warnings.iter().map(ToString::to_string).collect();
+        Ok(Self { netlink: Netlink::new()?, exporter, machine, settings, exports: Vec::new(), earliest })
+    }
+
+    /// What is known at once, without asking any disk.
+    pub(super) fn first_glance(&self) -> Snapshot {
+        Snapshot { machine: self.machine.clone(), links: self.links().unwrap_or_default().0, ..Snapshot::default() }
+    }
+
+    pub(super) fn look(&mut self, log: &Log) -> Result<Snapshot, NetlinkError> {
+        let observed = self.exporter.observe();
+        self.snapshot(observed, log)
+    }
+
+    /// The same, once every disk has answered that will.
+    pub(super) fn look_at_all(&mut self, log: &Log) -> Result<Snapshot, NetlinkError> {
+        let observed = self.exporter.observe_all();
+        self.snapshot(observed, log)
+    }
+
+    /// Looks at links and addresses alone.
+    pub(super) fn look_at_network(&self, log: &Log, snapshot: &mut Snapshot) -> Result<(), NetlinkError> {
+        let (links, name) = self.links()?;
+        snapshot.links = links;
+        snapshot.machine.name = log.network_name().map(str::to_owned).or(name);
+        Ok(())
+    }
+
+    /// When a disk will be found not to answer.
+    pub(super) fn next_look(&self) -> Option<Instant> {
+        self.exporter.prober.next_look()
+    }
+
+    /// A disk as the kernel has it.
+    pub(super) fn disk(&self, name: &str) -> Option<&KernelDisk> {
+        self.exports.iter().map(|export| &export.disk).find(|disk| disk.name == name)
+    }
+
+    fn snapshot(&mut self, observed: Result<Observation, ExportError>, log: &Log) -> Result<Snapshot, NetlinkError> {
+        let (links, name) = self.links()?;
+        let root = &self.exporter.root;
+        let (disks, exports, problem) = match observed {
+            Ok(observation) => (disks(root, &observation.exports), observation.exports, None),
+            Err(error) => (Vec::new(), Vec::new(), Some(chain(&error))),
+        };
+        self.exports = exports;
+        self.machine.name = log.network_name().map(str::to_owned).or(name);
+        self.machine.memory_free = machine::memory_free(root).unwrap_or_default();
+        self.machine.screen = machine::screen(root);
+        Ok(Snapshot {
+            machine: self.machine.clone(),
+            is_by_hand: self.exporter.config.export.is_none(),
+            warnings: self.warnings(&disks, log),
+            links,
+            disks,
+            problem,
+            ssh: ssh::status(root).map(|status| Ssh {
+                password: status.password,
+                fingerprint: status.fingerprint,
+                keys: status.keys,
+            }),
+            ..Snapshot::default()
+        })
+    }
+
+    /// The gravest first.
+    fn warnings(&self, disks: &[Disk], log: &Log) -> Vec<String> {
+        let mut warnings = log.troubles();
+        if (1..LITTLE_MEMORY).contains(&self.machine.memory_free) {
+            let left = disks::disk::human_size(self.machine.memory_free);
+            warnings.push(format!("Memory is nearly used up: {left} are left. Programs may be ended."));
+        }
+        let is_open = |state: &DiskState| {
+            matches!(state, DiskState::Exported | DiskState::ReadOnly | DiskState::Passthru | DiskState::NoMedium)
+        };
+        if disks.iter().any(|disk| is_open(&disk.state)) {
+            warnings.push("Everyone on this network can read and overwrite these disks.".to_owned());
+        }
+        warnings.extend(self.settings.iter().cloned());
+        warnings.extend(ssh::refused(&self.exporter.root));
+        if clock::time_of_day() < self.earliest {
+            warnings.push("The clock is late: this image is newer. The machine's battery may be empty.".to_owned());
+        }
+        warnings
+    }
+
+    /// The links, and the machine's name on them.
+    fn links(&self) -> Result<(Vec<Link>, Option<String>), NetlinkError> {
+        let root = &self.exporter.root;
+        let addresses = self.netlink.addresses()?;
+        let links: Vec<netlink::Link> = self.netlink.links()?.into_iter().filter(|link| !link.is_loopback).collect();
+        let name = machine_name(&self.exporter.config, root, &links).map(|name| format!("{name}.local"));
+        let links = links.into_iter().map(|link| {
+            let own = addresses.iter().filter(|address| address.link == link.index && address.is_usable);
+            let addresses: Vec<Address> = own
+                .map(|address| Address {
+                    is_link_local: address.is_link_local,
+                    ip: address.ip,
+                    prefix_len: address.prefix_len,
+                    origin: origin_name(address),
+                })
+                .collect();
+            let speed = link_speed(root, &link.name).filter(|_| link.has_carrier);
+            Link { name: link.name, mac: link.ethernet, has_carrier: link.has_carrier, speed, addresses }
+        });
+        // Tunnels and the like, which are nobody's to plug in, only with an address.
+        Ok((links.filter(|link| link.mac.is_some() || !link.addresses.is_empty()).collect(), name))
+    }
+}
+
+fn disks(root: &Root, exports: &[Export]) -> Vec<Disk> {
+    let shown = exports.iter().filter_map(|export| {
+        let state = match state(export) {
+            State::Hidden => return None,
+            State::Exported(Access::ReadWrite) => DiskState::Exported,
+            State::Exported(Access::ReadOnly) => DiskState::ReadOnly,
+            State::Exported(Access::Passthru) => DiskState::Passthru,
+            State::Empty => DiskState::NoMedium,
+            State::Waiting => DiskState::Waiting,
+            State::Failed(why) | State::Refused(why) => DiskState::NotExported(why),
+        };
+        let disk = &export.disk;
+        let controllers = export.nqn().map(|nqn| configfs::controllers_of(root, nqn)).unwrap_or_default();
+        Some(Disk {
+            name: disk.name.clone(),
+            diskseq: disk.diskseq,
+            size: disk.size,
+            model: disk.marked_model(MODEL_MAX),
+            serial: disk.serial.clone(),
+            firmware: disk.firmware.clone(),
+            bus: disk.bus.to_string(),
+            nqn: export.nqn().map(str::to_owned),
+            has_light: sysfs::light(root, &disk.name).is_some(),
+            state,
+            hosts: configfs::hosts_of(&controllers),
+            controllers,
+            traffic: None,
+        })
+    });
+    let mut shown: Vec<Disk> = shown.collect();
+    // As people count: sdz comes before sdaa, and nvme9n1 before nvme10n1.
+    shown.sort_by(|a, b| {
+        let key = |disk: &Disk| (disk.name.chars().take(2).collect::<String>(), disk.name.len());
+        (key(a), &a.name).cmp(&(key(b), &b.name))
+    });
+    shown
+}
+
+/// The longest model of NVMe, and the mark of the boot disk.
+const MODEL_MAX: usize = 48;

@@ -1,0 +1,465 @@
+//! One terminal: what it shows, and what is typed at it.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use mio::{Registry, Token};
+
+use kernel::terminal::{Kind, Terminal};
+use screen::Ui;
+use screen::log::Log;
+use screen::model::{Snapshot, uptime_text};
+use screen::plain::{changes, render};
+use screen::traffic::Blocks;
+use screen::ui::{Outcome, Page};
+use tui::keys::{Key, Parser};
+use tui::{Canvas, Size};
+
+use super::WIDTH;
+
+/// What every terminal has.
+const SIZE: Size = Size { width: 80, height: 25 };
+/// How long the rest of a key's sequence may take,
+const SEQUENCE: Duration = Duration::from_millis(60);
+/// and that of one that has begun, or of an answer that is on its way through slow lines: its last
+/// byte is an R, which is a key by itself.
+const ANSWER: Duration = Duration::from_secs(1);
+/// How long a serial line may take to answer that a terminal is at its end. Noise does not, and
+/// neither does a program that writes the lines down.
+const TERMINAL: Duration = Duration::from_secs(15);
+/// On a serial line a yes is a byte with silence before it, which noise has not.
+const SILENCE: Duration = Duration::from_millis(250);
+/// Has a terminal say how large it is: the cursor cannot go farther than to its
+/// end (ECMA-48 CUP, and DSR with its answer, CPR).
+const ASK_SIZE: &str = "\x1b[999;999H\x1b[6n";
+/// Leaves the full screen: all of it empty, and the cursor seen.
+const LEAVE: &str = "\x1b[0m\x1b[H\x1b[2J\x1b[?25h";
+/// What keys plain lines have.
+const PLAIN_KEYS: &str = "f: full screen with keys; Enter: this status again\n";
+
+/// One terminal.
+pub(super) struct View {
+    terminal: Terminal,
+    token: Token,
+    is_lost: bool,
+    is_full: bool,
+    ui: Ui,
+    keys: Parser,
+    /// What has been typed is no key before then.
+    pause: Option<Instant>,
+    /// A shell has the terminal.
+    is_away: bool,
+    /// What the terminal shows, if that is known.
+    shown: Option<Canvas>,
+    /// How large a serial terminal said it is.
+    said_size: Option<Size>,
+    /// When it was asked for that, if it has not answered.
+    asked: Option<Instant>,
+    /// When the last byte came.
+    heard: Option<Instant>,
+    /// What was told in lines, and what of it is a text.
+    told: Option<(Snapshot, String)>,
+    /// Something else is to be drawn than what is shown.
+    is_behind: bool,
+}
+
+/// What a person wants done: arguments of this program, or a shell.
+pub(super) enum Wish {
+    Run(Vec<String>),
+    Shell,
+}
+
+impl View {
+    pub(super) fn new(terminal: Terminal, token: Token) -> Self {
+        Self {
+            is_full: terminal.kind() == Kind::Screen,
+            terminal,
+            token,
+            is_lost: false,
+            ui: Ui::default(),
+            keys: Parser::default(),
+            pause: None,
+            is_away: false,
+            shown: None,
+            said_size: None,
+            asked: None,
+            heard: None,
+            told: None,
+            is_behind: false,
+        }
+    }
+
+    /// When a key that is one alone will be known to be, or that nobody answers.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.pause.into_iter().chain(self.patience()).min()
+    }
+
+    /// When a serial line that has never answered gets lines again.
+    fn patience(&self) -> Option<Instant> {
+        let is_unknown = self.is_full && !self.is_away && self.said_size.is_none();
+        self.asked.filter(|_| is_unknown && self.terminal.kind() == Kind::Serial).map(|asked| asked + TERMINAL)
+    }
+
+    /// Asks a serial terminal how large it is.
+    fn ask_size(&mut self) -> io::Result<()> {
+        self.asked = Some(Instant::now());
+        self.terminal.send(ASK_SIZE)
+    }
+
+    /// Goes back from the full screen to lines.
+    fn leave(&mut self) {
+        self.is_full = false;
+        self.told = None;
+        (self.said_size, self.asked) = (None, None);
+        self.terminal.forget();
+        let sent = self.terminal.send(LEAVE);
+        self.note(sent);
+    }
+
+    /// Whether the last text did not get there.
+    pub(super) fn is_lost(&self) -> bool {
+        self.is_lost
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.is_full
+    }
+
+    /// Something else has written on a screen: all of it must be drawn anew.
+    pub(super) fn forget(&mut self) {
+        self.shown = None;
+    }
+
+    /// The kind of console that a screen is drawn on has changed: it is opened anew with the next picture.
+    pub(super) fn reopen_screen(&mut self) {
+        if self.terminal.kind() == Kind::Screen {
+            self.terminal.close();
+        }
+    }
+
+    pub(super) fn shows_log(&self) -> bool {
+        self.is_full && self.ui.page() == Page::Log
+    }
+
+    pub(super) fn terminal(&self) -> &Terminal {
+        &self.terminal
+    }
+
+    /// Says what comes of a key. On plain lines nothing is asked for.
+    pub(super) fn say(&mut self, text: &str, is_bad: bool) {
+        self.ui.say(text, is_bad);
+    }
+
+    /// A shell gets the terminal as it was found.
+    pub(super) fn give_away(&mut self) -> io::Result<()> {
+        self.terminal.send(LEAVE)?;
+        self.terminal.close();
+        self.is_away = true;
+        Ok(())
+    }
+
+    pub(super) fn take_back(&mut self) {
+        self.is_away = false;
+        self.shown = None;
+        self.told = None;
+    }
+
+    /// Shows what is so now.
+    pub(super) fn show(&mut self, registry: &Registry, snapshot: &Snapshot) {
+        if self.is_away {
+            return;
+        }
+        let outcome = self.open(registry).and_then(|()| {
+            if !self.terminal.is_idle() && self.is_full {
+                // A slow line gets the last of many states, once it has the one before.
+                self.is_behind = true;
+                return Ok(());
+            }
+            self.is_behind = false;
+            if self.is_full { self.draw(snapshot) } else { self.tell(snapshot) }
+        });
+        self.note(outcome);
+    }
+
+    fn open(&mut self, registry: &Registry) -> io::Result<()> {
+        if self.terminal.open(registry, self.token)? {
+            self.shown = None;
+            self.told = None;
+            log::debug!("opened {}", self.terminal.path().display());
+            if self.terminal.kind() == Kind::Screen {
+                self.ui.blocks = if self.terminal.set_font() { Blocks::Eighth } else { Blocks::Half };
+            } else {
+                self.ui.blocks = Blocks::Eighth;
+                if self.is_full {
+                    self.ask_size()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn draw(&mut self, snapshot: &Snapshot) -> io::Result<()> {
+        let size = self.said_size.or_else(|| self.terminal.size()).unwrap_or(SIZE);
+        let canvas = self.ui.render(snapshot, size);
+        let text = canvas.changes(self.shown.as_ref());
+        self.shown = Some(canvas);
+        self.terminal.send(&text)
+    }
+
+    /// What has changed in lines, and all of it where something else is so.
+    fn tell(&mut self, snapshot: &Snapshot) -> io::Result<()> {
+        let text = render(snapshot, WIDTH);
+        let mut lines = String::new();
+        match &self.told {
+            None => lines.push_str(PLAIN_KEYS),
+            Some((before, _)) => {
+                let time = snapshot.uptime.as_secs();
+                for line in changes(before, snapshot) {
+                    lines.push_str(&format!("[{time:>6}] {line}\n"));
+                }
+            }
+        }
+        if self.told.as_ref().is_none_or(|(_, told)| *told != text) {
+            lines.push_str(&format!("\n{text}"));
+        }
+        if lines.is_empty() {
+            return Ok(());
+        }
+        if !self.terminal.is_idle() {
+            self.terminal.forget();
+            lines = format!("\n\n{text}");
+        }
+        self.told = Some((Snapshot { log: Log::default(), ..snapshot.clone() }, text));
+        self.terminal.send(&lines)
+    }
+
+    /// Takes what was typed, or goes on with what is to be sent.
+    pub(super) fn take_keys(&mut self, registry: &Registry, snapshot: &Snapshot, readable: bool) -> Vec<Wish> {
+        if self.is_away {
+            return Vec::new();
+        }
+        let sent = self.terminal.go_on();
+        self.note(sent);
+        let mut keys = Vec::new();
+        let mut is_alone = true;
+        if readable {
+            match self.terminal.read() {
+                Ok(bytes) => {
+                    let now = Instant::now();
+                    let is_silent = self.heard.is_none_or(|heard| now.duration_since(heard) >= SILENCE);
+                    is_alone = self.terminal.kind() == Kind::Screen || (is_silent && bytes.len() == 1);
+                    self.heard = Some(now);
+                    keys.extend(self.keys.feed(&bytes));
+                }
+                Err(error) => self.note(Err(error)),
+            }
+            let is_answer = self.keys.is_inside() || self.asked.is_some_and(|asked| asked.elapsed() < TERMINAL);
+            let rest = if is_answer { ANSWER } else { SEQUENCE };
+            self.pause = self.keys.is_open().then(|| Instant::now() + rest);
+        } else if self.patience().is_some_and(|patience| patience <= Instant::now()) {
+            self.leave();
+            self.show(registry, snapshot);
+        } else if self.pause.is_some_and(|pause| pause <= Instant::now()) {
+            self.pause = None;
+            keys.extend(self.keys.pause());
+        }
+        let mut wishes = Vec::new();
+        let has_keys = !keys.is_empty();
+        for key in keys {
+            // No key answers a question with no less than yes.
+            let key = if !is_alone && self.ui.asks() { Key::Esc } else { key };
+            self.take_key(key, snapshot, &mut wishes);
+        }
+        if has_keys || (self.is_behind && self.terminal.is_idle()) {
+            self.show(registry, snapshot);
+        }
+        wishes
+    }
+
+    fn take_key(&mut self, key: Key, snapshot: &Snapshot, wishes: &mut Vec<Wish>) {
+        if let Key::CursorAt { row, column } = key {
+            // Whatever a line says, memory has an end.
+            self.said_size = Some(Size { width: column.clamp(20, 400), height: row.clamp(6, 150) });
+            self.asked = None;
+            self.shown = None;
+            return;
+        }
+        if !self.is_full {
+            match key {
+                Key::Char('f' | 'F') => {
+                    self.is_full = true;
+                    self.shown = None;
+                    let sent = self.ask_size();
+                    self.note(sent);
+                }
+                Key::Enter => self.told = None,
+                _ => {}
+            }
+            return;
+        }
+        let size = self.shown.as_ref().map_or(SIZE, Canvas::size);
+        match self.ui.key(key, snapshot, size) {
+            Outcome::Shown => {}
+            Outcome::Redraw => {
+                self.shown = None;
+                if self.terminal.kind() == Kind::Serial {
+                    let sent = self.ask_size();
+                    self.note(sent);
+                }
+            }
+            Outcome::Run(words) => wishes.push(Wish::Run(words)),
+            Outcome::Shell if self.terminal.kind() == Kind::Screen => {
+                if let Err(error) = self.terminal.show_shell() {
+                    self.ui.say(&format!("The shell cannot be shown: {error}. Alt-F9 may."), true);
+                }
+            }
+            Outcome::Shell => wishes.push(Wish::Shell),
+            Outcome::Leave if self.terminal.kind() == Kind::Serial => self.leave(),
+            Outcome::Leave => {
+                let uptime = uptime_text(snapshot.uptime).0;
+                self.ui.say(&format!("This screen has no plain lines; {uptime}. Alt-F9 is a shell."), false);
+            }
+        }
+    }
+
+    /// Says once that a terminal is lost. It is tried again with each text.
+    fn note(&mut self, outcome: io::Result<()>) {
+        match outcome {
+            Ok(()) => self.is_lost = false,
+            Err(error) => {
+                if !self.is_lost {
+                    log::warn!("nothing can be shown on {}: {error}", self.terminal.path().display());
+                }
+                self.is_lost = true;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::path::PathBuf;
+
+    use nix::fcntl::OFlag;
+    use nix::pty::{PtyMaster, grantpt, posix_openpt, ptsname_r, unlockpt};
+
+    use super::*;
+
+    /// A serial line: its far end, and the view at this one.
+    struct Line {
+        far: PtyMaster,
+        view: View,
+        poll: mio::Poll,
+    }
+
+    impl Line {
+        fn new() -> Self {
+            let far = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_NONBLOCK).unwrap();
+            grantpt(&far).unwrap();
+            unlockpt(&far).unwrap();
+            let near = PathBuf::from(ptsname_r(&far).unwrap());
+            let mut line = Self {
+                far,
+                view: View::new(Terminal::new(near, Kind::Serial), Token(0)),
+                poll: mio::Poll::new().unwrap(),
+            };
+            line.view.show(line.poll.registry(), &Snapshot::default());
+            line
+        }
+
+        /// The wishes that result from bytes that arrive at once.
+        fn hear(&mut self, bytes: &[u8]) -> Vec<Wish> {
+            self.far.write_all(bytes).unwrap();
+            self.view.take_keys(self.poll.registry(), &Snapshot::default(), true)
+        }
+
+        /// The same, after a while in which nothing came.
+        fn hear_alone(&mut self, bytes: &[u8]) -> Vec<Wish> {
+            self.view.heard = None;
+            self.hear(bytes)
+        }
+
+        /// Lets as much time pass as it waits for.
+        fn wait(&mut self) {
+            let past = |due: Option<Instant>| due.and_then(|due| due.checked_sub(TERMINAL + ANSWER));
+            (self.view.pause, self.view.asked) = (past(self.view.pause), past(self.view.asked));
+            assert!(self.hear_nothing().is_empty());
+        }
+
+        fn hear_nothing(&mut self) -> Vec<Wish> {
+            self.view.take_keys(self.poll.registry(), &Snapshot::default(), false)
+        }
+
+        fn said(&mut self) -> String {
+            let mut said = Vec::new();
+            let mut buffer = [0; 4096];
+            while let Ok(length @ 1..) = self.far.read(&mut buffer) {
+                said.extend_from_slice(&buffer[..length]);
+            }
+            String::from_utf8_lossy(&said).into_owned()
+        }
+
+        fn with_terminal() -> Self {
+            let mut line = Self::new();
+            line.hear(b"f");
+            line.hear(b"\x1b[30;100R");
+            assert!(line.view.is_full && line.view.said_size == Some(Size { width: 100, height: 30 }));
+            line
+        }
+    }
+
+    #[test]
+    fn a_stray_byte_gives_no_full_screen_for_good() {
+        let mut line = Line::new();
+        line.hear(b"f");
+        assert!(line.view.is_full && line.view.due().is_some());
+        line.said();
+        line.wait();
+        assert!(!line.view.is_full && line.view.due().is_none());
+        let said = line.said();
+        assert!(said.contains("f: full screen"), "{said:?}");
+        // A terminal answers, and keeps it.
+        let mut line = Line::with_terminal();
+        line.wait();
+        assert!(line.view.is_full);
+    }
+
+    #[test]
+    fn a_yes_among_other_bytes_is_none() {
+        let mut line = Line::with_terminal();
+        for noise in [&b"Py"[..], b"RyPyyy", b"P\xffy"] {
+            assert!(line.hear_alone(noise).is_empty(), "{noise:?}");
+            line.hear_alone(b"n");
+        }
+        line.hear_alone(b"P");
+        assert!(line.hear(b"y").is_empty(), "too soon");
+        line.hear_alone(b"P");
+        assert!(line.hear_alone(b"y\r").is_empty());
+        line.hear_alone(b"P");
+        assert!(matches!(line.hear_alone(b"y").as_slice(), [Wish::Run(words)] if *words == ["poweroff"]));
+    }
+
+    #[test]
+    fn no_part_of_a_terminals_answer_is_a_key() {
+        // Slow lines have pauses; the answer's last byte would ask whether to restart.
+        for (first, second) in [(&b"\x1b[30;1"[..], &b"00R"[..]), (b"\x1b[", b"30;100R"), (b"\x1b", b"[30;100R")] {
+            let mut line = Line::new();
+            line.hear(b"f");
+            line.hear(first);
+            let due = line.view.pause.unwrap();
+            assert!(due > Instant::now() + SEQUENCE * 4, "{first:?}");
+            line.hear(second);
+            assert!(!line.view.ui.asks() && line.view.said_size.is_some(), "{first:?}");
+        }
+    }
+
+    #[test]
+    fn no_control_character_stops_the_line_or_ends_anything() {
+        let mut line = Line::new();
+        line.said();
+        assert!(line.hear(b"\x13\x03\x1a\x1c\x04\x05\x00").is_empty());
+        line.hear(b"\r");
+        assert!(line.said().contains("Diskomator"));
+    }
+}

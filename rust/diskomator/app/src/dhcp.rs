@@ -1,0 +1,734 @@
+//! `diskomator dhcp`: brings every Ethernet link up and keeps a DHCP lease on
+//! each, or a link-local address where there is no server, or the addresses that
+//! settings give it. Of IPv6 the kernel does what it does by itself; here it is
+//! switched on, addresses are asked for where routers want that, and each is
+//! answered for by its own link.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+
+use kernel::netlink::{self, Lifetimes, Link, Monitor, Netlink, Origin, Route6, Watch};
+use kernel::packet::{ArpSocket, LeasedSocket, PacketSocket};
+use kernel::root::Root;
+use kernel::signals::{Farewell, Termination};
+use netproto::addressing::{Address, Addressing};
+use netproto::arp::Packet;
+use netproto::dhcp::client::{Client, Event, Identity, Loss, Moment, Output, Transmit, Way};
+use netproto::dhcp::frame;
+use netproto::dhcp::lease::{self, Lease};
+use netproto::ipv4ll::{self, LinkLocal};
+use netproto::net::{Mac, Prefix4};
+
+use crate::answers;
+use crate::applet::{Failure, chain, chosen_links, print, start_daemon};
+use crate::dhcp6::Port6;
+use crate::hold::{Holder, Wish, forget_links, set_up_ipv4};
+
+const HELP: &str = "\
+Usage: diskomator dhcp [--interface NAME]...
+
+Brings every Ethernet link up, now and when it appears, and keeps an IPv4
+address on each by DHCP, until stopped. Where no server answers for some seconds
+a link has a link-local address (169.254/16) until one does. IPv6 addresses are
+made of the prefixes that routers announce, and come by DHCPv6 where routers say
+so. Links that have an address of a family by the setting `ip` ask nobody for
+another one (`diskomator help config`). The addresses stay when it stops, and
+the next run goes on with them. SIGUSR1 gives them back to their servers and ends
+it.
+
+Options:
+  -i, --interface NAME  only this link; can be given more than once
+  -h, --help            this text
+";
+
+/// The sources of events. Links have the tokens from `FIRST_LINK` on.
+const TERMINATION: Token = Token(0);
+const MONITOR: Token = Token(1);
+const FAREWELL: Token = Token(2);
+const FIRST_LINK: usize = 3;
+
+/// How long to leave a link alone that did not come up.
+const BRING_UP_AGAIN: Duration = Duration::from_secs(5);
+/// After so many packets at one go the other links have their turn.
+pub(crate) const PACKETS_AT_ONCE: usize = 32;
+/// No link that DHCP runs on has longer packets without fragments.
+const PACKET_MAX: usize = 2048;
+
+pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
+    let Some(only) = chosen_links(args)? else { return print(HELP) };
+    let root = Root::default();
+    let config = start_daemon("dhcp", &root, false).config;
+    Daemon::new(root, only, config.system.ip, config.system.name)?.run()
+}
+
+/// All links.
+struct Daemon {
+    root: Root,
+    only: Vec<String>,
+    addressing: Addressing,
+    /// The name that servers are told, if it is not made of the link's hardware address.
+    name: Option<String>,
+    /// The link that has the addresses which name none.
+    chosen: Option<u32>,
+    started: Instant,
+    seeds: RandomState,
+    netlink: Netlink,
+    monitor: Monitor,
+    poll: Poll,
+    ports: BTreeMap<u32, Port>,
+    /// The hardware addresses of all links. What comes from one of them is no
+    /// other host's.
+    own: Vec<Mac>,
+    /// Addresses are given back; then this ends.
+    is_leaving: bool,
+    /// Open for as long as `poll` listens to them.
+    _signals: (Termination, Farewell),
+}
+
+/// One link.
+struct Port {
+    index: u32,
+    name: String,
+    mac: Mac,
+    has_carrier: bool,
+    carrier_losses: u32,
+    /// It is up, and was told the addresses of the settings.
+    is_set: bool,
+    /// It asks for an address, or chooses one.
+    asks: bool,
+    mtu: u32,
+    /// The MTU before a lease changed it.
+    own_mtu: Option<u32>,
+    /// When to try (again) to bring it up; `None` once that is done, and
+    /// somebody who takes it down has it their way.
+    bring_up: Option<Moment>,
+    /// It has refused to come up, which was said once.
+    is_stubborn: bool,
+    client: Client,
+    link_local: LinkLocal,
+    six: Port6,
+    socket: Option<PacketSocket>,
+    arp_socket: Option<ArpSocket>,
+    /// The addresses that the ARP socket hears of.
+    heard: Vec<Ipv4Addr>,
+    leased_socket: Option<(Ipv4Addr, LeasedSocket)>,
+}
+
+impl Daemon {
+    fn new(root: Root, only: Vec<String>, addressing: Addressing, name: Option<String>) -> Result<Self, Failure> {
+        let mut termination = Termination::new().map_err(Failure::failed)?;
+        let mut farewell = Farewell::new().map_err(Failure::failed)?;
+        let mut monitor = Monitor::new(Watch::LinksAndIpv6).map_err(Failure::failed)?;
+        let poll = Poll::new().map_err(Failure::failed)?;
+        poll.registry().register(&mut termination, TERMINATION, Interest::READABLE).map_err(Failure::failed)?;
+        poll.registry().register(&mut farewell, FAREWELL, Interest::READABLE).map_err(Failure::failed)?;
+        poll.registry().register(&mut monitor, MONITOR, Interest::READABLE).map_err(Failure::failed)?;
+        Ok(Self {
+            root,
+            only,
+            addressing,
+            name,
+            chosen: None,
+            started: Instant::now(),
+            seeds: RandomState::new(),
+            netlink: Netlink::new().map_err(Failure::failed)?,
+            monitor,
+            poll,
+            ports: BTreeMap::new(),
+            own: Vec::new(),
+            is_leaving: false,
+            _signals: (termination, farewell),
+        })
+    }
+
+    fn run(mut self) -> Result<(), Failure> {
+        let mut events = Events::with_capacity(64);
+        let mut buffer = vec![0; PACKET_MAX];
+        let mut unread: Vec<u32> = Vec::new();
+        self.look_at_links();
+        loop {
+            let next = self.act();
+            if self.is_leaving && self.ports.values().all(|port| port.client.is_gone() && port.six.is_gone()) {
+                answers::forget_all(&self.netlink);
+                log::info!("stopped; the addresses were given back");
+                return Ok(());
+            }
+            let wait =
+                if unread.is_empty() { next.map(|next| next.saturating_sub(self.now())) } else { Some(Duration::ZERO) };
+            match self.poll.poll(&mut events, wait) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                other => other.map_err(Failure::failed)?,
+            }
+            let mut readable = std::mem::take(&mut unread);
+            for event in &events {
+                match event.token() {
+                    TERMINATION => {
+                        log::info!("stopped; the addresses stay");
+                        return Ok(());
+                    }
+                    FAREWELL => self.leave(),
+                    MONITOR => {
+                        self.monitor.drain().map_err(Failure::failed)?;
+                        if !self.is_leaving {
+                            self.look_at_links();
+                        }
+                    }
+                    Token(token) => readable.extend(token.checked_sub(FIRST_LINK).and_then(|i| u32::try_from(i).ok())),
+                }
+            }
+            readable.sort_unstable();
+            readable.dedup();
+            let now = self.now();
+            for index in readable {
+                if let Some(port) = self.ports.get_mut(&index) {
+                    if port.receive(now, &self.own, &mut buffer) == Input::More {
+                        unread.push(index);
+                    }
+                }
+            }
+        }
+    }
+
+    fn leave(&mut self) {
+        self.is_leaving = true;
+        let now = self.now();
+        for port in self.ports.values_mut() {
+            port.client.release(now);
+            port.link_local.stop();
+            port.six.release(now);
+        }
+    }
+
+    fn now(&self) -> Moment {
+        self.started.elapsed()
+    }
+
+    /// Compares the kernel's links with ours.
+    fn look_at_links(&mut self) {
+        // The addresses first: one that went with its link's carrier is then not
+        // missed before that is known.
+        let listed = self.netlink.addresses().and_then(|addresses| Ok((addresses, self.netlink.links()?)));
+        let (addresses, links) = match listed {
+            Ok(listed) => listed,
+            Err(error) => {
+                log::error!("{}", chain(&error));
+                return;
+            }
+        };
+        self.ports.retain(|index, port| {
+            let stays = links.iter().any(|link| link.index == *index && link.ethernet == Some(port.mac));
+            if !stays {
+                log::info!("{}: gone", port.name);
+            }
+            stays
+        });
+        let present: Vec<u32> = links.iter().map(|link| link.index).collect();
+        forget_links(&self.netlink, &present);
+        self.choose(&links, &addresses);
+        self.own = links.iter().filter_map(|link| link.mac).collect();
+        for link in links {
+            let Some(mac) = link.ethernet else { continue };
+            if !self.only.is_empty() && !self.only.contains(&link.name) {
+                continue;
+            }
+            if !self.ports.contains_key(&link.index) {
+                let port = self.appeared(&link, mac, &addresses);
+                self.ports.insert(link.index, port);
+            }
+            let now = self.now();
+            if let Some(port) = self.ports.get_mut(&link.index) {
+                let is_chosen = self.chosen == Some(link.index);
+                port.set_asking(now, self.addressing.asks(&link.name, mac, is_chosen));
+                port.six.set_asking(now, self.addressing.asks_for_ipv6(&link.name, mac, is_chosen));
+                port.changed(now, &link, &addresses);
+                if !link.is_up {
+                    port.is_set = false;
+                } else if !port.is_set {
+                    port.is_set = true;
+                    let settings: Vec<_> = self.addressing.addresses(&link.name, mac, is_chosen).collect();
+                    port.set_addresses(&self.netlink, &settings);
+                }
+            }
+        }
+        let own: Vec<u32> = self.ports.keys().copied().collect();
+        answers::keep(&self.netlink, &own, &present, &addresses);
+    }
+
+    /// Chooses the link for the addresses that name none: the one that has them
+    /// from an earlier run, else the first with a carrier, for as long as it is
+    /// there.
+    fn choose(&mut self, links: &[Link], addresses: &[netlink::Address]) {
+        if !self.addressing.needs_choice() {
+            return;
+        }
+        let is_ours =
+            |link: &&Link| link.ethernet.is_some() && (self.only.is_empty() || self.only.contains(&link.name));
+        if self.chosen.is_some_and(|chosen| links.iter().filter(is_ours).any(|link| link.index == chosen)) {
+            return;
+        }
+        let has_them = |link: &&Link| {
+            let mut own = addresses.iter().filter(|address| address.link == link.index);
+            own.any(|address| address.origin == Some(Origin::Setting) && self.addressing.is_for_chosen(address.ip))
+        };
+        let earlier = links.iter().filter(is_ours).find(has_them);
+        let chosen = earlier.or_else(|| links.iter().filter(is_ours).find(|link| link.has_carrier));
+        self.chosen = chosen.map(|link| link.index);
+        if let Some(link) = chosen {
+            log::info!("{}: chosen for the addresses that name no link", link.name);
+            // It may have been set up without them.
+            if let Some(port) = self.ports.get_mut(&link.index) {
+                port.is_set = false;
+            }
+        }
+    }
+
+    /// A link that was not there before: up with it, and on with the address
+    /// that an earlier run gave it.
+    fn appeared(&self, link: &Link, mac: Mac, addresses: &[netlink::Address]) -> Port {
+        log::info!("{}: Ethernet link {mac}", link.name);
+        enable_ipv6(&self.root, &link.name);
+        set_up_ipv4(&self.root, &link.name);
+        let seed = self.seeds.hash_one((link.index, self.started));
+        let mut identity = Identity::of(mac);
+        if let Some(name) = &self.name {
+            identity.hostname.clone_from(name);
+        }
+        let mut client = Client::new(identity.clone(), seed);
+        let mut link_local = LinkLocal::new(mac, seed);
+        let mut six = Port6::new(identity, seed);
+        let from = |origin| {
+            let ours = addresses.iter().filter(move |address| {
+                address.link == link.index && address.origin == Some(origin) && address.prefix4().is_some()
+            });
+            let longest = ours.max_by_key(|address| address.valid.unwrap_or(Duration::MAX))?;
+            let prefix = longest.prefix4()?;
+            log::info!("{}: the address {prefix} is there already", link.name);
+            Some((prefix, longest.valid))
+        };
+        if let Some((prefix, _)) = from(Origin::LinkLocal) {
+            link_local.adopt(prefix);
+        }
+        if let Some((prefix, valid)) = from(Origin::Dhcp) {
+            client.adopt(prefix, valid.map(|valid| self.now() + valid));
+            link_local.leased(self.now());
+        }
+        six.adopt(self.now(), link, addresses);
+        Port {
+            index: link.index,
+            name: link.name.clone(),
+            mac,
+            has_carrier: false,
+            carrier_losses: link.carrier_losses,
+            is_set: false,
+            asks: true,
+            mtu: link.mtu,
+            own_mtu: None,
+            bring_up: if link.is_up { None } else { Some(self.now()) },
+            is_stubborn: false,
+            client,
+            link_local,
+            six,
+            socket: None,
+            arp_socket: None,
+            heard: Vec::new(),
+            leased_socket: None,
+        }
+    }
+
+    /// Lets every client do what is due, and returns when the next one is.
+    fn act(&mut self) -> Option<Moment> {
+        let mut next: Option<Moment> = None;
+        for port in self.ports.values_mut() {
+            next = next.into_iter().chain(port.come_up(&self.netlink, self.started.elapsed())).min();
+            loop {
+                match port.client.poll(self.started.elapsed()) {
+                    Output::Transmit(transmit) => port.send(self.poll.registry(), &transmit),
+                    Output::Arp(packet) => port.send_arp(self.poll.registry(), &packet),
+                    Output::Event(event) => port.apply(&self.netlink, self.started.elapsed(), event),
+                    Output::Timeout(at) => {
+                        next = next.into_iter().chain(at).min();
+                        break;
+                    }
+                }
+            }
+            // After the leases, which decide.
+            loop {
+                match port.link_local.poll(self.started.elapsed()) {
+                    ipv4ll::Output::Arp(packet) => port.send_arp(self.poll.registry(), &packet),
+                    ipv4ll::Output::Event(event) => port.apply_link_local(&self.netlink, event),
+                    ipv4ll::Output::Timeout(at) => {
+                        next = next.into_iter().chain(at).min();
+                        break;
+                    }
+                }
+            }
+            port.listen(self.poll.registry());
+            let holder = Holder { netlink: &self.netlink, index: port.index, name: &port.name };
+            let registry = self.poll.registry();
+            let register = |socket: &_| register(registry, holder.index, holder.name, socket);
+            next = next.into_iter().chain(port.six.act(holder, || self.started.elapsed(), register)).min();
+        }
+        next
+    }
+}
+
+/// Whether there may be more to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Input {
+    /// Perhaps; nobody will say so again.
+    More,
+    /// No; the socket becomes readable when there is.
+    Done,
+}
+
+impl Port {
+    /// Brings the link up. Drivers that miss their firmware, or are not done
+    /// yet, refuse it. Returns when to try again.
+    fn come_up(&mut self, netlink: &Netlink, now: Moment) -> Option<Moment> {
+        if self.bring_up.is_some_and(|at| at <= now) {
+            self.bring_up = match netlink.set_up(self.index) {
+                Ok(()) => None,
+                Err(error) => {
+                    if !self.is_stubborn {
+                        log::warn!("{}: {}; trying on", self.name, chain(&error));
+                    }
+                    self.is_stubborn = true;
+                    Some(now + BRING_UP_AGAIN)
+                }
+            };
+        }
+        self.bring_up
+    }
+
+    /// Whether to ask for an address. A link that has asked already and must not
+    /// any more gives back what it has.
+    fn set_asking(&mut self, now: Moment, asks: bool) {
+        if self.asks && !asks {
+            self.client.release(now);
+            self.link_local.stop();
+            self.asks = false;
+        }
+    }
+
+    /// Makes the kernel have the addresses of the settings.
+    fn set_addresses(&self, netlink: &Netlink, addresses: &[Address]) {
+        let holder = self.holder(netlink);
+        let wishes: Vec<Wish> = addresses.iter().filter_map(wish).collect();
+        holder.hold(Origin::Setting, &wishes);
+        for address in addresses {
+            log::info!("{}: the address is {}/{} by a setting", self.name, address.ip, address.prefix_len);
+            if let IpAddr::V6(ip) = address.ip {
+                let own = (ip, address.prefix_len);
+                let set = netlink.set_address6(self.index, own, Lifetimes::FOR_EVER, holder.metric(), Origin::Setting);
+                holder.warn(set);
+            }
+            if let Some(IpAddr::V6(router)) = address.gateway {
+                holder.warn(netlink.set_route6(Route6 {
+                    link: self.index,
+                    destination: (Ipv6Addr::UNSPECIFIED, 0),
+                    router: Some(router),
+                    metric: holder.metric(),
+                    table: None,
+                }));
+            }
+        }
+    }
+
+    fn changed(&mut self, now: Moment, link: &Link, addresses: &[netlink::Address]) {
+        if self.name != link.name {
+            log::info!("{}: now called {}", self.name, link.name);
+            self.name.clone_from(&link.name);
+            self.is_set = false;
+        }
+        self.mtu = link.mtu;
+        let lost = !link.has_carrier || link.carrier_losses != self.carrier_losses;
+        if self.has_carrier && lost {
+            log::info!("{}: no carrier", self.name);
+            self.client.link_down();
+            self.link_local.link_down(now);
+        }
+        if link.has_carrier && (lost || !self.has_carrier) {
+            log::info!("{}: carrier", self.name);
+            if self.asks {
+                self.client.link_up(now);
+                self.link_local.link_up(now);
+            }
+        }
+        self.six.changed(now, link, addresses, self.has_carrier && lost);
+        self.has_carrier = link.has_carrier;
+        self.carrier_losses = link.carrier_losses;
+    }
+
+    /// Sends a message. What cannot be sent is lost, and sent again later as
+    /// lost packets are.
+    fn send(&mut self, registry: &mio::Registry, transmit: &Transmit) {
+        self.open(registry);
+        let sent = match transmit.way {
+            Way::Broadcast { from } => self
+                .socket
+                .as_ref()
+                .map_or(Ok(()), |socket| socket.broadcast(&frame::build(from, Ipv4Addr::BROADCAST, &transmit.payload))),
+            Way::Unicast { from, to } => match self.open_leased(from) {
+                Some(socket) => socket.send(to, &transmit.payload),
+                None => Err(io::ErrorKind::AddrNotAvailable.into()),
+            },
+        };
+        match sent {
+            Ok(()) => log::debug!("{}: sent {} bytes by {:?}", self.name, transmit.payload.len(), transmit.way),
+            Err(error) => log::debug!("{}: failed to send by {:?}: {error}", self.name, transmit.way),
+        }
+    }
+
+    /// Sends an ARP packet, once it is sure that the answer will be heard.
+    fn send_arp(&mut self, registry: &mio::Registry, packet: &Packet) {
+        self.listen(registry);
+        let Some(socket) = &self.arp_socket else { return };
+        match socket.broadcast(&packet.build()) {
+            Ok(()) => log::debug!("{}: sent ARP, {} to {}", self.name, packet.sender, packet.target),
+            Err(error) => log::debug!("{}: failed to send ARP: {error}", self.name),
+        }
+    }
+
+    /// Hears of the addresses that the client looks after.
+    fn listen(&mut self, registry: &mio::Registry) {
+        let wanted: Vec<Ipv4Addr> = self.client.claims().chain(self.link_local.claims()).collect();
+        if self.heard == wanted {
+            return;
+        }
+        if self.arp_socket.is_none() {
+            self.arp_socket = match ArpSocket::open(self.index, &self.name) {
+                Ok(socket) => self.register(registry, &socket).then_some(socket),
+                Err(error) => {
+                    log::warn!("{}", chain(&error));
+                    None
+                }
+            };
+        }
+        match self.arp_socket.as_ref().map(|socket| socket.listen_for(&wanted)) {
+            Some(Err(error)) => log::warn!("{}: failed to set an ARP filter: {error}", self.name),
+            Some(Ok(())) => self.heard = wanted,
+            None => {}
+        }
+    }
+
+    fn register(&self, registry: &mio::Registry, socket: &impl AsFd) -> bool {
+        register(registry, self.index, &self.name, socket)
+    }
+
+    fn open(&mut self, registry: &mio::Registry) {
+        if self.socket.is_some() {
+            return;
+        }
+        let socket = match PacketSocket::open(self.index, &self.name) {
+            Ok(socket) => socket,
+            Err(error) => {
+                log::warn!("{}", chain(&error));
+                return;
+            }
+        };
+        if self.register(registry, &socket) {
+            self.socket = Some(socket);
+        }
+    }
+
+    /// The socket that sends from the leased address, if the kernel has that.
+    fn open_leased(&mut self, address: Ipv4Addr) -> Option<&LeasedSocket> {
+        if self.leased_socket.as_ref().is_none_or(|(bound, _)| *bound != address) {
+            self.leased_socket = match LeasedSocket::open(&self.name, address) {
+                Ok(socket) => Some((address, socket)),
+                Err(error) => {
+                    log::warn!("{}", chain(&error));
+                    None
+                }
+            };
+        }
+        self.leased_socket.as_ref().map(|(_, socket)| socket)
+    }
+
+    fn receive(&mut self, now: Moment, own: &[Mac], buffer: &mut [u8]) -> Input {
+        let more = [
+            self.receive_arp(now, own, buffer),
+            self.receive_messages(now, buffer),
+            self.six.receive(now, &self.name, buffer),
+        ];
+        if more.contains(&Input::More) { Input::More } else { Input::Done }
+    }
+
+    fn receive_arp(&mut self, now: Moment, own: &[Mac], buffer: &mut [u8]) -> Input {
+        let Some(socket) = &self.arp_socket else { return Input::Done };
+        for _ in 0..PACKETS_AT_ONCE {
+            let len = match socket.receive(buffer) {
+                Ok(len) => len,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Input::Done,
+                Err(error) => {
+                    log::debug!("{}: failed to receive ARP: {error}", self.name);
+                    continue;
+                }
+            };
+            match Packet::parse(&buffer[..len]) {
+                Err(error) => log::debug!("{}: packet dropped: {error}", self.name),
+                Ok(packet) if own.contains(&packet.sender_mac) => {}
+                Ok(packet) => {
+                    self.client.hear(now, &packet);
+                    self.link_local.hear(now, &packet);
+                }
+            }
+        }
+        Input::More
+    }
+
+    fn receive_messages(&mut self, now: Moment, buffer: &mut [u8]) -> Input {
+        let Some(socket) = &self.socket else { return Input::Done };
+        for _ in 0..PACKETS_AT_ONCE {
+            let (len, checksum) = match socket.receive(buffer) {
+                Ok(received) => received,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Input::Done,
+                // The link went down, which netlink says too.
+                Err(error) => {
+                    log::debug!("{}: failed to receive: {error}", self.name);
+                    continue;
+                }
+            };
+            match frame::parse(&buffer[..len], checksum) {
+                Err(error) => log::debug!("{}: packet dropped: {error}", self.name),
+                Ok(datagram) => {
+                    if let Err(error) = self.client.handle(now, datagram.payload) {
+                        log::debug!("{}: message from {} dropped: {error}", self.name, datagram.source);
+                    }
+                }
+            }
+        }
+        Input::More
+    }
+
+    fn apply(&mut self, netlink: &Netlink, now: Moment, event: Event) {
+        match event {
+            Event::Bound { lease, until, renewed } => {
+                let left = until.map(|until| until.saturating_sub(now));
+                self.hold(netlink, &lease, left);
+                self.link_local.leased(now);
+                let term = match lease.terms {
+                    Some(terms) => format!("for {} s", terms.expire.as_secs()),
+                    None => "for ever".to_owned(),
+                };
+                let text = format!("{}: leased {} from {} {term}", self.name, lease.address, lease.server);
+                if renewed {
+                    log::debug!("{text}, again");
+                } else {
+                    log::info!("{text}");
+                }
+                for oddity in &lease.oddities {
+                    log::debug!("{}: {oddity}", self.name);
+                }
+            }
+            Event::Lost { address, why } => {
+                let level = if why == Loss::Released { log::Level::Info } else { log::Level::Warn };
+                log::log!(level, "{}: {address} is no longer ours: {why}", self.name);
+                self.leased_socket = None;
+                self.holder(netlink).hold(Origin::Dhcp, &[]);
+                self.link_local.unleased(now);
+            }
+            Event::Disputed { address, by } => {
+                log::warn!("{}: {by} uses {address}, too; it was told that it is ours", self.name);
+            }
+            Event::Declined { address, by } => {
+                log::warn!("{}: {by} has {address}, which was given to us; declined", self.name);
+            }
+            Event::Silence => log::warn!("{}: no DHCP server has answered yet; asking on", self.name),
+            Event::Odd(faults) => log::debug!("{}: a server's message is odd: {faults}", self.name),
+        }
+    }
+
+    fn apply_link_local(&mut self, netlink: &Netlink, event: ipv4ll::Event) {
+        let wish = |address| Wish { address, left: None, routes: Vec::new() };
+        match event {
+            ipv4ll::Event::Held(address) => {
+                log::info!("{}: no DHCP server; the link-local address is {address}", self.name);
+                self.holder(netlink).hold(Origin::LinkLocal, &[wish(address)]);
+            }
+            ipv4ll::Event::Lost { address, by } => {
+                match by {
+                    Some(mac) => log::warn!("{}: {mac} has {address}, too; another one will do", self.name),
+                    None => log::info!("{}: {address} is not needed any more", self.name),
+                }
+                self.holder(netlink).hold(Origin::LinkLocal, &[]);
+            }
+        }
+    }
+
+    fn holder<'a>(&'a self, netlink: &'a Netlink) -> Holder<'a> {
+        Holder { netlink, index: self.index, name: &self.name }
+    }
+
+    /// Makes the kernel hold this lease and no other.
+    fn hold(&mut self, netlink: &Netlink, lease: &Lease, left: Option<Duration>) {
+        let address = lease.address;
+        self.set_mtu(netlink, lease.mtu);
+        self.holder(netlink).hold(Origin::Dhcp, &[Wish { address, left, routes: lease.routes.clone() }]);
+        self.open_leased(address.address());
+    }
+
+    fn set_mtu(&mut self, netlink: &Netlink, offered: Option<u16>) {
+        let wanted = match offered {
+            Some(mtu) => u32::from(mtu),
+            None => self.own_mtu.unwrap_or(self.mtu),
+        };
+        if wanted != self.mtu {
+            let own = *self.own_mtu.get_or_insert(self.mtu);
+            self.holder(netlink).warn(netlink.set_mtu(self.index, wanted));
+            self.mtu = wanted;
+            if wanted == own {
+                self.own_mtu = None;
+            }
+        }
+    }
+}
+
+/// Waits for what comes in through a link's `socket`; false if that is impossible.
+fn register(registry: &mio::Registry, index: u32, name: &str, socket: &impl AsFd) -> bool {
+    let token = Token(FIRST_LINK + usize::try_from(index).unwrap_or(0));
+    let outcome = registry.register(&mut SourceFd(&socket.as_fd().as_raw_fd()), token, Interest::READABLE);
+    if let Err(error) = &outcome {
+        log::warn!("{name}: failed to wait for packets: {error}");
+    }
+    outcome.is_ok()
+}
+
+/// An IPv4 address of the settings, for the kernel.
+fn wish(address: &Address) -> Option<Wish> {
+    let prefix = address.prefix4()?;
+    let routes = match address.gateway {
+        Some(IpAddr::V4(router)) => {
+            vec![lease::Route { destination: Prefix4::ANY, router: Some(router), on_link: !prefix.contains(router) }]
+        }
+        _ => Vec::new(),
+    };
+    Some(Wish { address: prefix, left: None, routes })
+}
+
+/// The kernel does the rest: link-local addresses, and what routers announce.
+fn enable_ipv6(root: &Root, link: &str) {
+    for (name, value) in [
+        // Each address has the card's number in it, so it is the same on each
+        // boot, and no other one comes and goes beside it.
+        ("addr_gen_mode", "0"),
+        ("use_tempaddr", "0"),
+        ("accept_ra", "1"),
+        // One packet of anybody's on the link would take over the way to a host.
+        ("accept_redirects", "0"),
+        ("disable_ipv6", "0"),
+    ] {
+        let path = format!("proc/sys/net/ipv6/conf/{link}/{name}");
+        let outcome = root.read(&path).and_then(|now| if now == value { Ok(()) } else { root.write(&path, value) });
+        if let Err(error) = outcome {
+            log::warn!("{link}: no IPv6: {}", chain(&error));
+        }
+    }
+}

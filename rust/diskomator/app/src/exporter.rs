@@ -1,0 +1,219 @@
+//! What `hotplug` and `export` share: look at the machine, decide, act.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Duration;
+
+use disks::config::Config;
+use disks::disk::{Answer, Disk};
+use kernel::root::{FileError, Root};
+use local::configfs::{self, NvmetError};
+use local::probe::Prober;
+use local::sysfs;
+use nvmet::export::{self, Export};
+use nvmet::identity::{self, Machine};
+use nvmet::model::{PortAddress, PortId, Subsystem, Target, listen_addresses, queues};
+use nvmet::plan::{Op, PortPlan, READONLY, plan_ports, plan_undo};
+use nvmet::policy::{Access, Refusal};
+
+use crate::applet::chain;
+
+/// Why nothing could be exported at all.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ExportError {
+    #[error("cannot use the NVMe target")]
+    Target(#[from] NvmetError),
+    #[error("cannot look for disks")]
+    Disks(#[source] FileError),
+    #[error("cannot listen")]
+    Listen(#[source] FileError),
+}
+
+/// This machine, its settings and where it listens.
+pub(crate) struct Exporter {
+    pub(crate) root: Root,
+    pub(crate) config: Config,
+    pub(crate) machine: Machine,
+    pub(crate) addresses: Vec<PortAddress>,
+    pub(crate) prober: Prober,
+    /// The machine's processors, and its memory in bytes.
+    capacity: (usize, u64),
+}
+
+/// The state of things at one moment.
+pub(crate) struct Observation {
+    pub(crate) exports: Vec<Export>,
+    pub(crate) target: Target,
+    /// Disks that can't be read, which is no reason to leave out the others.
+    pub(crate) unreadable: Vec<FileError>,
+}
+
+/// How long a command waits for disks that do not answer at once.
+const PATIENCE: Duration = Duration::from_secs(6);
+
+impl Exporter {
+    /// Looks at the machine, and changes nothing. `wake` is called when a disk
+    /// has answered that had not when it was last looked at.
+    pub(crate) fn new(root: Root, config: Config, wake: impl Fn() + Send + Sync + 'static) -> Self {
+        let ipv6 = configfs::has_ipv6(&root);
+        let machine = sysfs::machine(&root);
+        let prober = Prober::new(&root, wake);
+        Self { machine, addresses: listen_addresses(ipv6), root, config, prober, capacity: sysfs::capacity() }
+    }
+
+    /// The same, after making the kernel's IPv6 sockets fit for us.
+    pub(crate) fn prepare(root: Root, config: Config, wake: impl Fn() + Send + Sync + 'static) -> Self {
+        let ipv6 = configfs::prepare_ipv6(&root).unwrap_or_else(|error| {
+            log::warn!("listening on IPv4 alone: {}", chain(&error));
+            false
+        });
+        Self { addresses: listen_addresses(ipv6), ..Self::new(root, config, wake) }
+    }
+
+    /// Every disk, and what has become of it.
+    pub(crate) fn observe(&mut self) -> Result<Observation, ExportError> {
+        let target = configfs::read(&self.root)?;
+        // Cards come and go, some of them after this program was started.
+        self.machine = sysfs::machine(&self.root).known_by(&target);
+        let (disks, unreadable) =
+            sysfs::disks(&self.root, &mut self.prober, &self.config.partitions).map_err(ExportError::Disks)?;
+        let exports = export::decide(&self.machine, disks, &self.config, &target);
+        Ok(Observation { exports, target, unreadable })
+    }
+
+    /// Whether all that the machine is named by is known. A card on USB is found
+    /// after the first disks; before there is any, no host can use them.
+    pub(crate) fn can_be_named(&self) -> bool {
+        sysfs::has_network_card(&self.root)
+    }
+
+    /// As [`observe`](Self::observe), but waits up to `PATIENCE` for disks that have not answered yet.
+    pub(crate) fn observe_all(&mut self) -> Result<Observation, ExportError> {
+        let first = self.observe()?;
+        if first.exports.iter().all(|export| export.disk.answer == Answer::Given) {
+            return Ok(first);
+        }
+        self.prober.wait(PATIENCE);
+        self.observe()
+    }
+
+    /// The subsystems that `exports` ask for.
+    pub(crate) fn desired(&self, exports: &[Export]) -> BTreeMap<String, Subsystem> {
+        let (processors, memory) = self.capacity;
+        export::desired(exports, |disk| queues(disk, processors, memory))
+    }
+
+    /// The subsystem of a disk that is another namespace now than the one that its
+    /// hosts have.
+    pub(crate) fn renewed(&self, export: &Export) -> Option<Subsystem> {
+        let mut export = export.clone();
+        if let Ok(grant) = &mut export.decision {
+            grant.identity = identity::renewed(&grant.identity, &export.disk);
+        }
+        self.desired(&[export]).into_values().next()
+    }
+
+    /// Makes every port listen that can, and returns those that do. One that
+    /// can't, say because another program has its TCP port, is reported and
+    /// does not keep the others from it.
+    pub(crate) fn listen(&self, target: &Target) -> Result<(Vec<PortId>, Vec<FileError>), ExportError> {
+        let PortPlan { listener, ports } = plan_ports(&self.addresses, target);
+        for op in &listener {
+            configfs::apply(&self.root, op).map_err(ExportError::Listen)?;
+        }
+        let (mut listening, mut errors) = (Vec::new(), Vec::new());
+        for (id, ops) in ports {
+            match carry_out(&self.root, &ops) {
+                Ok(()) => listening.push(id),
+                Err(error) => errors.push(error),
+            }
+        }
+        Ok((listening, errors))
+    }
+}
+
+/// What became of a disk, for those who show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Nobody wants to hear of it.
+    Hidden,
+    /// Hosts can use it.
+    Exported(Access),
+    /// A drive with nothing in it, at which hosts can wait.
+    Empty,
+    /// It is about to be exported.
+    Waiting,
+    /// It should be, and why it is not.
+    Failed(String),
+    /// It is not to be, and why.
+    Refused(String),
+}
+
+pub(crate) fn state(export: &Export) -> State {
+    match &export.decision {
+        Err(refusal) if !refusal.worth_showing() => State::Hidden,
+        Err(Refusal::Awaited) => State::Waiting,
+        Err(refusal @ Refusal::Unanswered) => State::Failed(refusal.to_string()),
+        Err(refusal) => State::Refused(refusal.to_string()),
+        Ok(grant) if export.enabled => State::Exported(grant.access),
+        Ok(_) if !export.has_medium() => State::Empty,
+        // Why the target did not take it, the disk itself may tell.
+        Ok(_) => match &export.disk.open_error {
+            Some(why) => State::Failed(why.clone()),
+            None => State::Waiting,
+        },
+    }
+}
+
+/// Carries out operations in their order, up to the first that fails.
+pub(crate) fn carry_out(root: &Root, ops: &[Op]) -> Result<(), FileError> {
+    for op in ops {
+        log::debug!("{op}");
+        configfs::apply(root, op)?;
+    }
+    Ok(())
+}
+
+/// The same for the export of a disk: what a failure left half-made is removed
+/// again.
+pub(crate) fn carry_out_or_undo(root: &Root, nqn: &str, ops: &[Op]) -> Result<(), FileError> {
+    let outcome = carry_out(root, ops);
+    if outcome.is_err() {
+        let undone = configfs::read(root)
+            .map(|target| plan_undo(nqn, ops, &target))
+            .map_err(|error| chain(&error))
+            .and_then(|ops| carry_out(root, &ops).map_err(|error| chain(&error)));
+        if let Err(error) = undone {
+            log::warn!("{nqn} stays half-made: {error}");
+        }
+    }
+    outcome
+}
+
+/// What the kernel means by the failure of an export, in words for people who
+/// look at a disk.
+pub(crate) fn reason(error: &FileError) -> String {
+    const ENOMEDIUM: i32 = 123;
+    if let FileError::Write { path, source, .. } = error {
+        if path.ends_with(READONLY) && source.kind() == io::ErrorKind::NotFound {
+            return "read-only, and this kernel's target exports only what can be written to".to_owned();
+        }
+    }
+    let error = error.io();
+    match error.raw_os_error() {
+        Some(ENOMEDIUM) => "no medium".to_owned(),
+        _ if error.kind() == io::ErrorKind::PermissionDenied => "refuses to open for writing".to_owned(),
+        _ if error.kind() == io::ErrorKind::ReadOnlyFilesystem => "read-only".to_owned(),
+        _ if error.kind() == io::ErrorKind::InvalidInput => "not a kind that the kernel's target can export".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// A disk as log lines name it.
+pub(crate) fn label(disk: &Disk) -> String {
+    let size = disks::disk::human_size(disk.size);
+    match &disk.model {
+        Some(model) => format!("{} ({model}, {size})", disk.name),
+        None => format!("{} ({size})", disk.name),
+    }
+}

@@ -1,0 +1,197 @@
+//! `diskomator hosts` and `diskomator disconnect`: who uses the disks, and the
+//! end of that.
+
+use kernel::given;
+use kernel::root::{FileError, Root};
+use lexopt::Arg::{Long, Short, Value};
+use lexopt::ValueExt as _;
+use local::configfs;
+use nvmet::hosts::{NoController, NotChosen, Wanted, choose};
+use nvmet::model::Host;
+use serde::Serialize;
+
+use crate::applet::{Failure, print, print_json};
+use crate::exporter::{Exporter, Observation};
+use crate::table::table;
+
+const HOSTS_USAGE: &str = "\
+Usage: diskomator hosts [--json]
+
+Lists which hosts are connected to which disk, each host once for each disk.
+
+Options:
+  --json      list as JSON, see below
+  -h, --help  this text
+
+As JSON: {\"hosts\": [{\"disk\", \"nqn\" (of the disk), \"host\" (its NQN), \"address\"}]}.
+Absent values are null.
+
+Exit status: 0 done, 1 the target cannot be read, 2 wrong usage.
+";
+
+const DISCONNECT_USAGE: &str = "\
+Usage: diskomator disconnect [--all] {NQN | ADDRESS | NQN ADDRESS}
+
+Ends all connections of a host, which is named by its NQN or its address, as
+`diskomator hosts` lists them, or by both. The kernel reports a fatal error of its
+controllers to the host and takes them down; what the host has under way there
+fails, or waits for a new connection.
+
+Cloned machines can have one NQN, and machines behind a router one address. Where
+more than one host is meant, nothing is done, and those are listed.
+
+It is no ban: Linux hosts connect again after some ten seconds, and may. To keep
+a disk from everyone, type `diskomator export remove DISK`.
+
+Options:
+  --all       of every host that is called so
+  --controllers LIST
+              end these controllers alone, if they are that host's still; so the
+              console's key names those that its question was about
+  -h, --help  this text
+
+Exit status: 0 its connections are ended, 1 it has none or they cannot be ended,
+2 wrong usage.
+";
+
+/// Why no connection was ended.
+#[derive(Debug, thiserror::Error)]
+enum DisconnectError {
+    #[error("cannot end the connections of {name}")]
+    NotChosen { name: String, source: NotChosen },
+    #[error("cannot end the connections of {name}")]
+    Kernel { name: String, source: FileError },
+}
+
+#[derive(Debug, Serialize)]
+struct Row {
+    disk: String,
+    nqn: String,
+    host: String,
+    address: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Listing {
+    hosts: Vec<Row>,
+}
+
+/// Runs `hosts`.
+pub(crate) fn hosts(mut args: lexopt::Parser) -> Result<(), Failure> {
+    let mut json = false;
+    while let Some(arg) = args.next()? {
+        match arg {
+            Short('h') | Long("help") => return print(HOSTS_USAGE),
+            Long("json") => json = true,
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let root = Root::default();
+    let config = given::read(&root).0.config;
+    let Observation { exports, .. } = Exporter::new(root.clone(), config, || {}).observe().map_err(Failure::failed)?;
+    let rows = exports.iter().filter_map(|export| Some((export.disk.name.clone(), export.nqn()?.to_owned())));
+    let rows = rows.flat_map(|(disk, nqn)| {
+        configfs::hosts(&root, &nqn).into_iter().map(move |Host { nqn: host, address }| Row {
+            disk: disk.clone(),
+            nqn: nqn.clone(),
+            host,
+            address,
+        })
+    });
+    let listing = Listing { hosts: rows.collect() };
+    if json { print_json(&listing) } else { print(&text(&listing)) }
+}
+
+fn text(listing: &Listing) -> String {
+    if listing.hosts.is_empty() {
+        return "No host is connected.\n".to_owned();
+    }
+    let mut rows = vec![["DISK", "ADDRESS", "HOST"].map(str::to_owned)];
+    for row in &listing.hosts {
+        rows.push([row.disk.clone(), row.address.clone().unwrap_or_else(|| "-".to_owned()), row.host.clone()]);
+    }
+    table(&rows)
+}
+
+/// Runs `disconnect`.
+pub(crate) fn disconnect(args: lexopt::Parser) -> Result<(), Failure> {
+    let Some(wanted) = parse(args)? else { return print(DISCONNECT_USAGE) };
+    let root = Root::default();
+    let name = [&wanted.nqn, &wanted.address].into_iter().flatten().cloned().collect::<Vec<_>>().join(" ");
+    let kernel = |source| Failure::failed(DisconnectError::Kernel { name: name.clone(), source });
+    let not_chosen = |source| Failure::failed(DisconnectError::NotChosen { name: name.clone(), source });
+    let all = configfs::all_controllers(&root).map_err(kernel)?;
+    let mut outcomes = Vec::new();
+    // One that cannot be ended does not stop the others.
+    for (nqn, controller) in choose(&all, &wanted).map_err(not_chosen)? {
+        outcomes.push(configfs::disconnect(&root, nqn, controller));
+    }
+    let is_one_ended = outcomes.iter().any(|outcome| matches!(outcome, Ok(true)));
+    if let Some(source) = outcomes.into_iter().find_map(Result::err) {
+        return Err(kernel(source));
+    }
+    if is_one_ended { Ok(()) } else { Err(not_chosen(NotChosen::Gone)) }
+}
+
+/// `None` if only help is wanted.
+fn parse(mut args: lexopt::Parser) -> Result<Option<Wanted>, lexopt::Error> {
+    let mut wanted = Wanted::default();
+    while let Some(arg) = args.next()? {
+        match arg {
+            Short('h') | Long("help") => return Ok(None),
+            Long("all") => wanted.all = true,
+            Long("controllers") => {
+                let list = args.value()?.string()?;
+                let ids: Result<_, _> = list.split(',').map(str::parse).collect();
+                wanted.controllers = Some(ids.map_err(|error: NoController| error.to_string())?);
+            }
+            Value(word) => {
+                let word = word.string()?;
+                if !wanted.name(&word) {
+                    return Err(format!("{word:?} is one name too many (see --help)").into());
+                }
+            }
+            other => return Err(other.unexpected()),
+        }
+    }
+    if wanted.nqn.is_none() && wanted.address.is_none() {
+        return Err("say which host: disconnect NQN, or disconnect ADDRESS (see --help)".into());
+    }
+    Ok(Some(wanted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_named_by_its_nqn_or_its_address_or_both() {
+        let parsed = |words: &[&str]| parse(lexopt::Parser::from_args(words)).map_err(|error| error.to_string());
+        let wanted = Wanted { nqn: Some("nqn.h".into()), address: Some("192.0.2.9".into()), ..Wanted::default() };
+        assert_eq!(parsed(&["192.0.2.9", "nqn.h"]), Ok(Some(wanted.clone())));
+        let controllers = Some(["1:10".parse().unwrap(), "2:20".parse().unwrap()].into());
+        assert_eq!(
+            parsed(&["nqn.h", "192.0.2.9", "--controllers", "1:10,2:20"]),
+            Ok(Some(Wanted { controllers, ..wanted }))
+        );
+        assert_eq!(parsed(&["-h"]), Ok(None));
+        for wrong in [&[][..], &["--all"], &["nqn.a", "nqn.b"], &["::1", "::2"], &["nqn.a", "--controllers", "x"]] {
+            assert!(parsed(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn hosts_are_a_table() {
+        assert_eq!(text(&Listing { hosts: Vec::new() }), "No host is connected.\n");
+        let row = |disk: &str, address: Option<&str>| Row {
+            disk: disk.to_owned(),
+            nqn: "nqn.d".to_owned(),
+            host: "nqn.h".to_owned(),
+            address: address.map(str::to_owned),
+        };
+        assert_eq!(
+            text(&Listing { hosts: vec![row("nvme0n1", Some("192.0.2.9")), row("sda", None)] }),
+            "DISK     ADDRESS    HOST\nnvme0n1  192.0.2.9  nqn.h\nsda      -          nqn.h\n"
+        );
+    }
+}

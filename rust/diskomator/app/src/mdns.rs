@@ -1,0 +1,320 @@
+//! `diskomator mdns`: tells each Ethernet link the machine's name and its
+//! discovery service by multicast DNS. It only looks at links and addresses.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Registry, Token};
+
+use disks::config::Config;
+use kernel::multicast::MulticastSocket;
+use kernel::netlink::{Link, Monitor, Netlink, NetlinkError, Watch};
+use kernel::root::Root;
+use kernel::signals::Termination;
+use netproto::mdns::responder::{Event, Family, Output, Responder};
+use netproto::mdns::wire::MESSAGE_MAX;
+use netproto::pace::Moment;
+
+use crate::applet::{Failure, chain, chosen_links, print, start_daemon};
+use crate::name::machine_name;
+
+const HELP: &str = "\
+Usage: diskomator mdns [--interface NAME]...
+
+Tells every Ethernet link, by multicast DNS (RFC 6762), the machine's name and
+that there is an NVMe/TCP discovery controller (RFC 6763), until stopped:
+
+  diskomator-XXXXXX.local
+      has the link's own addresses; XXXXXX are the last three bytes of the
+      lowest hardware address that is built in; the setting `diskomator.name`
+      gives another name
+  diskomator-XXXXXX._nvme-disc._tcp.local
+      is the service, at port 8009
+
+If another machine has the name, this one is diskomator-XXXXXX-2, and so on, on
+all links. With SIGTERM or SIGINT it takes back what it told, and ends.
+
+Options:
+  -i, --interface NAME  only this link; can be given more than once
+  -h, --help            this text
+
+Exit codes: 0 when stopped by a signal, 1 if the kernel refuses what every link
+needs, 2 if the command line makes no sense.
+
+On another machine: avahi-browse -rt _nvme-disc._tcp
+";
+
+/// The sources of events. Links have two tokens each from `FIRST_LINK` on.
+const TERMINATION: Token = Token(0);
+const MONITOR: Token = Token(1);
+const FIRST_LINK: usize = 2;
+/// After so many messages at one go the other links have their turn.
+const MESSAGES_AT_ONCE: usize = 32;
+const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+
+pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
+    let Some(only) = chosen_links(args)? else { return print(HELP) };
+    let root = Root::default();
+    let config = start_daemon("mdns", &root, false).config;
+    Daemon::new(root, config, only)?.run()
+}
+
+/// All links.
+struct Daemon {
+    root: Root,
+    config: Config,
+    only: Vec<String>,
+    started: Instant,
+    seeds: RandomState,
+    netlink: Netlink,
+    monitor: Monitor,
+    poll: Poll,
+    /// The machine's name, once there was a link, and how often it was taken.
+    base: Option<String>,
+    number: u32,
+    links: BTreeMap<u32, Port>,
+    /// Open for as long as `poll` listens to it.
+    _termination: Termination,
+}
+
+/// One link.
+struct Port {
+    name: String,
+    carrier_losses: u32,
+    ends: [End; 2],
+}
+
+/// One family of a link.
+struct End {
+    family: Family,
+    responder: Responder,
+    socket: Option<MulticastSocket>,
+}
+
+impl Daemon {
+    fn new(root: Root, config: Config, only: Vec<String>) -> Result<Self, Failure> {
+        let mut termination = Termination::new().map_err(Failure::failed)?;
+        let mut monitor = Monitor::new(Watch::LinksAndAddresses).map_err(Failure::failed)?;
+        let poll = Poll::new().map_err(Failure::failed)?;
+        poll.registry().register(&mut termination, TERMINATION, Interest::READABLE).map_err(Failure::failed)?;
+        poll.registry().register(&mut monitor, MONITOR, Interest::READABLE).map_err(Failure::failed)?;
+        Ok(Self {
+            root,
+            config,
+            only,
+            started: Instant::now(),
+            seeds: RandomState::new(),
+            netlink: Netlink::new().map_err(Failure::failed)?,
+            monitor,
+            poll,
+            base: None,
+            number: 1,
+            links: BTreeMap::new(),
+            _termination: termination,
+        })
+    }
+
+    fn run(mut self) -> Result<(), Failure> {
+        let mut events = Events::with_capacity(64);
+        let mut buffer = vec![0; MESSAGE_MAX];
+        let mut unread: Vec<Token> = Vec::new();
+        self.look();
+        loop {
+            let next = self.act();
+            let wait =
+                if unread.is_empty() { next.map(|next| next.saturating_sub(self.now())) } else { Some(Duration::ZERO) };
+            match self.poll.poll(&mut events, wait) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                other => other.map_err(Failure::failed)?,
+            }
+            let mut readable = std::mem::take(&mut unread);
+            for event in &events {
+                match event.token() {
+                    TERMINATION => {
+                        self.close();
+                        return Ok(());
+                    }
+                    MONITOR => {
+                        self.monitor.drain().map_err(Failure::failed)?;
+                        self.look();
+                    }
+                    link => readable.push(link),
+                }
+            }
+            readable.sort_unstable();
+            readable.dedup();
+            for token in readable {
+                if self.receive(token, &mut buffer) {
+                    unread.push(token);
+                }
+            }
+        }
+    }
+
+    fn now(&self) -> Moment {
+        self.started.elapsed()
+    }
+
+    fn close(&mut self) {
+        let now = self.now();
+        for end in self.links.values_mut().flat_map(|port| &mut port.ends) {
+            end.responder.close(now);
+        }
+        self.act();
+        log::info!("stopped; the network was told");
+    }
+
+    fn look(&mut self) {
+        if let Err(error) = self.look_at_links() {
+            log::error!("{}", chain(&error));
+        }
+    }
+
+    /// Compares the kernel's links and addresses with ours.
+    fn look_at_links(&mut self) -> Result<(), NetlinkError> {
+        let (links, addresses) = (self.netlink.links()?, self.netlink.addresses()?);
+        let own: Rc<[IpAddr]> = addresses.iter().map(|address| address.ip).collect();
+        let is_wanted = |link: &&Link| self.only.is_empty() || self.only.contains(&link.name);
+        let ours: Vec<&Link> = links.iter().filter(|link| link.ethernet.is_some()).filter(is_wanted).collect();
+        self.links.retain(|index, _| ours.iter().any(|link| link.index == *index));
+        // Once said, a name stays, whatever is plugged in later.
+        if self.base.is_none() {
+            self.base = machine_name(&self.config, &self.root, &links);
+        }
+        let Some(base) = self.base.clone() else { return Ok(()) };
+        let now = self.now();
+        for link in ours {
+            let usable = addresses.iter().filter(|address| address.link == link.index && address.is_usable);
+            let addresses: Vec<IpAddr> = usable.map(|address| address.ip).collect();
+            let (number, seeds) = (self.number, &self.seeds);
+            let port = self.links.entry(link.index).or_insert_with(|| Port {
+                name: link.name.clone(),
+                carrier_losses: link.carrier_losses,
+                ends: FAMILIES.map(|family| {
+                    let seed = seeds.hash_one((link.index, family == Family::V6));
+                    End { family, responder: Responder::new(family, &base, number, seed), socket: None }
+                }),
+            });
+            port.name.clone_from(&link.name);
+            let was_lost = link.carrier_losses != port.carrier_losses;
+            port.carrier_losses = link.carrier_losses;
+            for end in &mut port.ends {
+                if was_lost || !link.has_carrier {
+                    end.responder.link_down();
+                    // A new one joins the group anew, which switches may have forgotten.
+                    end.socket = None;
+                }
+                if link.has_carrier && end.open(self.poll.registry(), link, &addresses) {
+                    end.responder.set_addresses(now, &addresses, &own);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets every responder do what is due, and returns when the next one is.
+    fn act(&mut self) -> Option<Moment> {
+        loop {
+            let mut next: Option<Moment> = None;
+            let number = self.number;
+            for port in self.links.values_mut() {
+                for end in &mut port.ends {
+                    let (at, last) = end.act(&port.name, self.started);
+                    next = next.into_iter().chain(at).min();
+                    self.number = self.number.max(last);
+                }
+            }
+            if self.number == number {
+                return next;
+            }
+            // A machine has one name on all links.
+            let now = self.now();
+            for end in self.links.values_mut().flat_map(|port| &mut port.ends) {
+                end.responder.rename(now, self.number);
+            }
+        }
+    }
+
+    /// Reads from a link's socket; `true` if there may be more.
+    fn receive(&mut self, token: Token, buffer: &mut [u8]) -> bool {
+        let now = self.now();
+        let Some(place) = token.0.checked_sub(FIRST_LINK) else { return false };
+        let port = u32::try_from(place / FAMILIES.len()).ok().and_then(|index| self.links.get_mut(&index));
+        let Some(port) = port else { return false };
+        let end = &mut port.ends[place % FAMILIES.len()];
+        let Some(socket) = &end.socket else { return false };
+        for _ in 0..MESSAGES_AT_ONCE {
+            match socket.receive(buffer) {
+                Ok((len, from)) => {
+                    if let Err(error) = end.responder.handle(now, &buffer[..len], from) {
+                        log::debug!("{}: message from {from} dropped: {error}", port.name);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                Err(error) => log::debug!("{}: failed to receive: {error}", port.name),
+            }
+        }
+        true
+    }
+}
+
+impl End {
+    /// Opens the socket once there is an address to send from; `false` if that
+    /// fails, which the next change on the link tries again.
+    fn open(&mut self, registry: &Registry, link: &Link, addresses: &[IpAddr]) -> bool {
+        if self.socket.is_some() || !addresses.iter().any(|ip| self.family.has(*ip)) {
+            return true;
+        }
+        let socket = match MulticastSocket::open(link.index, &link.name, self.family) {
+            Ok(socket) => socket,
+            Err(error) => {
+                log::warn!("{}", chain(&error));
+                return false;
+            }
+        };
+        let place = usize::try_from(link.index).unwrap_or(0) * FAMILIES.len() + usize::from(self.family == Family::V6);
+        match registry.register(
+            &mut SourceFd(&socket.as_fd().as_raw_fd()),
+            Token(FIRST_LINK + place),
+            Interest::READABLE,
+        ) {
+            Ok(()) => self.socket = Some(socket),
+            Err(error) => log::warn!("{}: failed to wait for messages: {error}", link.name),
+        }
+        self.socket.is_some()
+    }
+
+    /// Does what is due. Returns when the next thing is, and the number that
+    /// the name has come to.
+    fn act(&mut self, link: &str, started: Instant) -> (Option<Moment>, u32) {
+        let mut last = 0;
+        loop {
+            match self.responder.poll(started.elapsed()) {
+                Output::Transmit(transmit) => {
+                    let sent =
+                        self.socket.as_ref().map_or(Ok(()), |socket| socket.send(&transmit.payload, transmit.to));
+                    if let Err(error) = sent {
+                        log::debug!("{link}: failed to send by {}: {error}", self.family);
+                    }
+                }
+                Output::Event(Event::Published { label }) => {
+                    log::info!("{link}: known as {label}.local by {}", self.family);
+                }
+                Output::Event(Event::Renamed { label, number }) => {
+                    log::warn!("{link}: the name is taken; from now on {label}.local");
+                    last = number;
+                }
+                Output::Event(Event::Odd { from, faults }) => {
+                    log::debug!("{link}: a message from {from} is odd: {faults}");
+                }
+                Output::Timeout(at) => return (at, last),
+            }
+        }
+    }
+}

@@ -1,0 +1,399 @@
+//! `diskomator log`: sends this machine's log to another one, for machines that
+//! have no screen: as syslog, and by the kernel itself when it crashes.
+
+use std::io;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Interest, Poll, Token};
+
+use disks::config::Config;
+use kernel::clock::{self, time_of_day, uptime};
+use kernel::datagram::DatagramSocket;
+use kernel::kmsg::{Kmsg, KmsgError};
+use kernel::netconsole::{self, Target};
+use kernel::netlink::{Monitor, Netlink, Watch};
+use kernel::root::Root;
+use kernel::signals::Termination;
+use netproto::destination::Destination;
+use netproto::net::Mac;
+use netproto::pace::Moment;
+use netproto::syslog::{self, Clock, Progress, Record};
+
+use crate::applet::{Failure, chain, print, start_daemon};
+use crate::name::machine_name;
+
+const HELP: &str = "\
+Usage: diskomator log [--syslog ADDRESS[:PORT]] [--netconsole ADDRESS[:PORT]]
+
+Sends this machine's log to another one, until stopped. Without options it does
+what the settings of the same names say.
+
+An address of IPv6 with a port is written in brackets; one that is link-local
+names the link, too: [fe80::1%eth0]:514. It may be that of a multicast group.
+
+Options:
+  --syslog      sends each record of the kernel's log, which is also that of the
+                daemons, from its start, as RFC 5424 has it over UDP, to port 514
+                if none is named. Nothing is sent before there is a way to the
+                other machine, and nothing lost that the kernel still has. A
+                record is sent again if the other machine does not answer for
+                its address, or says that nobody listens there
+  --netconsole  has the kernel send its console, over UDP, to port 6666 if none
+                is named. Once the status screen is there, that is what it says
+                when it crashes. First comes one line with this machine's name
+  -h, --help    this text
+
+Exit status: 0 when stopped by a signal, 1 if the kernel refuses, 2 wrong usage.
+
+On another machine: rsyslogd with imudp, or socat -u UDP-RECV:6666 -
+";
+
+const TERMINATION: Token = Token(0);
+const NETWORK: Token = Token(1);
+const KMSG: Token = Token(2);
+
+/// Netconsole's usual port.
+const NETCONSOLE_PORT: u16 = 6666;
+/// After so many records there is a pause, as receivers have buffers.
+const AT_ONCE: usize = 16;
+const PAUSE: Duration = Duration::from_millis(10);
+/// When to try again what failed.
+const RETRY: Duration = Duration::from_secs(2);
+/// Changes of the network come in bunches.
+const SETTLE: Duration = Duration::from_millis(200);
+/// How often to look whether the other machine has another hardware address.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// How often to ask for it, a second apart, before it is done without.
+const QUESTIONS: u32 = 3;
+const ANSWER: Duration = Duration::from_secs(1);
+
+/// Runs the applet.
+pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
+    let root = Root::default();
+    let Some(chosen) = parse(args)? else { return print(HELP) };
+    let mut config = start_daemon("log", &root, false).config;
+    if chosen != Chosen::default() {
+        (config.system.syslog, config.system.netconsole) = (chosen.syslog, chosen.netconsole);
+    }
+    if config.system.syslog.is_none() && config.system.netconsole.is_none() {
+        return Err(Failure::Usage("no setting says where to send the log; `diskomator log --help` says how".into()));
+    }
+    Daemon::new(root, config)?.run()
+}
+
+#[derive(Default, PartialEq, Eq)]
+struct Chosen {
+    syslog: Option<Destination>,
+    netconsole: Option<Destination>,
+}
+
+fn parse(mut args: lexopt::Parser) -> Result<Option<Chosen>, lexopt::Error> {
+    use lexopt::prelude::*;
+    let mut chosen = Chosen::default();
+    while let Some(arg) = args.next()? {
+        match arg {
+            Short('h') | Long("help") => return Ok(None),
+            Long("syslog") => chosen.syslog = Some(args.value()?.parse()?),
+            Long("netconsole") => chosen.netconsole = Some(args.value()?.parse()?),
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(Some(chosen))
+}
+
+struct Daemon {
+    root: Root,
+    config: Config,
+    started: Instant,
+    netlink: Netlink,
+    monitor: Monitor,
+    termination: Termination,
+    /// The machine's name, once there was a link.
+    name: Option<String>,
+    syslog: Option<Sender>,
+    console: Option<Console>,
+}
+
+impl Daemon {
+    fn new(root: Root, config: Config) -> Result<Self, Failure> {
+        let termination = Termination::new().map_err(Failure::failed)?;
+        let monitor = Monitor::new(Watch::LinksAndAddresses).map_err(Failure::failed)?;
+        let syslog =
+            config.system.syslog.clone().map(|to| Sender::new(&root, to)).transpose().map_err(Failure::failed)?;
+        let mut console = config.system.netconsole.clone().map(Console::new);
+        if console.is_some() && !netconsole::is_supported(&root) {
+            log::error!("this kernel has no netconsole");
+            console = None;
+        }
+        let netlink = Netlink::new().map_err(Failure::failed)?;
+        Ok(Self { root, config, started: Instant::now(), netlink, monitor, termination, name: None, syslog, console })
+    }
+
+    fn run(mut self) -> Result<(), Failure> {
+        let mut poll = Poll::new().map_err(Failure::failed)?;
+        let registry = poll.registry();
+        registry.register(&mut self.termination, TERMINATION, Interest::READABLE).map_err(Failure::failed)?;
+        registry.register(&mut self.monitor, NETWORK, Interest::READABLE).map_err(Failure::failed)?;
+        if let Some(syslog) = &mut self.syslog {
+            registry.register(&mut syslog.kmsg, KMSG, Interest::READABLE).map_err(Failure::failed)?;
+        }
+        let mut events = Events::with_capacity(8);
+        loop {
+            let next = self.act()?;
+            let wait = next.map(|next| next.saturating_sub(self.started.elapsed()));
+            match poll.poll(&mut events, wait) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                other => other.map_err(Failure::failed)?,
+            }
+            for event in &events {
+                match event.token() {
+                    TERMINATION => {
+                        // What was said until now.
+                        self.act()?;
+                        return Ok(());
+                    }
+                    NETWORK => {
+                        self.monitor.drain().map_err(Failure::failed)?;
+                        let now = self.started.elapsed();
+                        if let Some(syslog) = &mut self.syslog {
+                            syslog.network_changed();
+                        }
+                        if let Some(console) = &mut self.console {
+                            console.due = now + SETTLE;
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Does what is due, and says when the next is.
+    fn act(&mut self) -> Result<Option<Moment>, Failure> {
+        if self.name.is_none() {
+            let links = self.netlink.links().unwrap_or_default();
+            self.name = machine_name(&self.config, &self.root, &links);
+        }
+        let name = self.name.as_deref().unwrap_or("-");
+        let now = self.started.elapsed();
+        let console = self.console.as_mut().map(|console| console.act(now, &self.root, &self.netlink, name));
+        let syslog = match &mut self.syslog {
+            Some(syslog) => syslog.act(now, name).map_err(Failure::failed)?,
+            None => None,
+        };
+        Ok([console, syslog].into_iter().flatten().min())
+    }
+}
+
+/// What sends the log as syslog.
+struct Sender {
+    to: Destination,
+    kmsg: Kmsg,
+    socket: Option<DatagramSocket>,
+    /// The record that is next.
+    waiting: Option<Record>,
+    progress: Progress,
+    retry: Option<Moment>,
+    /// What was last said of it: whether something arrives there.
+    said: Option<bool>,
+    /// No clock that goes is before this.
+    earliest: Duration,
+}
+
+impl Sender {
+    fn new(root: &Root, to: Destination) -> Result<Self, KmsgError> {
+        Ok(Self {
+            to,
+            kmsg: Kmsg::open(root)?,
+            socket: None,
+            waiting: None,
+            progress: Progress::default(),
+            retry: None,
+            said: None,
+            earliest: clock::earliest(root),
+        })
+    }
+
+    /// The next datagram takes the way that there is then.
+    fn network_changed(&mut self) {
+        self.retry = None;
+    }
+
+    /// Sends what can be sent, and says when to go on, without a new record.
+    fn act(&mut self, now: Moment, host: &str) -> Result<Option<Moment>, KmsgError> {
+        if let Some(retry) = self.retry.filter(|retry| now < *retry) {
+            return Ok(Some(retry));
+        }
+        self.retry = None;
+        let mut more = false;
+        if let Err(error) = self.send(now, host, &mut more)? {
+            self.socket = None;
+            if self.progress.failed(now) {
+                self.kmsg.rewind()?;
+                self.waiting = None;
+            }
+            self.say(false, &format!("the log can't be sent to {} yet: {error}", self.to));
+            self.retry = Some(now + RETRY);
+            return Ok(self.retry);
+        }
+        if self.progress.settle(now) {
+            self.say(true, &format!("the log is sent to {}", self.to));
+        }
+        Ok(if more { Some(now + PAUSE) } else { self.progress.settled_at() })
+    }
+
+    fn send(&mut self, now: Moment, host: &str, more: &mut bool) -> Result<io::Result<()>, KmsgError> {
+        let socket = match self.socket.take().map_or_else(|| DatagramSocket::connect(&self.to, syslog::PORT), Ok) {
+            Ok(socket) => socket,
+            Err(error) => return Ok(Err(error)),
+        };
+        if let Err(error) = socket.check() {
+            return Ok(Err(error));
+        }
+        let clock = Clock::new(time_of_day(), uptime(), self.earliest);
+        for _ in 0..AT_ONCE {
+            let Some(record) = self.next()? else {
+                self.socket = Some(socket);
+                return Ok(Ok(()));
+            };
+            match socket.send(&syslog::message(&record, host, clock)) {
+                Ok(()) => self.progress.sent(now, record.sequence),
+                Err(error) => {
+                    self.waiting = Some(record);
+                    if error.kind() == io::ErrorKind::WouldBlock {
+                        break;
+                    }
+                    return Ok(Err(error));
+                }
+            }
+        }
+        *more = true;
+        self.socket = Some(socket);
+        Ok(Ok(()))
+    }
+
+    fn next(&mut self) -> Result<Option<Record>, KmsgError> {
+        if let Some(record) = self.waiting.take() {
+            return Ok(Some(record));
+        }
+        while let Some(raw) = self.kmsg.read()? {
+            if let Some(record) = Record::parse(&raw).filter(|record| self.progress.wants(record.sequence)) {
+                return Ok(Some(record));
+            }
+        }
+        Ok(None)
+    }
+
+    fn say(&mut self, arrives: bool, what: &str) {
+        if self.said != Some(arrives) {
+            log::info!("{what}");
+        }
+        self.said = Some(arrives);
+    }
+}
+
+/// What keeps the kernel's console set up.
+struct Console {
+    to: Destination,
+    due: Moment,
+    questions: u32,
+    /// The last failure, which is logged once.
+    failure: Option<String>,
+}
+
+impl Console {
+    fn new(to: Destination) -> Self {
+        Self { to, due: Moment::ZERO, questions: 0, failure: None }
+    }
+
+    /// Sets it up when that is due, and says when to look again.
+    fn act(&mut self, now: Moment, root: &Root, netlink: &Netlink, name: &str) -> Moment {
+        if now >= self.due {
+            let outcome = self.set_up(root, netlink, name);
+            self.due = now + if matches!(outcome, Ok(false)) { ANSWER } else { LOOK_AGAIN };
+            let failure = outcome.err().map(|error| chain(&error));
+            if let Some(failure) = failure.as_ref().filter(|failure| self.failure.as_ref() != Some(failure)) {
+                log::error!("netconsole: {failure}");
+            }
+            self.failure = failure;
+        }
+        self.due
+    }
+
+    /// `false` as long as something is missing for it.
+    fn set_up(&mut self, root: &Root, netlink: &Netlink, name: &str) -> Result<bool, Failure> {
+        let links = netlink.links().map_err(Failure::failed)?;
+        let through = match &self.to.link {
+            Some(name) => match links.iter().find(|link| link.name == *name) {
+                Some(link) => Some(link.index),
+                None => return Ok(false),
+            },
+            None => None,
+        };
+        let Some(way) = netlink.way_to(self.to.ip, through).map_err(Failure::failed)? else { return Ok(false) };
+        let Some(link) = links.iter().find(|link| link.index == way.link && link.has_carrier) else {
+            return Ok(false);
+        };
+        let mac = match group_mac(self.to.ip) {
+            Some(mac) => mac,
+            None => match netlink.neighbour(link.index, way.next).map_err(Failure::failed)? {
+                Some(mac) => mac,
+                None if self.questions < QUESTIONS => {
+                    self.questions += 1;
+                    self.greet(name);
+                    return Ok(false);
+                }
+                None => Mac([0xff; 6]),
+            },
+        };
+        let port = self.to.port.unwrap_or(NETCONSOLE_PORT);
+        let target = Target { link: link.name.clone(), local: way.source, remote: self.to.ip, port, mac };
+        if !netconsole::is_set(root, &target) {
+            if self.questions == 0 {
+                self.greet(name);
+            }
+            netconsole::set(root, &target).map_err(Failure::failed)?;
+            log::info!("the kernel's last words go to {} through {}, {mac}", self.to, target.link);
+        }
+        self.questions = 0;
+        Ok(true)
+    }
+
+    /// Says who will be heard of there; the kernel looks for the hardware address on that occasion.
+    fn greet(&self, name: &str) {
+        let text = format!("{name}: the kernel's last words will come here\n");
+        let sent = DatagramSocket::connect(&self.to, NETCONSOLE_PORT).and_then(|socket| socket.send(text.as_bytes()));
+        if let Err(error) = sent {
+            log::debug!("netconsole: {}: {error}", self.to);
+        }
+    }
+}
+
+/// The hardware address of a multicast group (RFC 1112 section 6.4, RFC 2464 section 7).
+fn group_mac(ip: IpAddr) -> Option<Mac> {
+    match ip {
+        IpAddr::V4(ip) if ip.is_multicast() => {
+            let [_, b, c, d] = ip.octets();
+            Some(Mac([0x01, 0x00, 0x5e, b & 0x7f, c, d]))
+        }
+        IpAddr::V6(ip) if ip.is_multicast() => {
+            let [.., a, b, c, d] = ip.octets();
+            Some(Mac([0x33, 0x33, a, b, c, d]))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_have_hardware_addresses_of_their_own() {
+        let mac = |ip: &str| group_mac(ip.parse().unwrap()).map(|mac| mac.to_string());
+        assert_eq!(mac("224.129.2.3").as_deref(), Some("01:00:5e:01:02:03"));
+        assert_eq!(mac("ff02::1:ff00:7").as_deref(), Some("33:33:ff:00:00:07"));
+        assert_eq!((mac("192.0.2.1"), mac("2001:db8::1")), (None, None));
+    }
+}

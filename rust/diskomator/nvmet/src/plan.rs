@@ -1,0 +1,710 @@
+//! From the state that is to the state that should be.
+//!
+//! An operation is one change to configfs. A plan is split by subject, since
+//! a disk that hangs while it is taken down must hold up neither the ports nor
+//! other disks. Planning again after a plan was applied gives nothing; after a
+//! part of it was applied, it gives the rest.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::model::{LISTENER_NQN, Namespace, Port, PortAddress, PortId, Subsystem, Target, is_ours};
+
+/// The attribute of a namespace that only our kernel has.
+pub const READONLY: &str = "readonly";
+
+/// One change below `/sys/kernel/config/nvmet`. Paths are relative to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// Make an item.
+    MakeDir(String),
+    /// Remove an item.
+    RemoveDir(String),
+    /// Write an attribute.
+    Write {
+        /// The attribute.
+        path: String,
+        /// Its new value.
+        value: String,
+    },
+    /// Link a subsystem to a port.
+    Link {
+        /// The subsystem's directory.
+        target: String,
+        /// The link.
+        path: String,
+    },
+    /// Remove such a link.
+    Unlink(String),
+}
+
+impl fmt::Display for Op {
+    /// A line of shell that does the same, run in that directory.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MakeDir(path) => write!(f, "mkdir {path}"),
+            Self::RemoveDir(path) => write!(f, "rmdir {path}"),
+            Self::Write { path, value } => write!(f, "echo -n '{}' >{path}", value.replace('\'', r"'\''")),
+            Self::Link { target, path } => write!(f, "ln -s \"$PWD\"/{target} {path}"),
+            Self::Unlink(path) => write!(f, "rm {path}"),
+        }
+    }
+}
+
+/// Our ports, and how to get them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortPlan {
+    /// What the listener needs, before any port.
+    pub listener: Vec<Op>,
+    /// The ports that every disk is to be linked to, and what each of them
+    /// needs first.
+    pub ports: Vec<(PortId, Vec<Op>)>,
+}
+
+/// Makes every address of `addresses` listen, with the listener linked.
+///
+/// A port of somebody else that has one of the addresses is used as it is,
+/// since the kernel would let no second one listen there.
+pub fn plan_ports(addresses: &[PortAddress], actual: &Target) -> PortPlan {
+    let mut listener = Vec::new();
+    match actual.subsystems.get(LISTENER_NQN) {
+        Some(found) if !found.allow_any_host => {}
+        found => {
+            if found.is_none() {
+                listener.push(Op::MakeDir(subsystem(LISTENER_NQN)));
+            }
+            listener.push(write(&subsystem(LISTENER_NQN), "attr_allow_any_host", "0"));
+        }
+    }
+    let mut ports: Vec<(PortId, Vec<Op>)> = Vec::new();
+    for address in addresses {
+        let taken: Vec<PortId> = ports.iter().map(|(id, _)| *id).collect();
+        let mut ops = Vec::new();
+        let found = find_port(actual, address, &taken);
+        let id = match found {
+            Some((id, _)) => id,
+            None => {
+                let free = |id: &PortId| !actual.ports.contains_key(id) && !taken.contains(id);
+                let id = (1..=PortId::MAX).find(free).unwrap_or(PortId::MAX);
+                ops.push(Op::MakeDir(port(id)));
+                id
+            }
+        };
+        ops.extend(port_attributes(id, address, found.map(|(_, port)| &port.address)));
+        if !found.is_some_and(|(_, port)| port.subsystems.contains(LISTENER_NQN)) {
+            ops.push(link(id, LISTENER_NQN));
+        }
+        ports.push((id, ops));
+    }
+    PortPlan { listener, ports }
+}
+
+/// Removes the listener from every port, and the ports that are then empty
+/// and have one of our addresses. To be done when our disks are gone.
+pub fn plan_no_ports(addresses: &[PortAddress], actual: &Target) -> Vec<Op> {
+    let mut ops = Vec::new();
+    for (id, port) in &actual.ports {
+        if port.subsystems.contains(LISTENER_NQN) {
+            ops.push(unlink(*id, LISTENER_NQN));
+        }
+        let others = port.subsystems.iter().any(|nqn| nqn != LISTENER_NQN);
+        if addresses.contains(&port.address) && !others {
+            ops.push(Op::RemoveDir(self::port(*id)));
+        }
+    }
+    if actual.subsystems.contains_key(LISTENER_NQN) {
+        ops.push(Op::RemoveDir(subsystem(LISTENER_NQN)));
+    }
+    ops
+}
+
+/// What each disk needs, by NQN; disks that need nothing are left out.
+/// Subsystems of other people are never touched.
+pub fn plan_disks(
+    desired: &BTreeMap<String, Subsystem>,
+    actual: &Target,
+    ports: &[PortId],
+) -> BTreeMap<String, Vec<Op>> {
+    let ours = actual.subsystems.keys().filter(|nqn| is_ours(nqn) && *nqn != LISTENER_NQN);
+    desired
+        .keys()
+        .chain(ours)
+        .map(|nqn| (nqn.clone(), plan_disk(nqn, desired.get(nqn), actual, ports)))
+        .filter(|(_, ops)| !ops.is_empty())
+        .collect()
+}
+
+/// What one disk needs.
+pub fn plan_disk(nqn: &str, desired: Option<&Subsystem>, actual: &Target, ports: &[PortId]) -> Vec<Op> {
+    let found = actual.subsystems.get(nqn);
+    let links = links(actual, nqn);
+    match (desired, found) {
+        (None, None) => Vec::new(),
+        (None, Some(found)) => teardown(nqn, found, &links),
+        (Some(desired), None) => bring_up(nqn, desired, None, &links, ports),
+        (Some(desired), Some(found)) => {
+            // Serial, model and firmware are fixed once a host has asked for them, and
+            // nothing tells whether one has: there is only a new subsystem.
+            if strings(desired) == strings(found) {
+                bring_up(nqn, desired, Some(found), &links, ports)
+            } else {
+                let mut ops = teardown(nqn, found, &links);
+                ops.extend(bring_up(nqn, desired, None, &BTreeSet::new(), ports));
+                ops
+            }
+        }
+    }
+}
+
+/// What is to be removed again after `ops` failed half-way: all of a subsystem
+/// that they made, but only a namespace that is not enabled of one that was
+/// there. Hosts are told for good that a subsystem is gone once it is.
+pub fn plan_undo(nqn: &str, ops: &[Op], actual: &Target) -> Vec<Op> {
+    if ops.contains(&Op::MakeDir(subsystem(nqn))) {
+        return plan_disk(nqn, None, actual, &[]);
+    }
+    let namespaces = actual.subsystems.get(nqn).into_iter().flat_map(|found| &found.namespaces);
+    namespaces
+        .filter(|(_, namespace)| !namespace.enabled)
+        .flat_map(|(nsid, namespace)| remove_namespace(nqn, *nsid, namespace))
+        .collect()
+}
+
+/// The namespace first, so that hosts get the event that it is gone and drop
+/// the disk; then the links, which cuts the connections; then the rest. No host
+/// connects to what has no namespace any more.
+fn teardown(nqn: &str, found: &Subsystem, links: &BTreeSet<PortId>) -> Vec<Op> {
+    let mut ops = Vec::new();
+    for (nsid, namespace) in &found.namespaces {
+        ops.extend(remove_namespace(nqn, *nsid, namespace));
+    }
+    ops.extend(found.passthru.as_ref().map(|_| passthru(nqn, "enable", "0")));
+    ops.extend(deny(nqn, found));
+    ops.extend(links.iter().map(|id| unlink(*id, nqn)));
+    ops.push(Op::RemoveDir(subsystem(nqn)));
+    ops
+}
+
+/// What of a disk's plan tells hosts that the disk goes, and from where on they
+/// are cut off.
+pub fn parted_at_the_cut(ops: &[Op]) -> (&[Op], &[Op]) {
+    let cut = ops.iter().position(|op| matches!(op, Op::Unlink(_))).unwrap_or(ops.len());
+    ops.split_at(cut)
+}
+
+/// Takes the disk of `nqn` away, and leaves its hosts connected: should it come
+/// back, they have it again without anybody's doing. Nobody new finds or may
+/// use the subsystem meanwhile.
+pub fn plan_linger(nqn: &str, actual: &Target) -> Vec<Op> {
+    let Some(found) = actual.subsystems.get(nqn) else { return Vec::new() };
+    let namespaces = found.namespaces.iter();
+    let mut ops: Vec<Op> = namespaces.flat_map(|(nsid, namespace)| remove_namespace(nqn, *nsid, namespace)).collect();
+    ops.extend(deny(nqn, found));
+    ops
+}
+
+/// Keeps hosts that are not connected out of everything. To be done before all is
+/// withdrawn: nobody is to start on what is about to end.
+pub fn plan_no_hosts(actual: &Target) -> Vec<Op> {
+    actual.subsystems.iter().filter(|(nqn, _)| is_ours(nqn)).filter_map(|(nqn, found)| deny(nqn, found)).collect()
+}
+
+/// Keeps hosts out that are not connected.
+fn deny(nqn: &str, found: &Subsystem) -> Option<Op> {
+    found.allow_any_host.then(|| write(&subsystem(nqn), "attr_allow_any_host", "0"))
+}
+
+fn bring_up(
+    nqn: &str,
+    desired: &Subsystem,
+    found: Option<&Subsystem>,
+    links: &BTreeSet<PortId>,
+    ports: &[PortId],
+) -> Vec<Op> {
+    let mut ops = Vec::new();
+    let directory = subsystem(nqn);
+    if found.is_none() {
+        ops.push(Op::MakeDir(directory.clone()));
+        // First: what has the right strings has the rest, too.
+        ops.push(write(&directory, "attr_qid_max", &desired.queues.to_string()));
+        ops.push(write(&directory, "attr_serial", &desired.serial));
+        ops.push(write(&directory, "attr_model", &desired.model));
+        ops.push(write(&directory, "attr_firmware", &desired.firmware));
+    }
+    if found.map(|found| found.allow_any_host) != Some(desired.allow_any_host) {
+        ops.push(write(&directory, "attr_allow_any_host", if desired.allow_any_host { "1" } else { "0" }));
+    }
+    for (nsid, namespace) in found.iter().flat_map(|found| &found.namespaces) {
+        if !desired.namespaces.contains_key(nsid) {
+            ops.extend(remove_namespace(nqn, *nsid, namespace));
+        }
+    }
+    let enabled = found.and_then(|found| found.passthru.as_ref());
+    if enabled.is_some() && enabled != desired.passthru.as_ref() {
+        ops.push(passthru(nqn, "enable", "0"));
+    }
+    if let Some(path) = desired.passthru.as_ref().filter(|path| enabled != Some(path)) {
+        ops.push(passthru(nqn, "device_path", path));
+        ops.push(passthru(nqn, "enable", "1"));
+    }
+    for (nsid, wanted) in &desired.namespaces {
+        ops.extend(bring_up_namespace(nqn, *nsid, wanted, found.and_then(|found| found.namespaces.get(nsid))));
+    }
+    ops.extend(ports.iter().filter(|id| !links.contains(id)).map(|id| link(*id, nqn)));
+    ops
+}
+
+fn bring_up_namespace(nqn: &str, nsid: u32, wanted: &Namespace, found: Option<&Namespace>) -> Vec<Op> {
+    if found == Some(wanted) {
+        return Vec::new();
+    }
+    let directory = namespace(nqn, nsid);
+    let mut ops = Vec::new();
+    // Another device, or the same one with another medium, may have another
+    // block size. Only a namespace that is made anew takes that over.
+    let found = match found {
+        Some(found) if found.enabled => {
+            ops.extend(remove_namespace(nqn, nsid, found));
+            None
+        }
+        other => other,
+    };
+    if found.is_none() {
+        ops.push(Op::MakeDir(directory.clone()));
+    }
+    for (attribute, wanted, is) in [
+        ("device_path", &wanted.device_path, found.map(|found| &found.device_path)),
+        ("device_uuid", &wanted.uuid, found.map(|found| &found.uuid)),
+        ("device_nguid", &wanted.nguid, found.map(|found| &found.nguid)),
+    ] {
+        if is != Some(wanted) {
+            ops.push(write(&directory, attribute, wanted));
+        }
+    }
+    if wanted.readonly != found.is_some_and(|found| found.readonly) {
+        ops.push(write(&directory, READONLY, if wanted.readonly { "1" } else { "0" }));
+    }
+    ops.push(write(&directory, "enable", "1"));
+    ops
+}
+
+fn remove_namespace(nqn: &str, nsid: u32, found: &Namespace) -> Vec<Op> {
+    let directory = namespace(nqn, nsid);
+    let disable = found.enabled.then(|| write(&directory, "enable", "0"));
+    disable.into_iter().chain([Op::RemoveDir(directory)]).collect()
+}
+
+/// Has the namespace of `nqn` made anew: its device has another block size.
+pub fn plan_remake(nqn: &str, desired: &Subsystem, actual: &Target, ports: &[PortId]) -> Vec<Op> {
+    let namespaces = actual.subsystems.get(nqn).into_iter().flat_map(|found| &found.namespaces);
+    let mut ops: Vec<Op> = namespaces.flat_map(|(nsid, namespace)| remove_namespace(nqn, *nsid, namespace)).collect();
+    let mut emptied = actual.clone();
+    if let Some(subsystem) = emptied.subsystems.get_mut(nqn) {
+        subsystem.namespaces.clear();
+    }
+    ops.extend(plan_disk(nqn, Some(desired), &emptied, ports));
+    ops
+}
+
+/// Whether a disk's plan lets hosts use it.
+pub fn enables(ops: &[Op]) -> bool {
+    let enables = |op: &Op| match op {
+        Op::Write { path, value } => path.contains("/namespaces/") && path.ends_with("/enable") && value == "1",
+        _ => false,
+    };
+    ops.iter().any(enables)
+}
+
+/// Tells hosts that the disk of `nqn` has another size.
+pub fn plan_resize(nqn: &str, nsid: u32) -> Op {
+    write(&namespace(nqn, nsid), "revalidate_size", "1")
+}
+
+/// The port at `address`, or one whose making was cut short before it had an
+/// address at all: that is written last. `taken` ports serve another address.
+fn find_port<'a>(actual: &'a Target, address: &PortAddress, taken: &[PortId]) -> Option<(PortId, &'a Port)> {
+    let half_made = |port: &Port| {
+        let PortAddress { trtype, traddr, trsvcid, .. } = &port.address;
+        port.subsystems.is_empty()
+            && traddr.is_empty()
+            && (trtype.is_empty() || *trtype == address.trtype)
+            && (trsvcid.is_empty() || *trsvcid == address.trsvcid)
+    };
+    let ports = || actual.ports.iter().map(|(id, port)| (*id, port));
+    ports()
+        .find(|(_, port)| port.address == *address)
+        .or_else(|| ports().find(|(id, port)| !taken.contains(id) && half_made(port)))
+}
+
+fn port_attributes(id: PortId, wanted: &PortAddress, found: Option<&PortAddress>) -> Vec<Op> {
+    [
+        ("addr_trtype", &wanted.trtype, found.map(|found| &found.trtype)),
+        ("addr_adrfam", &wanted.adrfam, found.map(|found| &found.adrfam)),
+        ("addr_trsvcid", &wanted.trsvcid, found.map(|found| &found.trsvcid)),
+        ("addr_traddr", &wanted.traddr, found.map(|found| &found.traddr)),
+    ]
+    .into_iter()
+    .filter(|(_, wanted, found)| Some(*wanted) != *found)
+    .map(|(attribute, wanted, _)| write(&port(id), attribute, wanted))
+    .collect()
+}
+
+fn links(actual: &Target, nqn: &str) -> BTreeSet<PortId> {
+    actual.ports.iter().filter(|(_, port)| port.subsystems.contains(nqn)).map(|(id, _)| *id).collect()
+}
+
+fn strings(subsystem: &Subsystem) -> [&str; 3] {
+    [&subsystem.serial, &subsystem.model, &subsystem.firmware]
+}
+
+fn subsystem(nqn: &str) -> String {
+    format!("subsystems/{nqn}")
+}
+
+fn namespace(nqn: &str, nsid: u32) -> String {
+    format!("subsystems/{nqn}/namespaces/{nsid}")
+}
+
+fn port(id: PortId) -> String {
+    format!("ports/{id}")
+}
+
+fn link(id: PortId, nqn: &str) -> Op {
+    Op::Link { target: subsystem(nqn), path: format!("ports/{id}/subsystems/{nqn}") }
+}
+
+fn unlink(id: PortId, nqn: &str) -> Op {
+    Op::Unlink(format!("ports/{id}/subsystems/{nqn}"))
+}
+
+fn passthru(nqn: &str, attribute: &str, value: &str) -> Op {
+    write(&format!("{}/passthru", subsystem(nqn)), attribute, value)
+}
+
+fn write(directory: &str, attribute: &str, value: &str) -> Op {
+    Op::Write { path: format!("{directory}/{attribute}"), value: value.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake::{Errno, Fake};
+    use super::super::model::{NSID, listen_addresses};
+    use super::*;
+    use netproto::rng::Rng;
+
+    const A: &str = "nqn.2026-11.io.github.diskomator:m:a";
+    const B: &str = "nqn.2026-11.io.github.diskomator:m:b";
+    const FOREIGN: &str = "nqn.2014-08.com.example:theirs";
+
+    fn disk(name: &str, device: &str) -> Subsystem {
+        Subsystem {
+            allow_any_host: true,
+            serial: format!("serial-{name}"),
+            model: "model".into(),
+            firmware: "1".into(),
+            queues: 4,
+            passthru: None,
+            namespaces: BTreeMap::from([(
+                NSID,
+                Namespace {
+                    device_path: device.into(),
+                    uuid: format!("uuid-{name}"),
+                    nguid: format!("nguid-{name}"),
+                    readonly: false,
+                    enabled: true,
+                },
+            )]),
+        }
+    }
+
+    fn desired(disks: &[(&str, &str)]) -> BTreeMap<String, Subsystem> {
+        disks.iter().map(|(nqn, device)| ((*nqn).to_owned(), disk(nqn.rsplit(':').next().unwrap(), device))).collect()
+    }
+
+    /// All that is needed, in the order in which a sync does it.
+    fn whole_plan(wanted: &BTreeMap<String, Subsystem>, actual: &Target) -> Vec<Op> {
+        let plan = plan_ports(&listen_addresses(true), actual);
+        let ports: Vec<PortId> = plan.ports.iter().map(|(id, _)| *id).collect();
+        let mut ops = plan.listener;
+        ops.extend(plan.ports.into_iter().flat_map(|(_, ops)| ops));
+        ops.extend(plan_disks(wanted, actual, &ports).into_values().flatten());
+        ops
+    }
+
+    fn sync(fake: &mut Fake, wanted: &BTreeMap<String, Subsystem>) {
+        for op in whole_plan(wanted, &fake.target()) {
+            fake.apply(&op).unwrap_or_else(|errno| panic!("{errno:?} from: {op}"));
+        }
+        assert_eq!(whole_plan(wanted, &fake.target()), [], "planning after applying must give nothing");
+    }
+
+    #[test]
+    fn an_empty_target_listens_and_exports() {
+        let mut fake = Fake::default();
+        sync(&mut fake, &desired(&[(A, "/dev/a"), (B, "/dev/b")]));
+        let target = fake.target();
+        assert_eq!(target.ports.len(), 4);
+        for port in target.ports.values() {
+            assert_eq!(port.subsystems.iter().collect::<Vec<_>>(), [LISTENER_NQN, A, B]);
+        }
+        assert_eq!(target.subsystems[A], disk("a", "/dev/a"));
+        assert!(!target.subsystems[LISTENER_NQN].allow_any_host);
+    }
+
+    #[test]
+    fn with_no_disk_the_ports_listen_all_the_same() {
+        let mut fake = Fake::default();
+        sync(&mut fake, &desired(&[]));
+        assert!(fake.target().ports.values().all(|port| port.subsystems.contains(LISTENER_NQN)));
+    }
+
+    #[test]
+    fn a_pulled_disk_loses_its_namespace_before_its_links() {
+        let mut fake = Fake::default();
+        sync(&mut fake, &desired(&[(A, "/dev/a"), (B, "/dev/b")]));
+        let ports: Vec<PortId> = fake.target().ports.keys().copied().collect();
+        let plan = plan_disk(B, None, &fake.target(), &ports);
+        let ops: Vec<String> = plan.iter().map(ToString::to_string).collect();
+        let b = format!("subsystems/{B}");
+        assert_eq!(
+            ops,
+            [
+                format!("echo -n '0' >{b}/namespaces/1/enable"),
+                format!("rmdir {b}/namespaces/1"),
+                format!("echo -n '0' >{b}/attr_allow_any_host"),
+                format!("rm ports/1/{b}"),
+                format!("rm ports/2/{b}"),
+                format!("rm ports/3/{b}"),
+                format!("rm ports/4/{b}"),
+                format!("rmdir {b}"),
+            ]
+        );
+        // Hosts that are connected can look at what has gone until the first link goes.
+        let (tell, cut_off) = parted_at_the_cut(&plan);
+        assert_eq!((tell.len(), cut_off.len()), (3, 5));
+        assert_eq!(parted_at_the_cut(tell), (tell, &[][..]));
+        sync(&mut fake, &desired(&[(A, "/dev/a")]));
+        assert!(!fake.target().subsystems.contains_key(B));
+    }
+
+    #[test]
+    fn hosts_stay_connected_to_a_disk_that_may_come_back() {
+        let mut fake = Fake::default();
+        sync(&mut fake, &desired(&[(A, "/dev/a")]));
+        for op in plan_linger(A, &fake.target()) {
+            assert!(matches!(op, Op::Write { .. } | Op::RemoveDir(_)), "no link is cut: {op}");
+            fake.apply(&op).unwrap();
+        }
+        assert_eq!(plan_linger(A, &fake.target()), []);
+        let left = &fake.target().subsystems[A];
+        assert!(left.namespaces.is_empty() && !left.allow_any_host);
+        let ops = whole_plan(&desired(&[(A, "/dev/b")]), &fake.target());
+        assert!(ops.iter().all(|op| op.to_string().contains(A)), "{ops:?}");
+        sync(&mut fake, &desired(&[(A, "/dev/b")]));
+        assert_eq!(plan_linger(B, &fake.target()), []);
+    }
+
+    #[test]
+    fn a_disk_that_came_back_under_another_name_gets_a_new_namespace_in_the_same_subsystem() {
+        let mut fake = Fake::default();
+        sync(&mut fake, &desired(&[(A, "/dev/a")]));
+        let wanted = desired(&[(A, "/dev/other")]);
+        let ops = whole_plan(&wanted, &fake.target());
+        assert!(ops.iter().all(|op| op.to_string().contains("/namespaces/1")), "{ops:?}");
+        sync(&mut fake, &wanted);
+        assert_eq!(fake.target().subsystems[A], wanted[A]);
+    }
+
+    #[test]
+    fn other_people_s_subsystems_and_ports_stay_as_they_are() {
+        let mut fake = Fake::default();
+        for op in [
+            Op::MakeDir(subsystem(FOREIGN)),
+            Op::MakeDir(port(1)),
+            write("ports/1", "addr_trtype", "tcp"),
+            write("ports/1", "addr_adrfam", "ipv4"),
+            write("ports/1", "addr_traddr", "192.0.2.1"),
+            write("ports/1", "addr_trsvcid", "4420"),
+            link(1, FOREIGN),
+        ] {
+            fake.apply(&op).unwrap();
+        }
+        let theirs = fake.target();
+        sync(&mut fake, &desired(&[(A, "/dev/a")]));
+        sync(&mut fake, &desired(&[]));
+        let target = fake.target();
+        assert_eq!(target.subsystems[FOREIGN], theirs.subsystems[FOREIGN]);
+        assert_eq!(target.ports[&1], theirs.ports[&1]);
+        assert_eq!(target.ports.len(), 5);
+        for op in plan_no_ports(&listen_addresses(true), &target) {
+            fake.apply(&op).unwrap();
+        }
+        assert_eq!(fake.target(), theirs);
+    }
+
+    #[test]
+    fn before_all_is_withdrawn_nobody_new_is_let_in() {
+        let mut fake = Fake::default();
+        sync(&mut fake, &desired(&[(A, "/dev/a"), (B, "/dev/b")]));
+        fake.apply(&Op::MakeDir(subsystem(FOREIGN))).unwrap();
+        fake.apply(&write(&subsystem(FOREIGN), "attr_allow_any_host", "1")).unwrap();
+        for op in plan_no_hosts(&fake.target()) {
+            fake.apply(&op).unwrap();
+        }
+        let target = fake.target();
+        let open: Vec<_> = target.subsystems.iter().filter(|(_, found)| found.allow_any_host).collect();
+        assert_eq!(open.iter().map(|(nqn, _)| nqn.as_str()).collect::<Vec<_>>(), [FOREIGN]);
+        assert!(target.subsystems[A].namespaces[&NSID].enabled, "who is connected can still finish");
+    }
+
+    #[test]
+    fn a_subsystem_whose_enable_failed_is_taken_up_again_or_cleaned() {
+        let mut fake = Fake::default();
+        fake.refuse("/dev/a", Errno::NoMedium);
+        let wanted = desired(&[(A, "/dev/a")]);
+        let errors: Vec<Errno> =
+            whole_plan(&wanted, &fake.target()).iter().filter_map(|op| fake.apply(op).err()).collect();
+        assert_eq!(errors, [Errno::NoMedium]);
+        let mut cleaned = fake.clone();
+        sync(&mut cleaned, &desired(&[]));
+        assert!(!cleaned.target().subsystems.contains_key(A));
+        fake.accept("/dev/a");
+        sync(&mut fake, &wanted);
+        assert_eq!(fake.target().subsystems[A], wanted[A]);
+    }
+
+    #[test]
+    fn what_failed_is_undone_as_far_as_it_was_new() {
+        let mut fake = Fake::default();
+        fake.refuse("/dev/a", Errno::NoMedium);
+        let run = |fake: &mut Fake, wanted: &BTreeMap<String, Subsystem>| {
+            let ops = whole_plan(wanted, &fake.target());
+            let failed = ops.iter().any(|op| fake.apply(op).is_err());
+            for op in plan_undo(A, &ops, &fake.target()) {
+                fake.apply(&op).unwrap();
+            }
+            failed
+        };
+        assert!(run(&mut fake, &desired(&[(A, "/dev/a")])));
+        assert!(!fake.target().subsystems.contains_key(A));
+
+        sync(&mut fake, &desired(&[(A, "/dev/b")]));
+        assert!(run(&mut fake, &desired(&[(A, "/dev/a")])));
+        let target = fake.target();
+        assert_eq!(target.subsystems[A].namespaces, BTreeMap::new());
+        assert!(target.ports.values().all(|port| port.subsystems.contains(A)), "hosts stay connected");
+    }
+
+    #[test]
+    fn a_disk_that_changed_its_serial_gets_a_new_subsystem_once_hosts_know_the_old_one() {
+        let mut fake = Fake::default();
+        sync(&mut fake, &desired(&[(A, "/dev/a")]));
+        fake.identify(A);
+        let mut wanted = desired(&[(A, "/dev/a")]);
+        wanted.get_mut(A).unwrap().serial = "another".into();
+        sync(&mut fake, &wanted);
+        assert_eq!(fake.target().subsystems[A], wanted[A]);
+    }
+
+    #[test]
+    fn after_a_kill_at_any_operation_the_next_sync_converges() {
+        let states: [&[(&str, &str)]; 5] =
+            [&[], &[(A, "/dev/a")], &[(A, "/dev/a"), (B, "/dev/b")], &[(B, "/dev/c")], &[(A, "/dev/b"), (B, "/dev/a")]];
+        for from in states {
+            for to in states {
+                let mut start = Fake::default();
+                if !from.is_empty() {
+                    sync(&mut start, &desired(from));
+                }
+                let ops = whole_plan(&desired(to), &start.target());
+                for done in 0..=ops.len() {
+                    let mut fake = start.clone();
+                    for op in &ops[..done] {
+                        fake.apply(op).unwrap();
+                    }
+                    sync(&mut fake, &desired(to));
+                    let target = fake.target();
+                    assert_eq!(target.ports.len(), 4, "{from:?} to {to:?}, killed after {done}");
+                    assert_eq!(target.subsystems.len(), 1 + to.len());
+                    for (nqn, subsystem) in desired(to) {
+                        assert_eq!(target.subsystems[&nqn], subsystem);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A set of drives by chance: each may be absent, empty, read-only, at one
+    /// of a few devices, or have changed its serial number.
+    fn random_desired(rng: &mut Rng) -> BTreeMap<String, Subsystem> {
+        let mut wanted = BTreeMap::new();
+        for name in ["a", "b", "c"].into_iter().filter(|_| rng.below(4) > 0).collect::<Vec<_>>() {
+            let mut drive = disk(name, &format!("/dev/{}", rng.below(4)));
+            if rng.below(4) == 0 {
+                drive.namespaces.clear();
+            }
+            for namespace in drive.namespaces.values_mut() {
+                namespace.readonly = rng.below(3) == 0;
+            }
+            if rng.below(5) == 0 {
+                drive.namespaces.clear();
+                drive.passthru = Some(format!("/dev/{name}-{}", rng.below(2)));
+            }
+            if rng.below(6) == 0 {
+                drive.serial.push_str(" 2");
+            }
+            wanted.insert(format!("nqn.2026-11.io.github.diskomator:m:{name}"), drive);
+        }
+        wanted
+    }
+
+    /// What hosts and other people do meanwhile, by chance.
+    fn disturb(fake: &mut Fake, rng: &mut Rng) {
+        let target = fake.target();
+        for nqn in target.subsystems.keys() {
+            if rng.below(3) == 0 {
+                fake.identify(nqn);
+            }
+        }
+        if rng.below(4) == 0 {
+            // Fails where it is there already.
+            let _ = fake.apply(&Op::MakeDir(subsystem(FOREIGN)));
+            let _ = fake.apply(&Op::MakeDir(namespace(A, 7)));
+        }
+        if rng.below(4) == 0 {
+            for op in plan_linger(A, &target) {
+                fake.apply(&op).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn from_any_state_to_any_other_one_plan_does_even_after_a_kill_anywhere() {
+        let mut longest = 0;
+        for seed in 0..60 {
+            let mut rng = Rng::new(seed);
+            let mut fake = Fake::default();
+            for _ in 0..4 {
+                let wanted = random_desired(&mut rng);
+                let ops = whole_plan(&wanted, &fake.target());
+                longest = longest.max(ops.len());
+                for killed_after in 0..ops.len() {
+                    let mut half = fake.clone();
+                    for op in &ops[..killed_after] {
+                        half.apply(op).unwrap_or_else(|errno| panic!("seed {seed}: {errno:?} from {op}"));
+                    }
+                    disturb(&mut half, &mut rng);
+                    // The one that comes after need not want the same.
+                    let now = if rng.below(2) == 0 { wanted.clone() } else { random_desired(&mut rng) };
+                    sync(&mut half, &now);
+                    let ours =
+                        half.target().subsystems.into_iter().filter(|(nqn, _)| is_ours(nqn) && nqn != LISTENER_NQN);
+                    assert_eq!(ours.collect::<BTreeMap<_, _>>(), now, "seed {seed}, killed after {killed_after}");
+                }
+                sync(&mut fake, &wanted);
+                disturb(&mut fake, &mut rng);
+            }
+        }
+        assert!(longest > 30, "{longest} operations are no test");
+    }
+}

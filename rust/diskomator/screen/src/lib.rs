@@ -1,0 +1,14 @@
+//! The console: the model, the pages that are drawn from it, their keys, and the same
+//! as plain lines.
+#![forbid(unsafe_code)]
+
+pub mod log;
+pub mod model;
+mod overview;
+mod pages;
+pub mod plain;
+pub mod traffic;
+pub mod ui;
+
+pub use model::Snapshot;
+pub use ui::Ui;

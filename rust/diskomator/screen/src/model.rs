@@ -1,0 +1,283 @@
+//! Everything that a screen tells of, at one moment.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::log::Log;
+use crate::traffic::Traffic;
+use netproto::net::Mac;
+use nvmet::hosts::Controller;
+use nvmet::model::Host;
+use tui::screen::Screen;
+
+/// Everything the screen tells of.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The machine itself.
+    pub machine: Machine,
+    /// Since the kernel started.
+    pub uptime: Duration,
+    /// No disk is exported by itself.
+    pub is_by_hand: bool,
+    /// The network interfaces, but not the loopback.
+    pub links: Vec<Link>,
+    /// The disks, exported or not.
+    pub disks: Vec<Disk>,
+    /// Why there are no disks to show, if they could not be listed.
+    pub problem: Option<String>,
+    /// What a person should know before anything goes wrong, the gravest first.
+    pub warnings: Vec<String>,
+    /// How to log in over the network, if that is possible.
+    pub ssh: Option<Ssh>,
+    /// The end of the kernel's log.
+    pub log: Log,
+}
+
+/// So long after the start disks and network cards may still be on their way.
+pub const STARTING: Duration = Duration::from_secs(20);
+/// What is said first where a setting keeps disks from being exported by themselves.
+pub(crate) const BY_HAND: &str = "No disk is exported by itself: the setting diskomator.export says so.";
+
+/// The machine itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Machine {
+    /// Its name on every network: `diskomator-123456.local`.
+    pub name: Option<String>,
+    /// The version of this program.
+    pub version: &'static str,
+    /// Who made it and what they call it.
+    pub model: Option<String>,
+    /// What the processor calls itself.
+    pub processor: Option<String>,
+    /// How many of them the kernel sees.
+    pub processors: usize,
+    /// In bytes.
+    pub memory: u64,
+    /// In bytes, what programs can still have of it.
+    pub memory_free: u64,
+    /// The kind of console that its virtual terminals are drawn on.
+    pub screen: Screen,
+}
+
+/// A message about the screen. If there is none, it names other places to look.
+pub fn screen_text(screen: Screen) -> &'static str {
+    match screen {
+        Screen::FrameBuffer => "the screen is up",
+        Screen::Text => "the screen is up, in text mode",
+        Screen::None => NO_SCREEN,
+    }
+}
+
+/// Where the same is to be seen.
+pub(crate) const NO_SCREEN: &str = "no screen: there is no frame buffer and no text mode to draw on; look at the \
+                                    serial line, or type on another machine: avahi-browse -rt _nvme-disc._tcp";
+
+/// How to log in over the network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ssh {
+    /// The password, which is good once; `None` where keys let in.
+    pub password: Option<String>,
+    /// The fingerprint of the machine's key.
+    pub fingerprint: String,
+    /// How many keys let in.
+    pub keys: usize,
+}
+
+/// A network interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// The kernel's name for it.
+    pub name: String,
+    /// Its hardware address, if it is like Ethernet.
+    pub mac: Option<Mac>,
+    /// Whether the other end is there.
+    pub has_carrier: bool,
+    /// In megabits a second, if the driver knows.
+    pub speed: Option<u32>,
+    /// Its addresses.
+    pub addresses: Vec<Address>,
+}
+
+/// An address of an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Address {
+    /// Whether it is good on its link only.
+    pub is_link_local: bool,
+    /// The address; IPv4 sorts before IPv6.
+    pub ip: IpAddr,
+    /// The length of its network's prefix.
+    pub prefix_len: u8,
+    /// Where it comes from, in a word.
+    pub origin: &'static str,
+}
+
+impl Address {
+    /// IPv6 cannot tell from a link-local address which link it is on.
+    pub fn needs_zone(&self) -> bool {
+        self.is_link_local && self.ip.is_ipv6()
+    }
+}
+
+/// A disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disk {
+    /// The kernel's name for it, which another one may have after it.
+    pub name: String,
+    /// The kernel's number for it, which no other disk of this boot has (`/sys/block/*/diskseq`).
+    pub diskseq: u64,
+    /// In bytes.
+    pub size: u64,
+    /// What the maker calls it, and whether this machine was started from it.
+    pub model: Option<String>,
+    /// The maker's number.
+    pub serial: Option<String>,
+    /// The maker's number for what runs in it.
+    pub firmware: Option<String>,
+    /// How it is attached: `nvme`, `ata`, …
+    pub bus: String,
+    /// What other machines call it.
+    pub nqn: Option<String>,
+    /// Whether its bay has a light that can be switched.
+    pub has_light: bool,
+    /// What became of it.
+    pub state: DiskState,
+    /// The hosts that are connected to it,
+    pub hosts: Vec<Host>,
+    /// and their controllers.
+    pub controllers: Vec<Controller>,
+    /// What hosts do with it, while some are connected.
+    pub traffic: Option<Traffic>,
+}
+
+/// What became of a disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DiskState {
+    /// Other machines can use it.
+    Exported,
+    /// Other machines can read it.
+    ReadOnly,
+    /// Other machines have its controller.
+    Passthru,
+    /// A drive with nothing in it, which other machines will see once there is.
+    NoMedium,
+    /// It is about to be exported.
+    Waiting,
+    /// It is not, and why.
+    NotExported(String),
+}
+
+impl Snapshot {
+    /// Every address that another machine can try, with its link: those that
+    /// are good everywhere first.
+    pub fn addresses(&self) -> Vec<(Address, &str)> {
+        let reachable = self.links.iter().filter(|link| link.has_carrier);
+        let mut addresses: Vec<(Address, &str)> =
+            reachable.flat_map(|link| link.addresses.iter().map(|address| (*address, link.name.as_str()))).collect();
+        addresses.sort_unstable();
+        addresses
+    }
+
+    /// Every host with its disks, each host once.
+    pub fn hosts(&self) -> Vec<(&Host, Vec<&Disk>)> {
+        let mut hosts: Vec<(&Host, Vec<&Disk>)> = Vec::new();
+        for disk in &self.disks {
+            for host in &disk.hosts {
+                match hosts.iter_mut().find(|(other, _)| *other == host) {
+                    Some((_, disks)) => disks.push(disk),
+                    None => hosts.push((host, vec![disk])),
+                }
+            }
+        }
+        hosts.sort_by(|(a, _), (b, _)| (&a.address, &a.nqn).cmp(&(&b.address, &b.nqn)));
+        hosts
+    }
+}
+
+/// What to type on the other machine to get all disks, through one address.
+pub fn connect_line(address: &Address) -> String {
+    // A zone behind the address, as in fe80::1%eth0, is lost on the way from the
+    // discovery log to the disks.
+    let link = if address.needs_zone() { " -f <interface>" } else { "" };
+    format!("nvme connect-all -t tcp -a {}{link}", address.ip)
+}
+
+/// What to type on the other machine to log in, through one address.
+pub fn login_line(address: &Address) -> String {
+    let zone = if address.needs_zone() { "%<interface>" } else { "" };
+    format!("ssh root@{}{zone}", address.ip)
+}
+
+/// Since when the machine runs, and when that text will be another.
+pub fn uptime_text(uptime: Duration) -> (String, Duration) {
+    const MINUTE: u64 = 60;
+    const HOUR: u64 = 60 * MINUTE;
+    const DAY: u64 = 24 * HOUR;
+    let seconds = uptime.as_secs();
+    let (text, unit) = match seconds {
+        0..MINUTE => ("just started".to_owned(), MINUTE),
+        MINUTE..HOUR => (format!("up {} min", seconds / MINUTE), MINUTE),
+        HOUR..172_800 => (format!("up {} h", seconds / HOUR), HOUR),
+        _ => (format!("up {} days", seconds / DAY), DAY),
+    };
+    (text, Duration::from_secs((seconds / unit + 1) * unit).saturating_sub(uptime))
+}
+
+/// Megabits a second as network cards are called.
+pub fn speed_text(megabits: u32) -> String {
+    match (megabits / 1000, megabits % 1000) {
+        (0, _) => format!("{megabits} Mbit/s"),
+        (gigabits, 0) => format!("{gigabits} Gbit/s"),
+        (gigabits, rest) => format!("{gigabits}.{} Gbit/s", rest / 100),
+    }
+}
+
+/// Bytes from a disk or a network must not be able to steer a terminal.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { '?' }).collect()
+}
+
+/// The first `max` characters, with a mark where something is missing.
+pub(crate) fn shortened(text: &str, max: usize) -> String {
+    if text.chars().count() <= max {
+        return text.to_owned();
+    }
+    let mut short: String = text.chars().take(max.saturating_sub(1)).collect();
+    if max > 0 {
+        short.push('~');
+    }
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_told_in_units_that_do_not_change_often() {
+        for (seconds, text, left) in [
+            (0, "just started", 60),
+            (59, "just started", 1),
+            (60, "up 1 min", 60),
+            (3599, "up 59 min", 1),
+            (3600, "up 1 h", 3600),
+            (172_799, "up 47 h", 1),
+            (172_800, "up 2 days", 86_400),
+        ] {
+            assert_eq!(uptime_text(Duration::from_secs(seconds)), (text.to_owned(), Duration::from_secs(left)));
+        }
+    }
+
+    #[test]
+    fn where_there_is_no_screen_a_person_is_told_where_to_look() {
+        let text = screen_text(Screen::None);
+        assert!(text.starts_with("no screen: ") && !text.contains("is up"), "{text}");
+        assert!(text.contains("serial line") && text.contains("avahi-browse -rt _nvme-disc._tcp"), "{text}");
+        assert!(screen_text(Screen::FrameBuffer).contains("the screen is up"));
+        assert!(screen_text(Screen::Text).contains("the screen is up"));
+    }
+
+    #[test]
+    fn speeds_are_said_as_people_say_them() {
+        assert_eq!([10, 1000, 2500, 100_000].map(speed_text), ["10 Mbit/s", "1 Gbit/s", "2.5 Gbit/s", "100 Gbit/s"]);
+    }
+}

@@ -1,0 +1,903 @@
+//! What a person at one terminal is looking at, and what each key does.
+
+use crate::model::{Disk, DiskState, Snapshot, printable, shortened, uptime_text};
+use crate::overview;
+use crate::pages;
+use crate::traffic::Blocks;
+use nvmet::model::Host;
+use tui::canvas::{BAD, BAR, BAR_STRONG, Canvas, GOOD, Line, PLAIN, STRONG, Size, Style, TITLE, WARN, line, wrap};
+use tui::keys::Key;
+
+/// What is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Page {
+    /// All in one view.
+    Overview,
+    /// Each disk.
+    Disks,
+    /// Each link and address.
+    Network,
+    /// Who is connected.
+    Hosts,
+    /// The kernel's log.
+    Log,
+    /// The machine, and what to know of it.
+    Machine,
+    /// The line to type, as a QR code alone.
+    Code,
+    /// What each key does.
+    Help,
+}
+
+/// What a key makes happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    /// Shows another page.
+    Go(Page),
+    /// Does something with the disk that is chosen.
+    Disk(DiskAct),
+    /// Ends the connections of the host that is chosen.
+    Disconnect,
+    /// Restarts the machine.
+    Reboot,
+    /// Switches it off.
+    PowerOff,
+    /// Gives a root shell.
+    Shell,
+    /// Shows only what went wrong, or all again.
+    ErrorsOnly,
+    /// Draws everything anew.
+    Redraw,
+    /// Leaves the full screen for plain lines.
+    Leave,
+}
+
+/// What can be done with a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskAct {
+    /// Hosts can only read it.
+    ReadOnly,
+    /// Hosts can write to it.
+    ReadWrite,
+    /// It is not exported any more.
+    Remove,
+    /// It is exported.
+    Export,
+    /// Its light tells where it is.
+    Blink,
+}
+
+/// A key and what it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Binding {
+    /// The key.
+    pub key: Key,
+    /// What is printed for it.
+    pub name: &'static str,
+    /// What it does, in a few words.
+    pub what: &'static str,
+    /// The command that does the same; `DISK` and `HOST` stand for those chosen.
+    pub command: &'static str,
+    /// On which page alone it counts.
+    pub page: Option<Page>,
+    /// Whether it is asked first.
+    pub asks: bool,
+    /// What it does.
+    pub act: Act,
+}
+
+const fn page(letter: char, name: &'static str, what: &'static str, command: &'static str, to: Page) -> Binding {
+    Binding { key: Key::Char(letter), name, what, command, page: None, asks: false, act: Act::Go(to) }
+}
+
+const fn disk(letter: char, name: &'static str, what: &'static str, command: &'static str, act: DiskAct) -> Binding {
+    let page = Some(Page::Disks);
+    Binding { key: Key::Char(letter), name, what, command, page, asks: true, act: Act::Disk(act) }
+}
+
+const fn deed(letter: char, name: &'static str, what: &'static str, command: &'static str, act: Act) -> Binding {
+    Binding { key: Key::Char(letter), name, what, command, page: None, asks: true, act }
+}
+
+/// Every key that does more than move, each with its command.
+pub const BINDINGS: [Binding; 21] = [
+    page('o', "o", "overview", "diskomator console --once", Page::Overview),
+    page('d', "d", "disks", "diskomator export list", Page::Disks),
+    page('n', "n", "network", "diskomator net", Page::Network),
+    page('c', "c", "connected hosts", "diskomator hosts", Page::Hosts),
+    page('l', "l", "log", "dmesg", Page::Log),
+    page('m', "m", "machine and warnings", "diskomator config", Page::Machine),
+    page('q', "q", "QR code alone", "diskomator console --once", Page::Code),
+    page('h', "h", "help", "diskomator --help", Page::Help),
+    page('?', "?", "help", "diskomator --help", Page::Help),
+    disk('r', "r", "hosts only read it", "diskomator export readonly DISK", DiskAct::ReadOnly),
+    disk('w', "w", "hosts read and write it", "diskomator export readwrite DISK", DiskAct::ReadWrite),
+    disk('u', "u", "not exported any more", "diskomator export remove DISK", DiskAct::Remove),
+    disk('e', "e", "export it", "diskomator export sync DISK", DiskAct::Export),
+    disk('b', "b", "blink its light", "diskomator blink DISK", DiskAct::Blink),
+    Binding {
+        key: Key::Char('x'),
+        name: "x",
+        what: "disconnect it",
+        command: "diskomator disconnect HOST",
+        page: Some(Page::Hosts),
+        asks: true,
+        act: Act::Disconnect,
+    },
+    deed('R', "R", "reboot", "diskomator reboot", Act::Reboot),
+    deed('P', "P", "power off", "diskomator poweroff", Act::PowerOff),
+    deed('s', "s", "root shell", "Alt-F9, or diskomator.debug", Act::Shell),
+    Binding {
+        key: Key::Char('f'),
+        name: "f",
+        what: "errors only, or all",
+        command: "dmesg -r",
+        page: Some(Page::Log),
+        asks: false,
+        act: Act::ErrorsOnly,
+    },
+    Binding {
+        key: Key::Ctrl('l'),
+        name: "Ctrl-L",
+        what: "draw everything anew",
+        command: "diskomator console --once",
+        page: None,
+        asks: false,
+        act: Act::Redraw,
+    },
+    Binding {
+        key: Key::Ctrl('c'),
+        name: "Ctrl-C",
+        what: "plain lines (serial)",
+        command: "diskomator console --once",
+        page: None,
+        asks: false,
+        act: Act::Leave,
+    },
+];
+
+/// What is to be done for a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing more than to draw.
+    Shown,
+    /// Everything is to be drawn anew.
+    Redraw,
+    /// This program is to be run with these arguments.
+    Run(Vec<String>),
+    /// A root shell is wanted.
+    Shell,
+    /// No full screen is wanted any more.
+    Leave,
+}
+
+/// The row that a person looks at, however many others come before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Subject {
+    /// By its name and number in the kernel.
+    Disk(String, u64),
+    Host(Host),
+}
+
+impl Subject {
+    /// The row `place` of a page.
+    fn at(page: Page, place: usize, snapshot: &Snapshot) -> Option<Self> {
+        match page {
+            Page::Disks => snapshot.disks.get(place).map(|disk| Self::Disk(disk.name.clone(), disk.diskseq)),
+            Page::Hosts => snapshot.hosts().get(place).map(|(host, _)| Self::Host((*host).clone())),
+            _ => None,
+        }
+    }
+
+    /// The row at which it is.
+    fn place(&self, snapshot: &Snapshot) -> Option<usize> {
+        match self {
+            Self::Disk(name, diskseq) => {
+                snapshot.disks.iter().position(|disk| disk.name == *name && disk.diskseq == *diskseq)
+            }
+            Self::Host(host) => snapshot.hosts().iter().position(|(other, _)| *other == host),
+        }
+    }
+
+    /// Why nothing is done with it.
+    fn is_gone(&self) -> String {
+        match self {
+            Self::Disk(name, _) => format!("Nothing was done: {} is gone, or is another disk now.", printable(name)),
+            Self::Host(host) => {
+                let who = host.address.as_deref().unwrap_or(&host.nqn);
+                format!("Nothing was done: {} is not connected any more.", printable(who))
+            }
+        }
+    }
+}
+
+/// A question that must be answered before anything else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Question {
+    binding: Binding,
+    /// The disk or host that is meant, if one is.
+    subject: Option<Subject>,
+    /// The hosts that lose something by it. A host that connected after the question was not in it.
+    hosts: Vec<Host>,
+    text: String,
+    grave: bool,
+    outcome: Outcome,
+}
+
+/// What came of the last deed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Note {
+    text: String,
+    style: Style,
+}
+
+/// What a person at one terminal is looking at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ui {
+    page: Page,
+    /// Rows from the page's start, or of the log from its end.
+    top: usize,
+    /// The row of the disk or host that is chosen,
+    chosen: usize,
+    /// and which one that is, once it was seen.
+    subject: Option<Subject>,
+    errors_only: bool,
+    question: Option<Question>,
+    note: Option<Note>,
+    codes: overview::Codes,
+    /// What its font has.
+    pub blocks: Blocks,
+}
+
+impl Default for Ui {
+    fn default() -> Self {
+        Self {
+            page: Page::Overview,
+            top: 0,
+            chosen: 0,
+            subject: None,
+            errors_only: false,
+            question: None,
+            note: None,
+            codes: overview::Codes::default(),
+            blocks: Blocks::Half,
+        }
+    }
+}
+
+impl Ui {
+    /// Shows a page from its start.
+    pub fn go(&mut self, page: Page) {
+        (self.page, self.top, self.chosen, self.subject) = (page, 0, 0, None);
+    }
+
+    /// Whether the next key answers a question.
+    pub fn asks(&self) -> bool {
+        self.question.is_some()
+    }
+
+    /// The page that is shown.
+    pub fn page(&self) -> Page {
+        self.page
+    }
+
+    /// Says what is being done, or came of it.
+    pub fn say(&mut self, text: &str, is_bad: bool) {
+        // Many lines of an error are one here.
+        let text = printable(&text.trim().replace('\n', "; "));
+        self.note = Some(Note { text, style: if is_bad { BAD } else { GOOD } });
+    }
+
+    /// What is to be done for a key.
+    pub fn key(&mut self, key: Key, snapshot: &Snapshot, size: Size) -> Outcome {
+        self.note = None;
+        if let Some(question) = self.question.take() {
+            if key != Key::Char('y') {
+                self.say("Nothing was done.", false);
+                return Outcome::Shown;
+            }
+            // A yes is about what the question said, and that alone.
+            match pose(&question.binding, question.subject.as_ref(), snapshot) {
+                Some(now) if now == question => return question.outcome,
+                Some(now) => {
+                    self.say(
+                        "Nothing was done: something has changed since the question. Here is what is so now.",
+                        true,
+                    );
+                    self.question = Some(now);
+                }
+                None => self.say(&question.subject.map_or_else(String::new, |subject| subject.is_gone()), true),
+            }
+            return Outcome::Shown;
+        }
+        let is_gone = self.follow(snapshot);
+        let binding = BINDINGS.iter().find(|binding| binding.key == key);
+        match binding {
+            // The disk or host that was seen under the cursor is gone, so another one is in its row.
+            Some(Binding { page: Some(page), asks: true, .. }) if *page == self.page && is_gone.is_some() => {
+                self.say(&is_gone.unwrap_or_default(), true);
+                Outcome::Shown
+            }
+            Some(binding) if binding.page.is_none_or(|page| page == self.page) => self.act(binding, snapshot),
+            Some(Binding { page: Some(page), what, .. }) => {
+                let (letter, thing) = if *page == Page::Disks { ("d", "disk") } else { ("c", "host") };
+                if *page != Page::Log {
+                    self.say(&format!("Choose a {thing} first: press {letter} (then: {what})."), true);
+                }
+                Outcome::Shown
+            }
+            _ => self.move_about(key, snapshot, size),
+        }
+    }
+
+    fn act(&mut self, binding: &Binding, snapshot: &Snapshot) -> Outcome {
+        match binding.act {
+            Act::Go(page) => self.go(page),
+            Act::ErrorsOnly => {
+                self.errors_only = !self.errors_only;
+                self.top = 0;
+            }
+            Act::Redraw => return Outcome::Redraw,
+            Act::Leave => return Outcome::Leave,
+            Act::Disk(_) | Act::Disconnect | Act::Reboot | Act::PowerOff | Act::Shell => {
+                let subject = binding.page.and_then(|page| Subject::at(page, self.chosen, snapshot));
+                self.question = pose(binding, subject.as_ref(), snapshot);
+                if self.question.is_none() {
+                    self.say(
+                        if binding.page == Some(Page::Hosts) { "No host is connected." } else { "There is no disk." },
+                        true,
+                    );
+                }
+            }
+        }
+        Outcome::Shown
+    }
+
+    /// Keeps the choice on what was chosen, and says if that is gone.
+    fn follow(&mut self, snapshot: &Snapshot) -> Option<String> {
+        let subject = self.subject.as_ref()?;
+        match subject.place(snapshot) {
+            Some(place) => self.chosen = place,
+            None => return Some(subject.is_gone()),
+        }
+        None
+    }
+
+    fn move_about(&mut self, key: Key, snapshot: &Snapshot, size: Size) -> Outcome {
+        const PAGES: [Page; 6] = [Page::Overview, Page::Disks, Page::Network, Page::Hosts, Page::Log, Page::Machine];
+        let rows = size.height.saturating_sub(4).max(1);
+        let at = PAGES.iter().position(|page| *page == self.page);
+        let turned = |step: usize| PAGES.get((at.unwrap_or(0) + step) % PAGES.len()).copied().unwrap_or(Page::Overview);
+        match key {
+            Key::Tab | Key::Right => {
+                let page = turned(1);
+                self.go(page);
+                return Outcome::Shown;
+            }
+            Key::Left => {
+                let page = turned(PAGES.len() - 1);
+                self.go(page);
+                return Outcome::Shown;
+            }
+            Key::Esc | Key::Backspace => {
+                self.go(Page::Overview);
+                return Outcome::Shown;
+            }
+            _ => {}
+        }
+        // On pages with rows to choose the choice moves, on others the view.
+        let count = match self.page {
+            Page::Disks => Some(snapshot.disks.len()),
+            Page::Hosts => Some(snapshot.hosts().len()),
+            Page::Code => Some(snapshot.addresses().len()),
+            _ => None,
+        };
+        if key == Key::Enter || (self.page == Page::Overview && matches!(key, Key::Down | Key::PageDown)) {
+            if self.page == Page::Overview {
+                self.go(Page::Disks);
+            }
+            return Outcome::Shown;
+        }
+        let most = count.map_or(usize::MAX, |count| count.saturating_sub(1));
+        let place = if count.is_some() { &mut self.chosen } else { &mut self.top };
+        // The log is read from its end.
+        let key = match (self.page, key) {
+            (Page::Log, Key::Up) => Key::Down,
+            (Page::Log, Key::Down) => Key::Up,
+            (Page::Log, Key::PageUp) => Key::PageDown,
+            (Page::Log, Key::PageDown) => Key::PageUp,
+            (Page::Log, Key::Home) => Key::End,
+            (Page::Log, Key::End) => Key::Home,
+            (_, key) => key,
+        };
+        *place = match key {
+            Key::Up => place.saturating_sub(1),
+            Key::Down => place.saturating_add(1),
+            Key::PageUp => place.saturating_sub(rows),
+            Key::PageDown => place.saturating_add(rows),
+            Key::Home => 0,
+            // What is too much is put right where the length of the page is known.
+            Key::End => usize::MAX / 2,
+            _ => *place,
+        }
+        .min(most);
+        self.subject = Subject::at(self.page, self.chosen, snapshot);
+        Outcome::Shown
+    }
+
+    /// Draws everything. It may put right how far down the view is.
+    pub fn render(&mut self, snapshot: &Snapshot, size: Size) -> Canvas {
+        let size = Size { width: size.width.clamp(20, 500), height: size.height.clamp(6, 200) };
+        let mut canvas = Canvas::new(size);
+        header(&mut canvas, snapshot, self.page);
+        // A disk or host that is gone leaves its row to the next.
+        self.follow(snapshot);
+        self.chosen = match self.page {
+            Page::Disks => self.chosen.min(snapshot.disks.len().saturating_sub(1)),
+            Page::Hosts => self.chosen.min(snapshot.hosts().len().saturating_sub(1)),
+            Page::Code => self.chosen.min(snapshot.addresses().len().saturating_sub(1)),
+            _ => 0,
+        };
+        self.subject = Subject::at(self.page, self.chosen, snapshot);
+        match self.page {
+            Page::Overview => overview::draw(&mut canvas, snapshot, self.blocks, &mut self.codes),
+            Page::Disks => pages::disks(&mut canvas, snapshot, self.chosen, self.blocks),
+            Page::Hosts => pages::hosts(&mut canvas, snapshot, self.chosen),
+            Page::Code => overview::code_page(&mut canvas, snapshot, self.chosen, &mut self.codes),
+            Page::Log => self.top = pages::log(&mut canvas, snapshot, self.top, self.errors_only),
+            Page::Network => self.top = pages::scrolled(&mut canvas, &pages::network(snapshot, size.width), self.top),
+            Page::Machine => self.top = pages::scrolled(&mut canvas, &pages::machine(snapshot, size.width), self.top),
+            Page::Help => self.top = pages::scrolled(&mut canvas, &pages::help(size.width), self.top),
+        }
+        self.footer(&mut canvas);
+        if let Some(question) = &self.question {
+            ask(&mut canvas, question);
+        }
+        canvas
+    }
+
+    fn footer(&self, canvas: &mut Canvas) {
+        let Size { width, height } = canvas.size();
+        let y = height - 1;
+        canvas.fill(0, y, width, BAR);
+        if let Some(note) = &self.note {
+            let style = Style { paper: BAR.paper, ..note.style };
+            // What is longer than the row has others above it.
+            let lines = wrap(&note.text, width.saturating_sub(2));
+            let shown = lines.iter().rev().take(height / 2).rev();
+            let first = height - shown.len();
+            for (row, text) in (first..).zip(shown) {
+                canvas.fill(0, row, width, BAR);
+                canvas.put(1, row, width, text, style);
+            }
+            return;
+        }
+        let here: &[(&str, &str)] = match self.page {
+            Page::Disks => {
+                &[("r", "read-only"), ("w", "read-write"), ("u", "take away"), ("e", "export"), ("b", "blink")]
+            }
+            Page::Hosts => &[("x", "disconnect")],
+            Page::Log => &[("f", if self.errors_only { "all" } else { "errors only" })],
+            _ => &[],
+        };
+        let move_keys: &[(&str, &str)] = match self.page {
+            Page::Overview => &[],
+            Page::Disks | Page::Hosts | Page::Code => &[("Esc", "back"), ("h", "help"), ("↑↓", "choose")],
+            _ => &[("Esc", "back"), ("h", "help"), ("↑↓", "scroll")],
+        };
+        let pages: &[(&str, &str)] = match self.page {
+            Page::Overview => &[
+                ("d", "disks"),
+                ("n", "network"),
+                ("c", "hosts"),
+                ("l", "log"),
+                ("m", "machine"),
+                ("q", "QR"),
+                ("h", "help"),
+                ("R", "reboot"),
+                ("P", "off"),
+            ],
+            _ => &[("d", "disks"), ("n", "network"), ("c", "hosts"), ("l", "log"), ("m", "machine")],
+        };
+        let mut x = 1;
+        for (key, what) in here.iter().chain(move_keys).chain(pages) {
+            let needed = key.chars().count() + 1 + what.len();
+            if x + needed + 1 > width {
+                break;
+            }
+            x = canvas.put(x, y, width, key, BAR_STRONG);
+            x = canvas.put(x + 1, y, width, what, BAR) + 2;
+        }
+    }
+}
+
+/// The question about a deed, as things are now; `None` if there is nothing to do it with. The command
+/// of its outcome has the diskseq or the controllers, too: the kernel reuses names.
+fn pose(binding: &Binding, subject: Option<&Subject>, snapshot: &Snapshot) -> Option<Question> {
+    let words = |name: &str, more: &[String]| -> Outcome {
+        let words = binding.command.split(' ').skip(1);
+        let words = words.map(|word| if matches!(word, "DISK" | "HOST") { name } else { word }.to_owned());
+        Outcome::Run(words.chain(more.iter().cloned()).collect())
+    };
+    let place = || subject.and_then(|subject| subject.place(snapshot));
+    let mut losers = Vec::new();
+    let (text, grave, outcome) = match binding.act {
+        Act::Go(_) | Act::ErrorsOnly | Act::Redraw | Act::Leave => return None,
+        Act::Disk(act) => {
+            let disk = snapshot.disks.get(place()?)?;
+            losers.clone_from(&disk.hosts);
+            let mut more = vec!["--diskseq".to_owned(), disk.diskseq.to_string()];
+            if act == DiskAct::Blink && !disk.has_light {
+                more.push("--read".to_owned());
+            }
+            (disk_question(act, disk, snapshot), act == DiskAct::Remove, words(&printable(&disk.name), &more))
+        }
+        Act::Disconnect => {
+            let hosts = snapshot.hosts();
+            let (host, disks) = hosts.get(place()?)?;
+            let who = match &host.address {
+                // Machines behind a router, or cloned ones.
+                Some(address) if hosts.iter().any(|(other, _)| other.nqn != host.nqn && other.address == host.address) => {
+                    format!("{} ({})", printable(address), printable(&host.nqn))
+                }
+                Some(address) => printable(address),
+                None => printable(&host.nqn),
+            };
+            let names: Vec<String> = disks.iter().map(|disk| printable(&disk.name)).collect();
+            let text = format!(
+                "End the connections of {who} to {}? What it has under way fails or waits. It tries again after some seconds, and may: to keep a disk from everyone, press u among the disks.",
+                names.join(", ")
+            );
+            let controllers = disks.iter().flat_map(|disk| &disk.controllers);
+            let ids: Vec<String> = controllers.filter(|one| one.host == **host).map(|one| one.id.to_string()).collect();
+            // A host calls itself as it likes, and its controllers are enough.
+            let is_plain = host.nqn.starts_with("nqn.") && printable(&host.nqn) == host.nqn;
+            let nqn = Some(host.nqn.clone()).filter(|_| is_plain || host.address.is_none());
+            let mut names = nqn.iter().chain(&host.address).map(|name| printable(name));
+            let name = names.next().unwrap_or_default();
+            let mut more: Vec<String> = names.collect();
+            more.extend(["--controllers".to_owned(), ids.join(",")]);
+            (text, true, words(name.trim_start_matches('-'), &more))
+        }
+        Act::Reboot | Act::PowerOff => {
+            let what = if binding.act == Act::Reboot { "Restart this machine?" } else { "Switch this machine off?" };
+            losers.extend(snapshot.hosts().into_iter().map(|(host, _)| host.clone()));
+            let whose = match losers.len() {
+                0 => "No host is connected.".to_owned(),
+                1 => "ONE HOST IS CONNECTED and loses its disks.".to_owned(),
+                count => format!("{count} HOSTS ARE CONNECTED and lose their disks."),
+            };
+            (format!("{what}\n{whose}"), true, words("", &[]))
+        }
+        Act::Shell => (
+            "Open a root shell? It can do anything to this machine and its disks. On the screen it is on Alt-F9, and Alt-F1 leads back; on a serial line `exit` does.".to_owned(),
+            false,
+            Outcome::Shell,
+        ),
+    };
+    Some(Question { binding: *binding, subject: subject.cloned(), hosts: losers, text, grave, outcome })
+}
+
+fn disk_question(act: DiskAct, disk: &Disk, snapshot: &Snapshot) -> String {
+    let name = printable(&disk.name);
+    let model = disk.model.as_deref().map_or_else(String::new, |model| format!(" ({})", printable(model)));
+    let whose = match disk.hosts.len() {
+        0 => String::new(),
+        1 => " One host is connected to it.".to_owned(),
+        count => format!(" {count} hosts are connected to it."),
+    };
+    match act {
+        DiskAct::ReadOnly => format!(
+            "Let hosts only read {name}{model}?{whose} They see it go and come back protected, until this machine is restarted."
+        ),
+        DiskAct::ReadWrite => format!("Let hosts write to {name}{model}?{whose} They see it go and come back."),
+        DiskAct::Remove => {
+            let again = if snapshot.is_by_hand {
+                ""
+            } else {
+                " As all disks are exported by themselves here, it comes back at the next change of disks."
+            };
+            format!("Take {name}{model} away from all hosts?{whose}{again}")
+        }
+        DiskAct::Export => {
+            format!("Export {name}{model}? Everyone on this network can read and overwrite it then.")
+        }
+        DiskAct::Blink if disk.has_light => format!("Blink the light of {name}{model} for 15 seconds?"),
+        DiskAct::Blink => format!(
+            "The bay of {name}{model} has no light of its own to switch. Read from the disk for 15 seconds, so that its activity light blinks?"
+        ),
+    }
+}
+
+fn header(canvas: &mut Canvas, snapshot: &Snapshot, page: Page) {
+    let width = canvas.size().width;
+    canvas.fill(0, 0, width, BAR);
+    let mut x = canvas.put(1, 0, width, "■", Style { ink: 10, paper: BAR.paper });
+    x = canvas.put(x + 1, 0, width, "DISKOMATOR", BAR_STRONG);
+    let title = match page {
+        Page::Overview => "",
+        Page::Disks => "Disks",
+        Page::Network => "Network",
+        Page::Hosts => "Connected hosts",
+        Page::Log => "Log",
+        Page::Machine => "Machine",
+        Page::Code => "QR code",
+        Page::Help => "Help",
+    };
+    let hosts = match snapshot.hosts().len() {
+        0 => String::new(),
+        1 => "1 host  ".to_owned(),
+        count => format!("{count} hosts  "),
+    };
+    let uptime = format!("{hosts}{}", uptime_text(snapshot.uptime).0);
+    let right = width.saturating_sub(uptime.len() + 1);
+    let name = snapshot.machine.name.as_deref().map(printable).unwrap_or_default();
+    for (text, style) in [(title, Style { ink: 14, paper: BAR.paper }), (name.as_str(), BAR)] {
+        if !text.is_empty() && x + 2 + text.len() < right {
+            x = canvas.put(x + 2, 0, right, text, style);
+        }
+    }
+    if right > x {
+        canvas.put(right, 0, width, &uptime, BAR);
+    }
+}
+
+/// The question in the middle of everything.
+fn ask(canvas: &mut Canvas, question: &Question) {
+    let Size { width, height } = canvas.size();
+    let inner = width.saturating_sub(8).clamp(12, 64);
+    let mut lines: Vec<String> = question.text.lines().flat_map(|line| wrap(line, inner)).collect();
+    lines.truncate(height.saturating_sub(6).max(1));
+    let (w, h) = (inner + 4, lines.len() + 4);
+    let (x, y) = (width.saturating_sub(w) / 2, height.saturating_sub(h) / 2);
+    let edge = if question.grave { BAD } else { WARN };
+    canvas.frame(x, y, w, h, edge);
+    for (row, text) in (y + 1..).zip(&lines) {
+        canvas.put(x + 2, row, x + w - 2, text, STRONG);
+    }
+    let answer: Line = vec![
+        ("y".to_owned(), edge),
+        (" yes".to_owned(), PLAIN),
+        ("    any other key".to_owned(), edge),
+        (" no".to_owned(), PLAIN),
+    ];
+    canvas.put_line(x + 2, y + h - 2, x + w - 2, &answer);
+}
+
+/// What became of a disk, in a word and its colour.
+pub(crate) fn state_word(disk: &Disk) -> (&'static str, Style) {
+    if disk.traffic.as_ref().is_some_and(|traffic| traffic.is_hung) {
+        return ("hung", BAD);
+    }
+    match &disk.state {
+        DiskState::Exported => ("exported", GOOD),
+        DiskState::ReadOnly => ("read-only", WARN),
+        DiskState::Passthru => ("passthru", TITLE),
+        DiskState::NoMedium => ("no medium", PLAIN),
+        DiskState::Waiting => ("waiting", WARN),
+        DiskState::NotExported(_) => ("not exported", BAD),
+    }
+}
+
+/// A text as one line that ends with a mark if it is too long.
+pub(crate) fn fitted(text: &str, max: usize, style: Style) -> Line {
+    line(shortened(&printable(text), max), style)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pages::tests::sample;
+    use nvmet::hosts::{Controller, ControllerId};
+
+    const SIZE: Size = Size { width: 80, height: 25 };
+
+    #[test]
+    fn each_key_is_there_once_and_has_a_command_and_what_changes_anything_asks() {
+        for (number, binding) in BINDINGS.iter().enumerate() {
+            assert!(!BINDINGS.iter().skip(number + 1).any(|other| other.key == binding.key), "{}", binding.name);
+            assert!(!binding.command.is_empty() && !binding.what.is_empty(), "{}", binding.name);
+            let is_looking = matches!(binding.act, Act::Go(_) | Act::ErrorsOnly | Act::Redraw | Act::Leave);
+            assert_eq!(binding.asks, !is_looking, "{}", binding.name);
+        }
+    }
+
+    #[test]
+    fn a_key_that_changes_anything_does_nothing_before_y() {
+        let mut snapshot = sample(3, 1);
+        let host = Host { nqn: "nqn.host".to_owned(), address: Some("192.0.2.9".to_owned()) };
+        snapshot.disks[1].hosts.push(host);
+        for binding in BINDINGS.iter().filter(|binding| binding.asks) {
+            for other in [Key::Char('n'), Key::Enter, Key::Esc, Key::Char('Y'), binding.key] {
+                let mut ui = Ui::default();
+                ui.go(binding.page.unwrap_or(Page::Overview));
+                assert_eq!(ui.key(binding.key, &snapshot, SIZE), Outcome::Shown);
+                assert!(ui.render(&snapshot, SIZE).text().contains("y yes    any other key no"), "{}", binding.name);
+                assert_eq!(ui.key(other, &snapshot, SIZE), Outcome::Shown, "{}", binding.name);
+                // The question is over.
+                assert_eq!(ui.key(Key::Char('y'), &snapshot, SIZE), Outcome::Shown);
+            }
+            let mut ui = Ui::default();
+            ui.go(binding.page.unwrap_or(Page::Overview));
+            ui.key(binding.key, &snapshot, SIZE);
+            let done = ui.key(Key::Char('y'), &snapshot, SIZE);
+            let wanted = binding.command.replace("DISK", "nvme0n1").replace("HOST", "nqn.host");
+            match done {
+                Outcome::Shell => assert_eq!(binding.act, Act::Shell),
+                Outcome::Run(words) => {
+                    assert!(format!("diskomator {}", words.join(" ")).starts_with(&wanted), "{words:?}");
+                }
+                other => panic!("{other:?} for {}", binding.name),
+            }
+        }
+    }
+
+    #[test]
+    fn a_yes_is_about_the_disk_that_was_asked_about_and_no_other_of_its_name() {
+        let before = sample(2, 1);
+        let asked = |after: &Snapshot| {
+            let mut ui = Ui::default();
+            ui.go(Page::Disks);
+            ui.key(Key::Char('u'), &before, SIZE);
+            let outcome = ui.key(Key::Char('y'), after, SIZE);
+            (outcome == Outcome::Shown, ui.render(after, SIZE).text().contains("is another disk now"))
+        };
+        assert_eq!(asked(&before), (false, false));
+        let mut replaced = before.clone();
+        replaced.disks[0].diskseq = 99;
+        assert_eq!(asked(&replaced), (true, true));
+        let mut gone = before.clone();
+        gone.disks.remove(0);
+        assert_eq!(asked(&gone), (true, true));
+    }
+
+    /// Connects a host to a disk.
+    fn connect(snapshot: &mut Snapshot, disk: usize, number: u16, nqn: &str, address: &str) {
+        let host = Host { nqn: nqn.to_owned(), address: Some(address.to_owned()) };
+        let id = ControllerId { number, inode: 100 + u64::from(number) };
+        snapshot.disks[disk].hosts.push(host.clone());
+        snapshot.disks[disk].controllers.push(Controller { id, host });
+    }
+
+    /// Two cloned machines, of which one has two disks.
+    fn clones() -> Snapshot {
+        let mut snapshot = sample(2, 1);
+        snapshot.disks[0].hosts.clear();
+        connect(&mut snapshot, 0, 1, "nqn.clone", "192.0.2.1");
+        connect(&mut snapshot, 0, 2, "nqn.clone", "192.0.2.2");
+        connect(&mut snapshot, 1, 3, "nqn.clone", "192.0.2.2");
+        snapshot
+    }
+
+    #[test]
+    fn a_host_is_sent_away_by_its_address_and_not_its_clone() {
+        let snapshot = clones();
+        let mut ui = Ui::default();
+        for key in [Key::Char('c'), Key::Down, Key::Char('x')] {
+            ui.key(key, &snapshot, SIZE);
+        }
+        let text = ui.render(&snapshot, SIZE).text();
+        assert!(text.contains("192.0.2.2 to nvme0n1,") && text.contains("sdb"), "{text}");
+        let words = ["disconnect", "nqn.clone", "192.0.2.2", "--controllers", "2:102,3:103"];
+        assert_eq!(ui.key(Key::Char('y'), &snapshot, SIZE), Outcome::Run(words.map(str::to_owned).to_vec()));
+    }
+
+    #[test]
+    fn a_host_that_calls_itself_like_an_option_is_named_by_its_address() {
+        let mut snapshot = sample(1, 1);
+        snapshot.disks[0].hosts.clear();
+        connect(&mut snapshot, 0, 1, "--all", "192.0.2.1");
+        let mut ui = Ui::default();
+        ui.key(Key::Char('c'), &snapshot, SIZE);
+        ui.key(Key::Char('x'), &snapshot, SIZE);
+        let words = ["disconnect", "192.0.2.1", "--controllers", "1:101"].map(str::to_owned).to_vec();
+        assert_eq!(ui.key(Key::Char('y'), &snapshot, SIZE), Outcome::Run(words));
+    }
+
+    #[test]
+    fn a_yes_to_a_question_whose_facts_have_changed_does_nothing_and_asks_anew() {
+        let before = clones();
+        let mut later = before.clone();
+        connect(&mut later, 1, 4, "nqn.late", "192.0.2.3");
+        let mut again = before.clone();
+        again.disks[0].controllers[1].id.inode = 999;
+        let mut other = later.clone();
+        other.disks[0].hosts.remove(0);
+        let mut more = before.clone();
+        connect(&mut more, 1, 5, "nqn.clone", "192.0.2.1");
+        let mut none = before.clone();
+        none.disks[0].hosts.clear();
+        for (keys, after) in [("P", &later), ("R", &later), ("P", &other), ("cx", &more), ("dr", &none)] {
+            let mut ui = Ui::default();
+            for key in keys.chars() {
+                ui.key(Key::Char(key), &before, SIZE);
+            }
+            assert_eq!(ui.key(Key::Char('y'), after, SIZE), Outcome::Shown, "{keys}");
+            let text = ui.render(after, SIZE).text();
+            assert!(text.contains("has changed since the question") && text.contains("y yes"), "{text}");
+            assert!(matches!(ui.key(Key::Char('y'), after, SIZE), Outcome::Run(_)), "{keys}");
+        }
+        // Connected anew, it looks the same, and is not what was asked about.
+        let mut ui = Ui::default();
+        for key in [Key::Char('c'), Key::Down, Key::Char('x')] {
+            ui.key(key, &before, SIZE);
+        }
+        assert_eq!(ui.key(Key::Char('y'), &again, SIZE), Outcome::Shown);
+        let mut ui = Ui::default();
+        ui.key(Key::Char('c'), &before, SIZE);
+        ui.key(Key::Char('x'), &before, SIZE);
+        let mut gone = before.clone();
+        gone.disks[0].hosts.remove(0);
+        assert_eq!(ui.key(Key::Char('y'), &gone, SIZE), Outcome::Shown);
+        assert!(ui.render(&gone, SIZE).text().contains("192.0.2.1 is not connected any more"));
+    }
+
+    #[test]
+    fn the_row_that_is_chosen_stays_the_same_disk_when_others_come_before_it() {
+        let before = sample(3, 1);
+        let mut ui = Ui::default();
+        for key in [Key::Char('d'), Key::Down] {
+            ui.key(key, &before, SIZE);
+        }
+        ui.render(&before, SIZE);
+        let mut after = before.clone();
+        after.disks.insert(0, Disk { name: "new".to_owned(), diskseq: 77, ..before.disks[0].clone() });
+        // Pressed before the new row is drawn.
+        ui.key(Key::Char('u'), &after, SIZE);
+        assert!(ui.render(&after, SIZE).text().contains(&format!("Take {} (", before.disks[1].name)));
+        ui.key(Key::Char('n'), &after, SIZE);
+        let mut gone = before.clone();
+        gone.disks.remove(1);
+        assert_eq!(ui.key(Key::Char('u'), &gone, SIZE), Outcome::Shown);
+        let text = ui.render(&gone, SIZE).text();
+        assert!(text.contains(&format!("{} is gone", before.disks[1].name)) && !text.contains("y yes"), "{text}");
+    }
+
+    #[test]
+    fn all_disks_of_a_host_are_named_or_a_command_that_names_them() {
+        for (count, is_told) in [(1, true), (40, true), (400, false)] {
+            let mut snapshot = sample(count, 1);
+            for disk in &mut snapshot.disks {
+                disk.hosts = vec![Host { nqn: "nqn.host".to_owned(), address: None }];
+            }
+            let mut ui = Ui::default();
+            ui.go(Page::Hosts);
+            let text = ui.render(&snapshot, SIZE).text();
+            let mut words = text.split_whitespace();
+            assert_eq!(
+                snapshot.disks.iter().all(|disk| words.clone().any(|word| word == disk.name)),
+                is_told,
+                "{text}"
+            );
+            assert!(words.any(|word| word == count.to_string()), "{text}");
+            assert_eq!(text.contains("diskomator hosts"), !is_told, "{text}");
+        }
+    }
+
+    #[test]
+    fn who_switches_off_is_told_who_loses_disks() {
+        let mut snapshot = sample(1, 1);
+        snapshot.disks[0].hosts.clear();
+        let mut ui = Ui::default();
+        ui.key(Key::Char('P'), &snapshot, SIZE);
+        assert!(ui.render(&snapshot, SIZE).text().contains("No host is connected."));
+        snapshot.disks[0].hosts.push(Host { nqn: "nqn.host".to_owned(), address: None });
+        let mut ui = Ui::default();
+        ui.key(Key::Char('R'), &snapshot, SIZE);
+        assert!(ui.render(&snapshot, SIZE).text().contains("ONE HOST IS CONNECTED"));
+    }
+
+    #[test]
+    fn the_disk_that_is_chosen_is_the_one_that_is_meant() {
+        let snapshot = sample(40, 1);
+        let mut ui = Ui::default();
+        for key in [Key::Char('d'), Key::End, Key::Up, Key::Char('r')] {
+            ui.key(key, &snapshot, SIZE);
+            ui.render(&snapshot, SIZE);
+        }
+        let name = snapshot.disks[38].name.clone();
+        assert!(ui.render(&snapshot, SIZE).text().contains(&format!("Let hosts only read {name}")));
+        let words = ["export", "readonly", &name, "--diskseq", "39"].map(str::to_owned).to_vec();
+        assert_eq!(ui.key(Key::Char('y'), &snapshot, SIZE), Outcome::Run(words));
+    }
+}
