@@ -3,9 +3,8 @@
 //! each link a table with the routes through it. Addresses and routes are as
 //! others made them, the kernel mostly.
 
+use kernel::error::chain;
 use kernel::netlink::{Address, IpVersion, Netlink, NetlinkError, Route6, Rule, link_table};
-
-use crate::applet::chain;
 
 /// Makes the kernel have the rules and tables for the addresses of the links
 /// `own`, and none for links that are not among those `present`.

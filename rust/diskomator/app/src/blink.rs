@@ -9,8 +9,7 @@ use kernel::signals::Termination;
 use lexopt::Arg::{Long, Short, Value};
 use lexopt::ValueExt as _;
 use local::sysfs;
-
-use crate::applet::{Failure, print};
+use runtime::{Failure, print};
 
 const USAGE: &str = "\
 Usage: diskomator blink [--read] [--seconds N] [--diskseq N] DISK

@@ -5,11 +5,10 @@ use disks::config::{Config, Settings};
 use kernel::given;
 use kernel::root::Root;
 use lexopt::Arg::{Long, Short, Value};
+use runtime::table;
+use runtime::{Failure, print, print_json};
 use serde::Serialize;
 use settings::{Product, Setting, Source, help};
-
-use crate::applet::{Failure, print, print_json};
-use crate::table::table;
 
 const USAGE: &str = "\
 Usage: diskomator config [--json]

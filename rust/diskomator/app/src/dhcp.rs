@@ -11,13 +11,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
-
+use disks::config::Config;
+use kernel::error::chain;
 use kernel::netlink::{self, Lifetimes, Link, Monitor, Netlink, Origin, Route6, Watch};
 use kernel::packet::{ArpSocket, LeasedSocket, PacketSocket};
 use kernel::root::Root;
 use kernel::signals::{Farewell, Termination};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
 use netproto::addressing::{Address, Addressing};
 use netproto::arp::Packet;
 use netproto::dhcp::client::{Client, Event, Identity, Loss, Moment, Output, Transmit, Way};
@@ -25,9 +26,9 @@ use netproto::dhcp::frame;
 use netproto::dhcp::lease::{self, Lease};
 use netproto::ipv4ll::{self, LinkLocal};
 use netproto::net::{Mac, Prefix4};
+use runtime::{Failure, chosen_links, print, start_daemon};
 
 use crate::answers;
-use crate::applet::{Failure, chain, chosen_links, print, start_daemon};
 use crate::dhcp6::Port6;
 use crate::hold::{Holder, Wish, forget_links, set_up_ipv4};
 
@@ -64,7 +65,7 @@ const PACKET_MAX: usize = 2048;
 pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
     let Some(only) = chosen_links(args)? else { return print(HELP) };
     let root = Root::default();
-    let config = start_daemon("dhcp", &root, false).config;
+    let config = start_daemon::<Config>("dhcp", &root, false).config;
     Daemon::new(root, only, config.system.ip, config.system.name)?.run()
 }
 

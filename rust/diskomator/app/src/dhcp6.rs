@@ -6,12 +6,12 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use kernel::dhcp6::{Dhcp6Socket, solicit_routers};
+use kernel::error::chain;
 use kernel::netlink::{Address, Lifetimes, Link, Origin};
 use netproto::dhcp::client::Identity;
 use netproto::dhcp6::client::{Client, Event, Loss, Output};
 use netproto::pace::Moment;
 
-use crate::applet::chain;
 use crate::dhcp::{Input, PACKETS_AT_ONCE};
 use crate::hold::Holder;
 

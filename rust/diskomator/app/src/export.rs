@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use disks::config::Config;
 use disks::selection::Selection;
+use kernel::error::chain;
 use kernel::given;
 use kernel::logger;
 use kernel::process::Worker;
@@ -19,8 +20,8 @@ use nvmet::export::{Export, exported_access, exported_as};
 use nvmet::model::{DISCOVERY_NQN, LISTENER_NQN, Subsystem, Target, is_ours};
 use nvmet::plan::{Op, parted_at_the_cut, plan_disks, plan_no_hosts, plan_no_ports, plan_ports};
 use nvmet::policy::Access;
+use runtime::{Failure, level_filter, print};
 
-use crate::applet::{Failure, chain, level_filter, print};
 use crate::exporter::{ExportError, Exporter, Observation, carry_out, carry_out_or_undo, label};
 use crate::listing::list;
 

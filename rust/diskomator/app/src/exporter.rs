@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use disks::config::Config;
 use disks::disk::{Answer, Disk};
+use kernel::error::chain;
 use kernel::root::{FileError, Root};
 use local::configfs::{self, NvmetError};
 use local::probe::Prober;
@@ -15,8 +16,6 @@ use nvmet::identity::{self, Machine};
 use nvmet::model::{PortAddress, PortId, Subsystem, Target, listen_addresses, queues};
 use nvmet::plan::{Op, PortPlan, READONLY, plan_ports, plan_undo};
 use nvmet::policy::{Access, Refusal};
-
-use crate::applet::chain;
 
 /// Why nothing could be exported at all.
 #[derive(Debug, thiserror::Error)]

@@ -5,12 +5,11 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
+use kernel::error::chain;
 use kernel::netlink::{IpVersion, Lifetimes, Netlink, NetlinkError, Origin, Route, Rule};
 use kernel::root::Root;
 use netproto::dhcp::lease;
 use netproto::net::Prefix4;
-
-use crate::applet::chain;
 
 /// Of two links to one network the older one is taken, as it has the lower
 /// index. 100 leaves room for what somebody sets by hand.

@@ -8,11 +8,11 @@ use lexopt::ValueExt as _;
 use local::configfs;
 use nvmet::hosts::{NoController, NotChosen, Wanted, choose};
 use nvmet::model::Host;
+use runtime::table;
+use runtime::{Failure, print, print_json};
 use serde::Serialize;
 
-use crate::applet::{Failure, print, print_json};
 use crate::exporter::{Exporter, Observation};
-use crate::table::table;
 
 const HOSTS_USAGE: &str = "\
 Usage: diskomator hosts [--json]

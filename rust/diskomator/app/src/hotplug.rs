@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use disks::config::Config;
 use disks::disk::Disk;
+use kernel::error::chain;
 use kernel::root::{FileError, Root};
 use kernel::uevent::{Received, UeventSocket};
 use local::configfs;
@@ -24,8 +25,8 @@ use nvmet::export::{Export, is_made_by_hand};
 use nvmet::model::{PortId, Target};
 use nvmet::plan::{Op, enables, plan_disks, plan_linger, plan_remake, plan_resize};
 use nvmet::policy::Refusal;
+use runtime::{Failure, print, start_daemon};
 
-use crate::applet::{Failure, chain, print, start_daemon};
 use crate::exporter::{ExportError, Exporter, Observation, carry_out, carry_out_or_undo, label, reason};
 
 const USAGE: &str = "\
@@ -79,7 +80,7 @@ pub(crate) fn run(mut args: lexopt::Parser) -> Result<(), Failure> {
         };
     }
     let root = Root::default();
-    let config = start_daemon("hotplug", &root, true).config;
+    let config = start_daemon::<Config>("hotplug", &root, true).config;
     follow(root, config).map_err(Failure::failed)
 }
 

@@ -5,16 +5,17 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use disks::disk::{Activity, human_size};
+use kernel::error::chain;
 use local::configfs;
 use local::sysfs;
 use nvmet::export::Export;
 use nvmet::model::Host;
 use nvmet::policy::Access;
+use runtime::table;
+use runtime::{Failure, print, print_json};
 use serde::Serialize;
 
-use crate::applet::{Failure, chain, print, print_json};
 use crate::exporter::{Exporter, Observation, State, state};
-use crate::table::table;
 
 /// How long a disk that is at work must have finished nothing to be called hung,
 /// and how often it is looked at meanwhile. A disk that works is found out at

@@ -20,10 +20,9 @@ mod net;
 mod power;
 mod remote_log;
 mod ssh;
-mod table;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    applet::dispatch(std::env::args_os())
+    applet::PROGRAM.dispatch(std::env::args_os())
 }

@@ -9,19 +9,19 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Registry, Token};
-
 use disks::config::Config;
+use kernel::error::chain;
 use kernel::multicast::MulticastSocket;
 use kernel::netlink::{Link, Monitor, Netlink, NetlinkError, Watch};
 use kernel::root::Root;
 use kernel::signals::Termination;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Registry, Token};
 use netproto::mdns::responder::{Event, Family, Output, Responder};
 use netproto::mdns::wire::MESSAGE_MAX;
 use netproto::pace::Moment;
+use runtime::{Failure, chosen_links, print, start_daemon};
 
-use crate::applet::{Failure, chain, chosen_links, print, start_daemon};
 use crate::name::machine_name;
 
 const HELP: &str = "\
@@ -61,7 +61,7 @@ const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
     let Some(only) = chosen_links(args)? else { return print(HELP) };
     let root = Root::default();
-    let config = start_daemon("mdns", &root, false).config;
+    let config = start_daemon::<Config>("mdns", &root, false).config;
     Daemon::new(root, config, only)?.run()
 }
 

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use kernel::netlink::{self, Address, Link, Netlink};
 use kernel::root::Root;
+use runtime::table;
+use runtime::{Failure, print, print_json};
 use screen::model::speed_text;
 use serde::Serialize;
-
-use crate::applet::{Failure, print, print_json};
-use crate::table::table;
 
 const USAGE: &str = "\
 Usage: diskomator net [--json]

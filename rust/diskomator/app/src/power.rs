@@ -5,8 +5,7 @@ use std::io;
 
 use kernel::root::{FileError, Root};
 use kernel::signals::{InitSignal, signal_init};
-
-use crate::applet::{Failure, print};
+use runtime::{Failure, print};
 
 /// What both do.
 const HOW: &str = "\

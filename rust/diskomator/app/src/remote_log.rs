@@ -5,22 +5,22 @@ use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use mio::{Events, Interest, Poll, Token};
-
 use disks::config::Config;
 use kernel::clock::{self, time_of_day, uptime};
 use kernel::datagram::DatagramSocket;
+use kernel::error::chain;
 use kernel::kmsg::{Kmsg, KmsgError};
 use kernel::netconsole::{self, Target};
 use kernel::netlink::{Monitor, Netlink, Watch};
 use kernel::root::Root;
 use kernel::signals::Termination;
+use mio::{Events, Interest, Poll, Token};
 use netproto::destination::Destination;
 use netproto::net::Mac;
 use netproto::pace::Moment;
 use netproto::syslog::{self, Clock, Progress, Record};
+use runtime::{Failure, print, start_daemon};
 
-use crate::applet::{Failure, chain, print, start_daemon};
 use crate::name::machine_name;
 
 const HELP: &str = "\
@@ -72,7 +72,7 @@ const ANSWER: Duration = Duration::from_secs(1);
 pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
     let root = Root::default();
     let Some(chosen) = parse(args)? else { return print(HELP) };
-    let mut config = start_daemon("log", &root, false).config;
+    let mut config = start_daemon::<Config>("log", &root, false).config;
     if chosen != Chosen::default() {
         (config.system.syslog, config.system.netconsole) = (chosen.syslog, chosen.netconsole);
     }

@@ -12,17 +12,15 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use mio::{Events, Interest, Poll, Token, Waker};
-
 use disks::config::Config;
 use kernel::given;
 use kernel::process::{end_with_us, terminate};
 use kernel::random;
 use kernel::root::{FileError, Root};
 use kernel::watch::Directories;
+use mio::{Events, Interest, Poll, Token, Waker};
+use runtime::{Failure, print, start_daemon};
 use settings::ssh::{PASSWORD_SYMBOLS, authorized_keys, count_keys, fingerprint, password, refused as refused_in};
-
-use crate::applet::{Failure, print, start_daemon};
 
 const HELP: &str = "\
 Usage: diskomator ssh [--status]
@@ -150,7 +148,7 @@ pub(crate) fn run(mut args: lexopt::Parser) -> Result<(), Failure> {
             &status(&root).map_or_else(|| "Nobody can log in over SSH.\n".to_owned(), |status| text(&status)),
         );
     }
-    let config = start_daemon("ssh", &root, false).config;
+    let config = start_daemon::<Config>("ssh", &root, false).config;
     if !config.system.ssh.is_on {
         return Err(Failure::failed(SshError::Off));
     }

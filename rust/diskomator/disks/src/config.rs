@@ -1,9 +1,10 @@
 //! The settings of this product: those of every product, and which disks are
 //! exported in which way.
 
-use crate::selection::{Selection, SelectionError};
 use settings::system::{self, System};
 use settings::{Guards, Instead, Problem, Product, Setting, boolean};
+
+use crate::selection::{Selection, SelectionError};
 
 /// The settings of one run.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,11 +6,10 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 
+use kernel::root::{FileError, Root};
 use nvmet::hosts::{Controller, ControllerId};
 use nvmet::model::{Host, Namespace, Port, PortAddress, Subsystem, Target};
 use nvmet::plan::{Op, READONLY};
-
-use kernel::root::{FileError, Root};
 
 /// Where the target's configuration is.
 const NVMET: &str = "sys/kernel/config/nvmet";

@@ -16,10 +16,9 @@ use std::time::{Duration, Instant};
 
 use disks::boot::{backup_size, boot_partition, has_partition, has_partition_in_backup, may_have_backup, table_size};
 use disks::disk::{Answer, Attributes};
+use kernel::root::Root;
 use nix::libc;
 use uuid::Uuid;
-
-use kernel::root::Root;
 
 /// When a disk that has not answered is said not to answer. A large disk takes
 /// longer to spin up, and then answers all the same.

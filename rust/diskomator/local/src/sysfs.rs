@@ -9,13 +9,13 @@ use std::path::Path;
 
 use disks::disk::{Activity, Attributes, Bus, Disk};
 use disks::selection::Selection;
+use kernel::root::{FileError, Root};
 use netproto::net::Mac;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nvmet::export::{by_diskseq, by_diskseq_controller};
 use nvmet::identity::Machine;
 
 use crate::probe::{Key, Prober};
-use kernel::root::{FileError, Root};
 
 /// Where udev puts links by `diskseq`, and where we do in its absence.
 const BY_DISKSEQ: &str = "dev/disk/by-diskseq";

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use disks::config::Config;
+use disks::disk::{Answer, Disk};
+
 use crate::identity::{self, Identity, Machine, Unnamed};
 use crate::model::{NSID, Namespace, Subsystem, Target, is_ours};
 use crate::policy::{self, Access, Refusal};
-use disks::config::Config;
-use disks::disk::{Answer, Disk};
 
 /// What a disk is exported as.
 #[derive(Debug, Clone, PartialEq, Eq)]

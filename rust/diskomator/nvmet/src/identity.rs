@@ -10,11 +10,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use disks::disk::{Bus, Disk};
+use disks::worthless;
 use uuid::Uuid;
 
 use crate::model::{LISTENER_NQN, NSID, NSID_MAX, Target};
-use disks::disk::{Bus, Disk};
-use disks::worthless;
 
 /// What each of our NQNs starts with (NVM Express Base Specification, "NVMe
 /// Qualified Names": `nqn.`, a date, a reversed domain name, a colon).

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use disks::disk::Disk;
+
 use crate::identity::{Identity, NQN_PREFIX};
 use crate::policy::Access;
-use disks::disk::Disk;
 
 /// The one namespace of a subsystem whose name tells what is on the disk.
 pub const NSID: u32 = 1;

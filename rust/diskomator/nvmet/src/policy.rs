@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use crate::identity::Identity;
 use disks::config::Config;
 use disks::disk::{Answer, Bus, Disk};
+
+use crate::identity::Identity;
 
 /// Why a disk is not exported.
 #[derive(Debug, Clone, PartialEq, Eq)]

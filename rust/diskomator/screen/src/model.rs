@@ -3,12 +3,13 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::log::Log;
-use crate::traffic::Traffic;
 use netproto::net::Mac;
 use nvmet::hosts::Controller;
 use nvmet::model::Host;
 use tui::screen::Screen;
+
+use crate::log::Log;
+use crate::traffic::Traffic;
 
 /// Everything the screen tells of.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -2,15 +2,15 @@
 
 use std::fmt;
 
+use disks::disk::human_size;
 use qrcodegen::{QrCode, QrCodeEcc};
+use tui::canvas::{BAD, Canvas, FAINT, Line, ORIGIN, PLAIN, STRONG, Size, Style, TITLE, WARN, line, wrap};
 
 use crate::model::{
     Address, BY_HAND, Disk, DiskState, Link, STARTING, Snapshot, connect_line, printable, shortened, speed_text,
 };
 use crate::traffic::{Blocks, rate_text, sparkline};
 use crate::ui::{fitted, state_word};
-use disks::disk::human_size;
-use tui::canvas::{BAD, Canvas, FAINT, Line, ORIGIN, PLAIN, STRONG, Size, Style, TITLE, WARN, line, wrap};
 
 /// Draws it between the first row and the last.
 pub(crate) fn draw(canvas: &mut Canvas, snapshot: &Snapshot, blocks: Blocks, codes: &mut Codes) {

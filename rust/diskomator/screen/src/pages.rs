@@ -1,13 +1,14 @@
 //! The pages behind the overview.
 
+use disks::disk::human_size;
+use tui::canvas::{BAD, Canvas, FAINT, GOOD, Line, ORIGIN, PLAIN, SELECTED, STRONG, Size, TITLE, WARN, line, wrap};
+use tui::screen::Screen;
+
 use crate::log::{Level, Record};
 use crate::model::{Disk, DiskState, Snapshot, connect_line, printable, shortened};
 use crate::overview::{link_row, table};
 use crate::traffic::{Blocks, rate_text, sparkline};
 use crate::ui::{BINDINGS, fitted, state_word};
-use disks::disk::human_size;
-use tui::canvas::{BAD, Canvas, FAINT, GOOD, Line, ORIGIN, PLAIN, SELECTED, STRONG, Size, TITLE, WARN, line, wrap};
-use tui::screen::Screen;
 
 /// Lines of which some are seen: puts them from row 1 to before the last, and
 /// returns how far down the view is at most.

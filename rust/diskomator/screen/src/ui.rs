@@ -1,12 +1,13 @@
 //! What a person at one terminal is looking at, and what each key does.
 
+use nvmet::model::Host;
+use tui::canvas::{BAD, BAR, BAR_STRONG, Canvas, GOOD, Line, PLAIN, STRONG, Size, Style, TITLE, WARN, line, wrap};
+use tui::keys::Key;
+
 use crate::model::{Disk, DiskState, Snapshot, printable, shortened, uptime_text};
 use crate::overview;
 use crate::pages;
 use crate::traffic::Blocks;
-use nvmet::model::Host;
-use tui::canvas::{BAD, BAR, BAR_STRONG, Canvas, GOOD, Line, PLAIN, STRONG, Size, Style, TITLE, WARN, line, wrap};
-use tui::keys::Key;
 
 /// What is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,9 +5,9 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
-use crate::error::chain;
 use settings::{Content, Credential, Given, Problem, Product, SIZE_MAX, Settings, Source, from_smbios};
 
+use crate::error::chain;
 use crate::root::{FileError, Root};
 
 /// What the image's build wrote into it: the command line that is built in.

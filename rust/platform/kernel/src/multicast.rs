@@ -9,10 +9,9 @@ use std::mem::size_of;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, sockopt};
-
 use netproto::mdns::responder::Family;
 use netproto::mdns::wire::PORT;
+use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, sockopt};
 
 /// RFC 6762 section 3.
 const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);

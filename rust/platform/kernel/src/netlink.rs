@@ -14,6 +14,7 @@ use futures_util::TryStreamExt;
 use futures_util::future::FutureExt;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token, event};
+
 pub use rtnetlink::IpVersion;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{

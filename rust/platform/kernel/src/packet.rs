@@ -6,11 +6,10 @@ use std::mem::size_of;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
+use netproto::dhcp::frame::{CLIENT_PORT, Checksum, SERVER_PORT};
 use nix::sys::socket::{
     self, AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockType, SockaddrIn, SockaddrLike, sockopt,
 };
-
-use netproto::dhcp::frame::{CLIENT_PORT, Checksum, SERVER_PORT};
 
 /// IPv4 in `linux/if_ether.h`.
 const ETH_P_IP: u16 = 0x0800;

@@ -2,11 +2,12 @@
 
 use std::str::FromStr;
 
+use netproto::addressing::{Addressing, Setting as Address};
+use netproto::destination::Destination;
+
 use super::table::{Guards, Instead, Setting, boolean};
 use super::{Problem, nearest};
 use crate::ssh::{Access, PublicKey};
-use netproto::addressing::{Addressing, Setting as Address};
-use netproto::destination::Destination;
 
 /// Their values.
 #[derive(Debug, Clone, PartialEq, Eq)]

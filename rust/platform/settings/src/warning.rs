@@ -2,11 +2,12 @@
 
 use std::fmt;
 
+use netproto::addressing::AddressingError;
+use netproto::destination::DestinationError;
+
 use super::credential::{SIZE_MAX, Source};
 use super::{Product, nearest};
 use crate::ssh::KeyError;
-use netproto::addressing::AddressingError;
-use netproto::destination::DestinationError;
 
 /// More of a value is not repeated, in characters.
 const SHOWN_MAX: usize = 100;

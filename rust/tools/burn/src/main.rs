@@ -21,19 +21,18 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use disks::disk::human_size;
+use identity::Identity;
 use kernel::block::Exclusive;
 use kernel::error::chain;
 use kernel::random;
 use kernel::root::{FileError, Root};
 use kernel::signals::{SignalError, Termination};
-use thiserror::Error;
-
-use identity::Identity;
 use layout::{Content, Layout, LayoutError};
 use medium::Medium;
 use options::{Options, Usage};
 use target::{PathError, Refusal, Target};
 use tempfile::NamedTempFile;
+use thiserror::Error;
 use trial::TrialError;
 use write::{Pace, Progress, WriteError};
 

@@ -1,10 +1,9 @@
 //! What the kernel says about links, addresses, routes and rules.
 
-use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
-use rtnetlink::packet_route::RouteNetlinkMessage;
-
 use kernel::netlink::{Address, Link, Route, Route6, Rule};
 use netproto::net::Mac;
+use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
+use rtnetlink::packet_route::RouteNetlinkMessage;
 
 /// A netlink message: what is taken for a route or a rule of ours is the same
 /// after a way to the kernel and back.

@@ -17,10 +17,10 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};
 
-use mio::{Events, Interest, Poll, Token, Waker};
-
 use disks::config::Settings;
+use jobs::Jobs;
 use kernel::clock;
+use kernel::error::chain;
 use kernel::given;
 use kernel::kmsg::Kmsg;
 use kernel::netlink::{Monitor, Watch};
@@ -31,17 +31,17 @@ use kernel::terminal::Terminal;
 use kernel::uevent::UeventSocket;
 use kernel::watch::Directories;
 use local::sysfs;
+use mio::{Events, Interest, Poll, Token, Waker};
 use netproto::syslog;
+use observer::Observer;
+use runtime::{Failure, print, start_daemon};
 use screen::log::{Log, Record};
 use screen::model::{STARTING, Snapshot, screen_text, uptime_text};
 use screen::plain::render;
 use screen::traffic::Meter;
-
-use crate::applet::{Failure, chain, print, start_daemon};
-use crate::ssh;
-use jobs::Jobs;
-use observer::Observer;
 use view::{View, Wish};
+
+use crate::ssh;
 
 const HELP: &str = "\
 Usage: diskomator console [--once | --splash]

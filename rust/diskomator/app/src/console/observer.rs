@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use disks::config::Settings;
 use disks::disk::Disk as KernelDisk;
 use kernel::clock;
+use kernel::error::chain;
 use kernel::machine;
 use kernel::netlink::{self, Netlink, NetlinkError};
 use kernel::root::Root;
@@ -15,7 +16,6 @@ use nvmet::policy::Access;
 use screen::log::Log;
 use screen::model::{Address, Disk, DiskState, Link, Machine, Snapshot, Ssh};
 
-use crate::applet::chain;
 use crate::exporter::{ExportError, Exporter, Observation, State, state};
 use crate::name::machine_name;
 use crate::net::{link_speed, origin_name};

@@ -3,9 +3,8 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use mio::{Registry, Token};
-
 use kernel::terminal::{Kind, Terminal};
+use mio::{Registry, Token};
 use screen::Ui;
 use screen::log::Log;
 use screen::model::{Snapshot, uptime_text};

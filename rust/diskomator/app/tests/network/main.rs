@@ -24,14 +24,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use netproto::arp::Packet;
-use netproto::dhcp::wire::Kind;
-use netproto::net::Mac;
-
 use lab::{
     Connection, GIVEN, addresses, answer, in_namespaces, json, monitor_addresses, packet, plain_dev_and_sys, put, run,
     wait_for, wait_for_address, wait_for_no_address,
 };
+use netproto::arp::Packet;
+use netproto::dhcp::wire::Kind;
+use netproto::net::Mac;
 use wire::Wire;
 
 const POOL: &str = "192.0.2.50,192.0.2.99";

@@ -27,6 +27,7 @@ use crate::arp::Packet;
 use crate::claim::{self, Holding, Probe, Probing as Probes, Verdict};
 use crate::lenient::Faults;
 use crate::net::{Mac, Prefix4};
+
 pub use crate::pace::Moment;
 use crate::pace::{Pace, spread};
 

@@ -5,9 +5,8 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use crate::net::{Prefix4, class_prefix, is_unicast};
-
 use super::wire::{ClasslessRoute, Message};
+use crate::net::{Prefix4, class_prefix, is_unicast};
 
 /// A link with less carries no IPv6 (RFC 8200 section 5): the kernel would
 /// switch it off.

@@ -5,12 +5,11 @@ use std::fmt::Write;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use crate::net::Mac;
-use crate::pace::Moment;
-
 use super::client::{Client, Dropped, Event, Identity, Output};
 use super::lease::Lease;
 use super::wire::{Kind, Message, Op, Options, code};
+use crate::net::Mac;
+use crate::pace::Moment;
 
 const MAC: Mac = Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);

@@ -4,12 +4,11 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use crate::arp::{self, Packet};
-use crate::net::{Mac, Prefix4};
-
 use super::client::{Client, Dropped, Event, Identity, Loss, Moment, Output, Transmit, Way};
 use super::lease::Refusal;
 use super::wire::{Kind, Message, Op, Options};
+use crate::arp::{self, Packet};
+use crate::net::{Mac, Prefix4};
 use crate::rng::Rng;
 
 const MAC: Mac = Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56]);

@@ -29,13 +29,12 @@ use std::fmt;
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
+use super::lease::{Lease, Refusal};
+use super::wire::{IaAddress, IaNa, Kind, Message, Options, Status, WireError, XID_MASK, code};
 use crate::dhcp::client::Identity;
 use crate::lenient::Faults;
 use crate::pace::{Moment, Pace, spread};
 use crate::rng::Rng;
-
-use super::lease::{Lease, Refusal};
-use super::wire::{IaAddress, IaNa, Kind, Message, Options, Status, WireError, XID_MASK, code};
 
 /// How often and for how long a question is repeated (RFC 8415 section 15; the
 /// figures: section 7.6).

@@ -4,12 +4,11 @@
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
+use super::client::{Client, Dropped, Event, Output};
+use super::wire::{IaAddress, IaNa, Kind, Message, Options, code};
 use crate::dhcp::client::Identity;
 use crate::net::Mac;
 use crate::pace::Moment;
-
-use super::client::{Client, Dropped, Event, Output};
-use super::wire::{IaAddress, IaNa, Kind, Message, Options, code};
 
 const MAC: Mac = Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
 const SERVER: [u8; 10] = [0, 3, 0, 1, 2, 0, 0, 0, 0, 1];

@@ -4,14 +4,13 @@
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
+use super::client::{Client, Dropped, Event, Loss, Output};
+use super::lease::Refusal;
+use super::wire::{FOR_EVER, IaAddress, IaNa, Kind, Message, Options, Status};
 use crate::dhcp::client::Identity;
 use crate::net::Mac;
 use crate::pace::Moment;
 use crate::rng::Rng;
-
-use super::client::{Client, Dropped, Event, Loss, Output};
-use super::lease::Refusal;
-use super::wire::{FOR_EVER, IaAddress, IaNa, Kind, Message, Options, Status};
 
 const MAC: Mac = Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
 const IAID: u32 = 0x0012_3456;

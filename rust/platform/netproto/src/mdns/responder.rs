@@ -22,12 +22,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::wire::{INTERNET, Message, PORT, Question, Record, WireError, kind};
+use super::zone::{Due, Entry, Names, Zone};
 use crate::lenient::Faults;
 use crate::pace::{Moment, Pace, spread};
 use crate::rng::Rng;
-
-use super::wire::{INTERNET, Message, PORT, Question, Record, WireError, kind};
-use super::zone::{Due, Entry, Names, Zone};
 
 /// RFC 6762 section 8.1: three probes, and the pause after each of them, which
 /// is also the longest one before the first.

@@ -4,11 +4,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use crate::pace::Moment;
-use crate::rng::Rng;
-
 use super::responder::{Dropped, Event, Family, Output, Responder, Transmit};
 use super::wire::{INTERNET, Message, Name, Question, Record, kind};
+use crate::pace::Moment;
+use crate::rng::Rng;
 
 const BASE: &str = "diskomator-123456";
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 9));

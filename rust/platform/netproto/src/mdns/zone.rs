@@ -4,9 +4,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use crate::pace::Moment;
-
 use super::wire::{INTERNET, Name, Question, Record, kind};
+use crate::pace::Moment;
 
 /// RFC 6762 section 10: records about a host, and others.
 const HOST_TTL: u32 = 120;

@@ -1,0 +1,13 @@
+//! The frame of a program of applets: its command line, its errors, its output and
+//! the start of its daemons.
+#![forbid(unsafe_code)]
+
+mod applet;
+mod daemon;
+mod failure;
+mod output;
+
+pub use applet::{Applet, Program};
+pub use daemon::{chosen_links, level_filter, start_daemon};
+pub use failure::Failure;
+pub use output::{print, print_json, table};
