@@ -30,7 +30,7 @@ pub struct Address {
     pub gateway: Option<IpAddr>,
 }
 
-/// What a link is to do.
+/// The way a link gets its addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
     /// Ask for an address, which is what links do.
@@ -47,7 +47,7 @@ pub enum Method {
 pub struct Setting {
     /// Which links.
     pub device: Device,
-    /// What they do.
+    /// The way they get their addresses.
     pub method: Method,
 }
 

@@ -10,7 +10,7 @@ pub const LEN: usize = 28;
 /// The fields that say: Ethernet, IPv4, and the lengths of their addresses.
 const LEAD: [u8; 6] = [0, 1, 8, 0, 6, 4];
 
-/// What a packet is for.
+/// The operation of a packet (RFC 826).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Op {
     /// Who has the target's address?
@@ -22,10 +22,10 @@ pub enum Op {
 /// A packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packet {
-    /// What it is for. For conflicts it makes no difference (RFC 5227 section
+    /// The operation. For conflicts it makes no difference (RFC 5227 section
     /// 2.1.1: "any ARP packet, Request or Reply").
     pub op: Op,
-    /// Who sent it.
+    /// The sender.
     pub sender_mac: Mac,
     /// The sender's address; 0.0.0.0 in a probe.
     pub sender: Ipv4Addr,

@@ -1,7 +1,7 @@
 //! The claim to an IPv4 address (RFC 5227): is it free, and does it stay ours?
 //! [`Probing`] asks before an address is used, [`Holding`] tells everybody
-//! about it and defends it while it is. Who owns one of them sends what it
-//! says, and shows it what comes in.
+//! about it and defends it while it is. The owner of one of them sends its
+//! packets, and hands it the packets that come in.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::rng::Rng;
 /// When to ask, and for how long to wait for an answer.
 ///
 /// RFC 5227 section 1.1 takes 5 to 7 s: `PROBE_WAIT` 0 to 1 s, `PROBE_NUM` 3,
-/// one or two seconds apart, and `ANNOUNCE_WAIT` 2 s. Somebody looks at the
+/// one or two seconds apart, and `ANNOUNCE_WAIT` 2 s. A person looks at the
 /// screen meanwhile. The waits are for ports that do not forward yet, which
 /// have just carried a DHCP exchange or seconds of questions, and for stations
 /// that are slow to answer, which on a cable means milliseconds. The number of
@@ -53,7 +53,7 @@ pub const BEFORE_USE: Schedule = Schedule {
     interval_spread: Duration::ZERO,
     silence: Duration::from_millis(20),
 };
-/// What follows that.
+/// The schedule after that.
 const WHILE_USED: Schedule = Schedule {
     wait: Duration::from_millis(120),
     wait_spread: Duration::from_millis(40),
@@ -81,7 +81,7 @@ pub struct Probing {
     next: Moment,
 }
 
-/// What [`Probing::poll`] wants.
+/// The next step of a [`Probing`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Probe {
     /// Nothing yet.
@@ -109,7 +109,7 @@ impl Probing {
         self.next
     }
 
-    /// What to do now.
+    /// The next thing to do.
     pub fn poll(&mut self, now: Moment, rng: &mut Rng) -> Probe {
         if now < self.next {
             return Probe::Wait;
@@ -123,8 +123,8 @@ impl Probing {
         Probe::Send(Packet::probe(self.mac, self.address))
     }
 
-    /// RFC 5227 section 2.1.1: somebody sends from the address, or asks for it
-    /// in the same way at the same time.
+    /// RFC 5227 section 2.1.1: another host sends from the address, or probes for it
+    /// at the same time.
     pub fn conflicts(&self, packet: &Packet) -> bool {
         let has_it = packet.sender == self.address;
         let wants_it = packet.sender == Ipv4Addr::UNSPECIFIED && packet.target == self.address;
@@ -151,7 +151,7 @@ struct Announcing {
     next: Moment,
 }
 
-/// What a packet means for an address in use.
+/// The meaning of a packet for an address in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// Nothing.
@@ -170,7 +170,7 @@ impl Holding {
     }
 
     /// An address about which nobody has answered [`BEFORE_USE`]. It is asked
-    /// about once more before everybody is told, and belongs to whoever answers.
+    /// about once more before it is announced, and belongs to a host that answers.
     pub fn unsure(mac: Mac, address: Ipv4Addr, now: Moment, rng: &mut Rng) -> Self {
         let probing = Some(Probing::new(WHILE_USED, mac, address, now, rng));
         Self { probing, ..Self::new(mac, address) }
@@ -194,7 +194,7 @@ impl Holding {
         probing.or(self.announce.map(|announce| announce.next))
     }
 
-    /// What to send now.
+    /// The next packet to send.
     pub fn poll(&mut self, now: Moment, rng: &mut Rng) -> Option<Packet> {
         match self.probing.as_mut().map(|probing| probing.poll(now, rng)) {
             None => {}
@@ -280,7 +280,7 @@ mod tests {
         // Our own, as a bridge may send it back.
         assert!(!probing.conflicts(&Packet::probe(MAC, ADDRESS)));
         assert!(!probing.conflicts(&heard(OTHER, ELSEWHERE)));
-        // Somebody wants to talk to whoever has it.
+        // A host wants to talk to the owner of the address.
         assert!(!probing.conflicts(&Packet { target: ADDRESS, ..Packet::announcement(OTHER, ELSEWHERE) }));
     }
 

@@ -42,7 +42,7 @@ const COUNT: u64 = 254 * 256;
 /// The length of its prefix.
 const PREFIX_LEN: u8 = 16;
 
-/// What [`LinkLocal::poll`] wants done.
+/// The next step of a [`LinkLocal`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
     /// Send this to everybody on the link, and poll again.
@@ -54,7 +54,7 @@ pub enum Output {
     Timeout(Option<Moment>),
 }
 
-/// What became of the address.
+/// A change of the address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
     /// The kernel should have this address, and no other link-local one.
@@ -63,7 +63,7 @@ pub enum Event {
     Lost {
         /// Which.
         address: Prefix4,
-        /// Who has it instead; `None` if it is only no longer needed.
+        /// The host that has it instead; `None` if it is only no longer needed.
         by: Option<Mac>,
     },
 }
@@ -236,7 +236,7 @@ impl LinkLocal {
         is_used.then(|| self.candidate.address()).into_iter()
     }
 
-    /// What to do now.
+    /// The next thing to do.
     pub fn poll(&mut self, now: Moment) -> Output {
         loop {
             if let Some(event) = self.events.pop_front() {
@@ -294,7 +294,7 @@ impl LinkLocal {
         }
     }
 
-    /// What to do with a new carrier, or when a lease has gone.
+    /// The start with a new carrier, or after a lease has gone.
     fn begin(&mut self, now: Moment) {
         match (&self.state, self.is_leased, self.held) {
             (State::Leaving(_), true, _) => {}

@@ -9,7 +9,7 @@ use crate::pace::Moment;
 
 /// RFC 5426 section 3.3.
 pub const PORT: u16 = 514;
-/// What goes through every network in one piece: the least MTU of IPv6 (RFC
+/// The length that goes through every network in one piece: the least MTU of IPv6 (RFC
 /// 8200 section 5), less its header and that of UDP (RFC 5426 section 3.2).
 pub const MESSAGE_MAX: usize = 1280 - 40 - 8;
 
@@ -22,7 +22,7 @@ pub struct Record {
     pub sequence: u64,
     /// When it was written, since the kernel's start.
     pub at: Duration,
-    /// What it says, without control characters.
+    /// Its text, without control characters.
     pub text: String,
 }
 
@@ -192,7 +192,7 @@ impl Progress {
         self.doubtful.len() < before
     }
 
-    /// What was sent just now did not arrive. Whether the log is to be read again
+    /// The last message did not arrive. Whether the log is to be read again
     /// from its start.
     pub fn failed(&mut self, now: Moment) -> bool {
         self.settle(now);

@@ -1,7 +1,7 @@
 //! Kernel uevents, as a `NETLINK_KOBJECT_UEVENT` socket delivers them
 //! (the kernel's `lib/kobject_uevent.c`).
 
-/// What happened to a device.
+/// The action of the kernel on a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// It appeared.
@@ -18,7 +18,7 @@ pub enum Action {
 /// One uevent. Text is lossy UTF-8: names of devices are ASCII.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Uevent {
-    /// What happened.
+    /// The action.
     pub action: Action,
     /// The device below `/sys`, starting with `/devices`.
     pub devpath: String,

@@ -53,7 +53,7 @@ const RENEW_RETRY: Duration = Duration::from_secs(60);
 const REQUESTS: u32 = 4;
 /// How often a held address is asked for before others are welcome, 3 s in all.
 const REBOOTS: u32 = 2;
-/// After how many DISCOVERs without an offer somebody may want to know.
+/// The number of DISCOVERs without an offer after which the log says so.
 const SILENCE: u32 = 3;
 /// How many DISCOVERs long a server that let us down is passed over.
 const AVOIDED: u32 = 3;
@@ -67,7 +67,7 @@ const PARTING: Duration = Duration::from_millis(200);
 /// minute, whatever a server does.
 const PACE: Pace = Pace::new(8, Duration::from_secs(5));
 
-/// Who the client is, the same on every boot, for DHCPv4 and for DHCPv6.
+/// The client's identifiers, the same on every boot, for DHCPv4 and for DHCPv6.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// The link's hardware address.
@@ -113,7 +113,7 @@ impl Identity {
     }
 }
 
-/// What [`Client::poll`] wants done.
+/// The next step of a [`Client`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
     /// Send this, and poll again.
@@ -143,24 +143,24 @@ pub enum Way {
     /// To everybody on the link, from this address; 0.0.0.0 is for a host
     /// that has none, so the kernel cannot send it.
     Broadcast {
-        /// Who asks.
+        /// The sender.
         from: Ipv4Addr,
     },
     /// To the server, from the leased address.
     Unicast {
-        /// Who asks.
+        /// The sender.
         from: Ipv4Addr,
-        /// Who is asked.
+        /// The address that is probed for.
         to: Ipv4Addr,
     },
 }
 
-/// What became of the link's address.
+/// A change of the link's address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// The kernel should hold this lease, and no other, until then.
     Bound {
-        /// What the server gave.
+        /// The lease.
         lease: Lease,
         /// The lease's end; `None` is never.
         until: Option<Moment>,
@@ -261,7 +261,7 @@ pub enum Dropped {
 struct Held {
     address: Prefix4,
     until: Option<Moment>,
-    /// Who gave it, if that was in this run.
+    /// The server that gave it, if that was in this run.
     server: Option<Ipv4Addr>,
     claim: Holding,
 }
@@ -430,7 +430,7 @@ pub struct Client {
     arp_pace: Pace,
     state: State,
     held: Option<Held>,
-    /// What is to be sent and said before anything else.
+    /// The outputs that come before anything else.
     outbox: VecDeque<Output>,
     /// How often in a row a server made an offer and did not keep it.
     failures: u32,
@@ -603,7 +603,7 @@ impl Client {
                 self.held = None;
                 self.say(Event::Lost { address, why: Loss::Conflict(packet.sender_mac) });
                 match (&self.state, server) {
-                    // Whatever is being asked is not about this address.
+                    // The question under way is not about this address.
                     (
                         State::Down(Down)
                         | State::Gone(Gone)
@@ -629,7 +629,7 @@ impl Client {
         probed.into_iter().chain(self.held.as_ref().map(|held| held.address.address()))
     }
 
-    /// What to do now.
+    /// The next thing to do.
     pub fn poll(&mut self, now: Moment) -> Output {
         loop {
             if let Some(output) = self.outbox.pop_front() {
@@ -737,7 +737,7 @@ impl Client {
             State::Rebooting(state) => {
                 if state.retry.sent == REBOOTS {
                     // RFC 2131 section 3.2: the address may be used until its
-                    // end. Meanwhile whoever is there may give another one.
+                    // end. Meanwhile another server may give another one.
                     self.state = Self::init(now, None);
                     return None;
                 }

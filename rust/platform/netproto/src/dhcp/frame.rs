@@ -17,7 +17,7 @@ const TTL: u8 = 64;
 const DONT_FRAGMENT: u16 = 0x4000;
 const MORE_FRAGMENTS_AND_OFFSET: u16 = 0x3fff;
 
-/// What is known of a received packet's UDP checksum.
+/// The state of a received packet's UDP checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Checksum {
     /// It is there to be checked.
@@ -30,7 +30,7 @@ pub enum Checksum {
 /// A datagram to a DHCP client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Datagram<'a> {
-    /// Who sent it.
+    /// The sender.
     pub source: Ipv4Addr,
     /// Whom to.
     pub destination: Ipv4Addr,

@@ -11,7 +11,7 @@ use crate::net::{Prefix4, class_prefix, is_unicast};
 /// A link with less carries no IPv6 (RFC 8200 section 5): the kernel would
 /// switch it off.
 const MIN_MTU: u16 = 1280;
-/// More routes than this are somebody's mistake.
+/// More routes than this are a mistake.
 const MAX_ROUTES: usize = 32;
 /// RFC 2132 section 9.2 via RFC 2131 section 3.3.
 const FOR_EVER: u32 = u32::MAX;
@@ -36,7 +36,7 @@ pub struct Route {
 pub struct Lease {
     /// The address and its network.
     pub address: Prefix4,
-    /// Who gave it.
+    /// The server that gave it.
     pub server: Ipv4Addr,
     /// How long, from the request on; `None` is for ever.
     pub terms: Option<Terms>,
@@ -44,7 +44,7 @@ pub struct Lease {
     pub mtu: Option<u16>,
     /// The default route and others.
     pub routes: Vec<Route>,
-    /// What was passed over.
+    /// The parts that were passed over.
     pub oddities: Vec<Oddity>,
 }
 
@@ -77,7 +77,7 @@ pub enum Refusal {
     NoTime,
 }
 
-/// What is wrong with a part of a lease that is good without it.
+/// A fault in a part of a lease that is good without the part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Oddity {
     /// No mask; the address's class decided.

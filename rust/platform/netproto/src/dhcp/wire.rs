@@ -42,7 +42,7 @@ pub mod code {
     pub const END: u8 = 255;
 }
 
-/// Who sent a message.
+/// The side that sent a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Op {
     /// A client.
@@ -66,7 +66,7 @@ pub enum Kind {
     Offer = 2,
     /// I take, or keep, this one.
     Request = 3,
-    /// Somebody else has it already.
+    /// Another host has the address already.
     Decline = 4,
     /// It is yours.
     Ack = 5,
@@ -103,7 +103,7 @@ pub struct ClasslessRoute {
 /// A message, with the options that this client and its tests know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// Who sent it.
+    /// The side that sent it.
     pub op: Op,
     /// Option 53.
     pub kind: Kind,
@@ -664,7 +664,7 @@ mod tests {
                 }
             }
             if let Ok(message) = Message::parse(&bytes) {
-                // What was understood survives another trip.
+                // A message that was understood survives another trip.
                 assert_eq!(Message::parse(&message.build()).unwrap().options, message.options);
             }
         }

@@ -65,12 +65,12 @@ const CONFIRM_FOR: Duration = Duration::from_secs(10);
 /// `SOL_MAX_DELAY` and `CNF_MAX_DELAY`: what routers say reaches every machine
 /// at once.
 const START_SPREAD: Duration = Duration::from_secs(1);
-/// What `SOL_MAX_RT` may be (RFC 8415 section 21.24), in seconds.
+/// The range of `SOL_MAX_RT` (RFC 8415 section 21.24), in seconds.
 const SOL_MAX_RT: std::ops::RangeInclusive<u32> = 60..=86_400;
 /// RFC 8415 section 18.2.1: an ADVERTISE with it need not be compared.
 const BEST_PREFERENCE: u8 = 255;
-/// After how many SOLICITs without an offer, some seven seconds, somebody may
-/// want to know.
+/// The number of SOLICITs without an offer, some seven seconds, after which the log
+/// says so.
 const SILENCE: u32 = 3;
 /// The longest pause after servers broke their word.
 const LAST_PAUSE: Duration = Duration::from_secs(64);
@@ -78,7 +78,7 @@ const LAST_PAUSE: Duration = Duration::from_secs(64);
 /// server does (RFC 8415 section 14.1).
 const PACE: Pace = Pace::new(8, Duration::from_secs(5));
 
-/// What [`Client::poll`] wants done.
+/// The next step of a [`Client`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
     /// Send this from port 546 of the link-local address to all servers on the
@@ -90,7 +90,7 @@ pub enum Output {
     Timeout(Option<Moment>),
 }
 
-/// What became of the link's address.
+/// A change of the link's address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// The kernel should hold this address, and no other of DHCPv6.
@@ -181,7 +181,7 @@ struct Held {
     is_settled: bool,
 }
 
-/// Who gave the address that is held, and when to ask for more; `None` is never.
+/// The server that gave the address, and the times to renew and rebind; `None` is never.
 #[derive(Debug, Clone)]
 struct Binding {
     address: Ipv6Addr,
@@ -253,7 +253,7 @@ fn vary(time: Duration, by: Duration, rng: &mut Rng) -> Duration {
 /// Nothing can be sent.
 #[derive(Debug)]
 struct Down {
-    /// What is known of the address that is held.
+    /// The binding of the address that is held.
     binding: Option<Binding>,
 }
 
@@ -276,7 +276,7 @@ struct Soliciting {
     avoid: Option<Vec<u8>>,
 }
 
-/// What a server advertised.
+/// A server's advertisement.
 #[derive(Debug)]
 struct Offer {
     server: Vec<u8>,
@@ -377,7 +377,7 @@ impl State {
         (question.sent > 0).then_some(question.xid)
     }
 
-    /// What it knows of the address that is held.
+    /// The binding of the address that is held.
     fn binding(&self) -> Option<&Binding> {
         match self {
             Self::Gone(Gone) | Self::Init(_) | Self::Soliciting(_) | Self::Requesting(_) | Self::Declining(_) => None,
@@ -400,7 +400,7 @@ pub struct Client {
     /// is asked.
     is_managed: bool,
     held: Option<Held>,
-    /// What is to be sent and said before anything else.
+    /// The outputs that come before anything else.
     outbox: VecDeque<Output>,
     /// How often in a row a server did not keep its word.
     failures: u32,
@@ -473,7 +473,7 @@ impl Client {
         self.is_managed = is_managed;
         let start = now + spread(START_SPREAD, &mut self.rng);
         match &mut self.state {
-            // What was under way is not known any more where it was asked.
+            // No server on the new link knows the question that was under way.
             State::Init(_) | State::Soliciting(_) | State::Requesting(_) => self.state = Self::init(start, None),
             State::Confirming(state) if state.question.sent == 0 => {
                 state.question = Question::new(start, CONFIRM, &mut self.rng);
@@ -570,7 +570,7 @@ impl Client {
         }
     }
 
-    /// What to do now.
+    /// The next thing to do.
     pub fn poll(&mut self, now: Moment) -> Output {
         loop {
             if let Some(output) = self.outbox.pop_front() {
@@ -765,7 +765,7 @@ impl Client {
                 let address = *address;
                 self.extended(now, options, address)
             }
-            // Whatever it says (RFC 8415 section 18.2.10.3).
+            // Any reply ends it (RFC 8415 section 18.2.10.3).
             State::Declining(_) => {
                 self.start_over(now, None);
                 Ok(())
@@ -805,12 +805,12 @@ impl Client {
         match state.binding.take() {
             Some(binding) => {
                 self.state = State::Bound(Bound { binding });
-                // The kernel drops it when somebody takes the link down.
+                // The kernel drops it when an administrator takes the link down.
                 if let Some(Held { preferred, until, .. }) = self.held {
                     self.say(Event::Bound { address, preferred, until, renewed: true });
                 }
             }
-            // What server gave it for how long, an answer says.
+            // An answer names the server and the lifetimes.
             None => {
                 let question = Question::new(now, REBIND, &mut self.rng);
                 self.state = State::Rebinding(Rebinding { question, address, binding: None });
@@ -904,7 +904,7 @@ impl Client {
         options.ias.iter().filter(|ia| ia.iaid == self.identity.iaid)
     }
 
-    /// What is asked for. The times are the server's to choose (RFC 8415 sections
+    /// The address that is asked for. The times are the server's to choose (RFC 8415 sections
     /// 21.4 and 21.6: clients SHOULD send 0).
     fn ia(&self, address: Option<Ipv6Addr>) -> IaNa {
         let addresses = address.map(|ip| IaAddress { ip, preferred: 0, valid: 0, status: None });

@@ -704,7 +704,7 @@ fn an_address_is_given_back() {
     assert_eq!(script.event(), Event::Lost { address: ADDRESS, why: Loss::Released });
     assert!(script.client.is_gone());
 
-    // What was never there needs no word.
+    // An address that never was needs no release.
     let mut script = Script::soliciting();
     script.client.release(script.now);
     assert!(script.client.is_gone());
@@ -723,7 +723,7 @@ fn an_address_for_ever_is_never_renewed() {
     assert_eq!(script.output(), Output::Timeout(None));
 }
 
-/// Whatever comes in, in whatever order: time goes on, there is always a next
+/// Any packets, in any order: time goes on, there is always a next
 /// time or a reason to rest, and nobody is flooded.
 #[test]
 fn no_server_and_no_link_can_make_it_stop_or_hurry() {

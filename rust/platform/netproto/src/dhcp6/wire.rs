@@ -66,7 +66,7 @@ pub enum Kind {
     Reply = 7,
     /// I need it no more.
     Release = 8,
-    /// Somebody else has it already.
+    /// Another host has the address already.
     Decline = 9,
 }
 
@@ -88,7 +88,7 @@ impl Kind {
     }
 }
 
-/// What became of a question (RFC 8415 section 21.13).
+/// The status of an answer (RFC 8415 section 21.13).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
     /// One of the constants below, or another.
@@ -119,7 +119,7 @@ pub struct IaAddress {
     pub preferred: u32,
     /// For how many seconds it may be used.
     pub valid: u32,
-    /// What is wrong with it.
+    /// Its status, if the server refuses it.
     pub status: Option<Status>,
 }
 
@@ -134,7 +134,7 @@ pub struct IaNa {
     pub t2: u32,
     /// Its addresses.
     pub addresses: Vec<IaAddress>,
-    /// What is wrong with it.
+    /// Its status, if the server refuses it.
     pub status: Option<Status>,
 }
 
@@ -581,7 +581,7 @@ mod tests {
                 }
             }
             if let Ok(message) = Message::parse(&bytes) {
-                // What was understood survives another trip.
+                // A message that was understood survives another trip.
                 assert_eq!(Message::parse(&message.build()).unwrap().options, message.options);
             }
         }

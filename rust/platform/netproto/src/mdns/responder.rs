@@ -9,9 +9,9 @@
 //!      an address         nobody minds three probes        three announcements
 //!  Off ──────────> Probing ──────────────────────> Announcing ──────────> Established
 //!                  │  ^ ^                            │    ^                  │  │
-//!                  └──┘ └── somebody has our name ───┴────┼──────────────────┘  │
-//!       somebody has our name: another one                └─ other addresses ───┘
-//!       somebody was first: in a second
+//!                  └──┘ └── another has our name ────┴────┼──────────────────┘  │
+//!       another has our name: the next one                └─ other addresses ───┘
+//!       another was first: in a second
 //! ```
 //!
 //! Answers are given while announcing and after.
@@ -32,7 +32,7 @@ use crate::rng::Rng;
 /// is also the longest one before the first.
 const PROBES: u32 = 3;
 const PROBE_PAUSE: Duration = Duration::from_millis(250);
-/// RFC 6762 section 8.2: after somebody else was first.
+/// RFC 6762 section 8.2: after another machine was first.
 const YIELD: Duration = Duration::from_secs(1);
 /// RFC 6762 section 8.1: after fifteen conflicts in ten seconds five seconds
 /// pass before each further attempt.
@@ -82,10 +82,10 @@ impl fmt::Display for Family {
     }
 }
 
-/// What [`Responder::poll`] wants done.
+/// The next step of a [`Responder`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
-    /// Send this, and poll again. What cannot be sent counts as lost.
+    /// Send this, and poll again. A message that cannot be sent counts as lost.
     Transmit(Transmit),
     /// Something happened; poll again.
     Event(Event),
@@ -103,7 +103,7 @@ pub struct Transmit {
     pub payload: Vec<u8>,
 }
 
-/// What became of the name.
+/// A change of the name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// It is ours on this link: `LABEL.local`.
@@ -111,7 +111,7 @@ pub enum Event {
         /// Its first label.
         label: String,
     },
-    /// Somebody else has it. The next one is tried, which the machine's other
+    /// Another machine has it. The next one is tried, which the machine's other
     /// responders should be told of ([`Responder::rename`]).
     Renamed {
         /// The first label of the new name.
@@ -145,7 +145,7 @@ pub enum Dropped {
     TooMany,
 }
 
-/// Asking whether somebody has the name.
+/// The question whether another machine has the name.
 #[derive(Debug, Clone, Copy)]
 struct Probing {
     sent: u32,
@@ -187,7 +187,7 @@ pub struct Responder {
     zone: Zone,
     addresses: Vec<IpAddr>,
     own: Rc<[IpAddr]>,
-    /// Somebody may have heard the records, and is to be told when they go.
+    /// Other machines may have heard the records, and are told when they go.
     is_announced: bool,
     conflicts: u32,
     last_conflict: Moment,
@@ -257,7 +257,7 @@ impl Responder {
         }
     }
 
-    /// The carrier is gone, and with it whoever heard us. With the next one
+    /// The carrier is gone, and with it the machines that heard us. With the next one
     /// everything begins anew (RFC 6762 section 8).
     pub fn link_down(&mut self) {
         self.state = State::Off;
@@ -297,7 +297,7 @@ impl Responder {
         if !faults.is_empty() {
             self.events.push_back(Event::Odd { from: from.ip(), faults });
         }
-        // What we said ourselves, perhaps on another link to the same network.
+        // Our own message, perhaps on another link to the same network.
         let is_own = self.own.contains(&from.ip());
         if message.is_response {
             if !is_own {
@@ -322,7 +322,7 @@ impl Responder {
         }
     }
 
-    /// What to do now.
+    /// The next thing to do.
     pub fn poll(&mut self, now: Moment) -> Output {
         loop {
             if let Some(event) = self.events.pop_front() {
@@ -375,7 +375,7 @@ impl Responder {
                     self.events.push_back(Event::Published { label: self.zone.names.label.clone() });
                 }
                 let entries = &self.zone.entries;
-                // What was heard just now counts as announced.
+                // Records that were heard just now count as announced.
                 let news = (0..entries.len()).filter(|index| !entries[*index].is_denial());
                 let news: Vec<usize> = news.filter(|index| !entries[*index].is_recent(now, REPEAT)).collect();
                 self.tell(now, news, false);
@@ -396,8 +396,8 @@ impl Responder {
         }
     }
 
-    /// Somebody else goes by our name. What was ours is probed for again, and
-    /// what is held against a probe is theirs (RFC 6762 section 9).
+    /// Another machine goes by our name. Our records are probed for again, and
+    /// the records held against a probe are theirs (RFC 6762 section 9).
     fn conflict(&mut self, now: Moment) {
         if now > self.last_conflict + CONFLICTS_WITHIN {
             self.conflicts = 0;
@@ -411,7 +411,7 @@ impl Responder {
         self.probe(now, if self.conflicts >= CONFLICTS { CONFLICT_PAUSE } else { Duration::ZERO });
     }
 
-    /// Takes what somebody else says to everybody.
+    /// Takes the records that another machine multicasts.
     fn hear(&mut self, now: Moment, message: &Message) {
         let are_ours = !matches!(self.state, State::Probing(_));
         for record in message.answers.iter().chain(&message.additionals) {
@@ -458,8 +458,8 @@ impl Responder {
             chosen.retain(|(index, _)| !is_denial(*index));
             return self.tell_one(now, query, from, &indices(chosen));
         }
-        // RFC 6762 section 5.4: as long as everybody else remembers it. Who is
-        // about to take the name must hear it, even behind a port that is shared.
+        // RFC 6762 section 5.4: as long as all others remember it. A machine that
+        // is about to take the name must hear it, even behind a port that is shared.
         let (alone, all): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|(index, wants_unicast)| {
             let entry = &self.zone.entries[*index];
             *wants_unicast && !is_probe && entry.is_recent(now, Duration::from_secs(entry.record.ttl.into()) / 4)

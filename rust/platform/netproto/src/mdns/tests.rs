@@ -47,7 +47,7 @@ fn record(name: Name, kind: u16, ttl: u32, data: &[u8]) -> Record {
     Record { name, kind, class: INTERNET, is_flush: false, ttl, data: data.to_vec() }
 }
 
-/// Somebody else's address under our name.
+/// Another machine's address under our name.
 fn foreign(last: u8) -> Record {
     record(host(BASE), kind::A, 120, &[192, 0, 2, last])
 }
@@ -260,7 +260,7 @@ fn what_is_no_conflict() {
     script.hear_from(&on_the_wire, SocketAddr::new(V4, 5353)).unwrap();
     assert_eq!(script.hear_from(&on_the_wire, SocketAddr::new(ELSEWHERE, 53)), Err(Dropped::Port(53)));
     script.next_probe();
-    // The address of another of our links, which somebody repeats.
+    // The address of another of our links, which another machine repeats.
     script.responder.set_addresses(script.now, &[V4, V6], &[V4, V6, ELSEWHERE].into());
     script.hear(&response(vec![foreign(77)]));
     script.next_probe();
@@ -444,7 +444,7 @@ fn an_asker_can_wait_for_the_rest_of_what_it_knows() {
     script.hear(&rest);
     script.silence();
 
-    // Somebody else asks in between, and knows nothing.
+    // Another machine asks in between, and knows nothing.
     script.hear(&query);
     script.hear_from(&question(service(), kind::PTR), stranger).unwrap();
     script.hear(&rest);
@@ -868,7 +868,7 @@ fn bytes_that_are_nothing_are_read_without_a_panic() {
         let changes = rng.below(6);
         damage(&mut rng, &mut bytes, changes);
         if let Ok(message) = Message::parse(&bytes) {
-            // What could be read once can be read again.
+            // A message that could be read once can be read again.
             assert_eq!(Message::parse(&message.build()).map(|again| again.answers), Ok(message.answers));
         }
     }

@@ -1,6 +1,6 @@
 //! Messages of multicast DNS (RFC 6762 section 18), in the format of DNS
 //! (RFC 1035 section 4). Names in the data of records are kept in full, so
-//! that records compare as bytes whoever compressed them.
+//! that records compare as bytes in any compression.
 //!
 //! The parser takes any bytes and never panics. Its rule is that of
 //! [`crate::lenient`]. These decide: opcode and response code, and of each
@@ -64,7 +64,7 @@ pub enum WireError {
 pub struct Name(Vec<u8>);
 
 impl Name {
-    /// From its labels. What a name has no room for is left out.
+    /// From its labels. Labels for which a name has no room are left out.
     pub fn new<'a>(labels: impl IntoIterator<Item = &'a str>) -> Self {
         let mut bytes = Vec::new();
         for label in labels {
@@ -111,7 +111,7 @@ impl fmt::Debug for Name {
     }
 }
 
-/// What is asked.
+/// A question (RFC 6762 section 18).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
     /// About whom.
@@ -124,7 +124,7 @@ pub struct Question {
     pub wants_unicast: bool,
 }
 
-/// What is so.
+/// A resource record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// Whose.
@@ -179,13 +179,13 @@ pub struct Message {
     pub is_response: bool,
     /// More answers that are known follow in other messages.
     pub is_truncated: bool,
-    /// What is asked, or was.
+    /// The questions, or those that are answered.
     pub questions: Vec<Question>,
     /// The answers; in a query those that are known.
     pub answers: Vec<Record>,
     /// In a probe what the sender is about to claim.
     pub authorities: Vec<Record>,
-    /// What may be asked next.
+    /// Records that answer the next question.
     pub additionals: Vec<Record>,
 }
 

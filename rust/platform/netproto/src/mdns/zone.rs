@@ -1,5 +1,5 @@
-//! What a machine says of itself on one link: its records, and which of them
-//! answer a question.
+//! The records of a machine on one link, and those of them that answer a
+//! question.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -52,7 +52,7 @@ impl Names {
 pub struct Due {
     /// When.
     pub at: Moment,
-    /// Who alone has asked, if it is still to say what it knows.
+    /// The only machine that asked, if the rest of its known answers is still to come.
     pub asker: Option<IpAddr>,
 }
 
@@ -103,7 +103,7 @@ impl Entry {
 /// The records of a machine on a link.
 #[derive(Debug, Clone)]
 pub struct Zone {
-    /// What they are about.
+    /// The names of the records.
     pub names: Names,
     /// Each of them.
     pub entries: Vec<Entry>,
@@ -179,7 +179,7 @@ impl Zone {
         is_rival && !(is_address && own.iter().any(|own| address_data(*own).1 == record.data))
     }
 
-    /// What a probe for our names claims (RFC 6762 section 8.2).
+    /// The records that a probe for our names claims (RFC 6762 section 8.2).
     pub fn claims(&self) -> Vec<Record> {
         let unique = self.entries.iter().filter(|entry| !entry.is_shared() && !entry.is_denial());
         unique.map(|entry| Record { is_flush: false, ..entry.record.clone() }).collect()
