@@ -8,7 +8,7 @@ ifeq ($(BR2_LINUX_KERNEL_USE_ARCH_DEFAULT_CONFIG),y)
 LINUX_KCONFIG_DEFCONFIG = tinyconfig
 endif
 
-# What options of the package change in the kernel.
+# Kernel fragments of the package's options.
 LINUX_KCONFIG_FRAGMENT_FILES += \
 	$(if $(BR2_PACKAGE_DISKOMATOR_TINY),$(DISKOMATOR_BOARD)/linux-tiny.config)
 
@@ -34,7 +34,7 @@ $(patsubst %,$($(1)_DIR)/.kconfig_editor_%,$($(1)_KCONFIG_EDITORS)): $($(1)_DIR)
 endef
 $(if $(strip $(LINUX_KCONFIG_FRAGMENT_FILES)),\
 	$(eval $(call DISKOMATOR_CHECK_CONFIG,LINUX,$(LINUX_KCONFIG_FRAGMENT_FILES))))
-# Somebody else's configuration of BusyBox may well be one that Buildroot changes.
+# Another configuration of BusyBox may well be one that Buildroot changes.
 $(if $(filter $(realpath $(BUSYBOX_KCONFIG_FILE)),$(DISKOMATOR_BOARD)/busybox.config),\
 	$(eval $(call DISKOMATOR_CHECK_CONFIG,BUSYBOX,$(BUSYBOX_KCONFIG_FILE) $(BUSYBOX_KCONFIG_FRAGMENT_FILES))))
 

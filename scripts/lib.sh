@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What every script here shares: how it speaks, and how a long step reports itself.
+# Functions that every script here shares: messages, and the report of a long step.
 # A script sets `top` (the project's root) before it sources this.
 
 say() { printf '%s\n' "$*"; }

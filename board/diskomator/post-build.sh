@@ -56,7 +56,7 @@ fi
 # Buildroot's dropbear keeps its keys there; ours has its own folder in RAM.
 rm -f "$target/etc/dropbear"
 
-# Whatever umask the tree was checked out with.
+# Modes that do not depend on the umask of the checkout.
 chmod -R u=rwX,go=rX "$target"
 chmod 700 "$target/root"
 # On every build, so that what is switched off or changed does not stay.

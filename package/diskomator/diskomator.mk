@@ -34,7 +34,7 @@ DISKOMATOR_RUSTFLAGS = \
 	--remap-path-prefix=$(HOST_DIR)/lib/rustlib/src/rust=/rust \
 	--remap-path-prefix=$(@D)=/diskomator
 
-# What appliance.toml asks for is not stable Rust yet.
+# Options in appliance.toml are not stable Rust yet.
 DISKOMATOR_CARGO_ENV = \
 	$(TARGET_MAKE_ENV) \
 	RUSTC_BOOTSTRAP=1

@@ -32,7 +32,7 @@ SYSTEMD_STUB_CONF_OPTS = \
 	-Dsbat-distro-url=https://buildroot.org/
 
 # EFI's wchar_t has 16 bits; musl's headers define their own unless told that
-# somebody did.
+# another header did.
 SYSTEMD_STUB_CFLAGS = $(TARGET_CFLAGS) -D__DEFINED_wchar_t
 # An EFI program is a position-independent one; -static would win over that.
 SYSTEMD_STUB_LDFLAGS = $(filter-out -static,$(TARGET_LDFLAGS))
@@ -49,7 +49,7 @@ endef
 
 HOST_SYSTEMD_STUB_DEPENDENCIES = host-python3 host-python-pefile
 
-# With Buildroot's Python, which has what it imports, whoever calls it.
+# With Buildroot's Python, which has the modules that it imports.
 define HOST_SYSTEMD_STUB_INSTALL_CMDS
 	$(INSTALL) -D -m 644 $(@D)/src/ukify/ukify.py $(HOST_DIR)/share/ukify/ukify.py
 	printf '%s\n' '#!/bin/sh' \

@@ -1,4 +1,4 @@
-//! What time it is, and whether the machine knows.
+//! The time of day, and whether the machine knows it.
 
 use std::time::{Duration, SystemTime};
 

@@ -41,7 +41,7 @@ impl DatagramSocket {
         self.0.send(datagram).map(drop)
     }
 
-    /// What was heard about datagrams sent before.
+    /// The error, if any, that came back for datagrams sent before.
     pub fn check(&self) -> io::Result<()> {
         self.0.take_error()?.map_or(Ok(()), Err)
     }

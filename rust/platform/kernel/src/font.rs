@@ -50,7 +50,7 @@ nix::ioctl_readwrite_bad!(
 
 /// The kernel's large font: twice as wide and high as its usual one.
 const LARGE: &[u8] = b"TER16x32\0";
-/// What must be left of columns and rows with it.
+/// The columns and rows that must be left with it.
 const LEAST: Size = Size { width: 80, height: 25 };
 /// The columns of a height that code page 437 has none for, in eighths, and
 /// whose place they take: that of the faces and card suits.

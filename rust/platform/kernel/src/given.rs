@@ -10,7 +10,7 @@ use settings::{Content, Credential, Given, Problem, Product, SIZE_MAX, Settings,
 use crate::error::chain;
 use crate::root::{FileError, Root};
 
-/// What the image's build wrote into it: the command line that is built in.
+/// The command line that is built into the image, as the build wrote it down.
 const IMAGE_CMDLINE: &str = "usr/lib/diskomator/cmdline";
 /// Where the boot stub puts what it found on the boot partition
 /// (systemd-stub(7), "Companion Files"), and, ours alone, in the boot loader's

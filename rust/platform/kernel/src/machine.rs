@@ -1,11 +1,11 @@
-//! What machine this is, for people.
+//! The machine's model and processor, for people.
 
 use tui::screen::Screen;
 
 use crate::root::Root;
 
-/// Who made the machine and what they call it, from its firmware. What makers
-/// leave in there unchanged is no name.
+/// The machine's vendor and model, from its firmware. A placeholder that the maker
+/// left unchanged is no name.
 pub fn model(root: &Root) -> Option<String> {
     const UNNAMED: [&str; 5] =
         ["To Be Filled By O.E.M.", "System manufacturer", "System Product Name", "Default string", "Not Specified"];
@@ -21,7 +21,7 @@ pub fn model(root: &Root) -> Option<String> {
     }
 }
 
-/// What the processor calls itself.
+/// The processor's name.
 pub fn processor(root: &Root) -> Option<String> {
     let text = root.read("proc/cpuinfo").ok()?;
     let line = text.lines().find(|line| line.starts_with("model name"))?;

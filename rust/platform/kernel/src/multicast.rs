@@ -1,8 +1,8 @@
 //! Sockets for multicast DNS, each of one link and family.
 //!
 //! They are bound to the group's address, so that nothing comes in but what
-//! somebody on the link sent to everybody: no router passes it on, and what is
-//! for this machine alone is left to other programs at the same port.
+//! a machine on the link multicast: no router passes it on, and packets
+//! for this machine alone are left to other programs at the same port.
 
 use std::io;
 use std::mem::size_of;

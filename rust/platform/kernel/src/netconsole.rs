@@ -21,7 +21,7 @@ pub struct Target {
     pub link: String,
     /// The link's address.
     pub local: IpAddr,
-    /// Who gets it.
+    /// The receiver.
     pub remote: IpAddr,
     /// The port there.
     pub port: u16,

@@ -207,7 +207,7 @@ fn link_address(index: i32, ethertype: u16) -> Result<LinkAddr, nix::Error> {
 }
 
 /// Passes whole datagrams and first fragments of UDP to port 68, whatever the
-/// length of the IPv4 header, at which the packet begins. What is for another
+/// length of the IPv4 header, at which the packet begins. A packet for another
 /// station does not pass; that is also what the kernel calls packets with the
 /// tag of a virtual network (IEEE 802.1Q) that this machine is not on.
 fn to_client_port() -> [libc::sock_filter; 11] {

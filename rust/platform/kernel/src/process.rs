@@ -42,7 +42,7 @@ impl Worker {
 }
 
 /// Has the process that `command` starts end with the thread that starts it,
-/// however that ends. What it starts itself lives on.
+/// however that ends. Processes that it starts itself live on.
 pub fn end_with_us(command: &mut Command) -> &mut Command {
     let us = getpid();
     let ask = move || {

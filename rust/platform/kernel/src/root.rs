@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Root(PathBuf);
 
-/// What was tried on which file, and what the kernel said.
+/// An operation on a file, and the kernel's error.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// A file could not be read.
@@ -26,7 +26,7 @@ pub enum FileError {
     Write {
         /// The file.
         path: PathBuf,
-        /// What was to be written.
+        /// The value.
         value: String,
         /// The kernel's answer.
         source: io::Error,
@@ -78,7 +78,7 @@ pub enum FileError {
     Protect {
         /// The device.
         path: PathBuf,
-        /// What it was to be.
+        /// The state that was wanted.
         read_only: bool,
         /// The kernel's answer.
         source: io::Error,
@@ -94,7 +94,7 @@ pub enum FileError {
 }
 
 impl FileError {
-    /// What the kernel said.
+    /// The kernel's error.
     pub fn io(&self) -> &io::Error {
         match self {
             Self::Read { source, .. }
@@ -152,8 +152,8 @@ impl Root {
         attempt().map_err(|source| FileError::Write { path: path.clone(), value: value.to_owned(), source })
     }
 
-    /// Puts a file in place that only its owner may read. Whoever looks finds
-    /// what was there before, or all of it.
+    /// Puts a file in place that only its owner may read. A reader finds
+    /// the former content, or all of the new one.
     pub fn keep(&self, path: impl AsRef<Path>, content: impl AsRef<[u8]>) -> Result<(), FileError> {
         let path = self.path(path);
         let mut new = path.clone().into_os_string();

@@ -86,7 +86,7 @@ fn take(signals: &[Signal]) -> Result<SignalFd, SignalError> {
     open().map_err(|errno| SignalError { source: errno.into() })
 }
 
-/// What `BusyBox`'s init does at a signal (`init/init.c`).
+/// An action of `BusyBox`'s init at a signal (`init/init.c`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InitSignal {
     /// Shuts down and switches the machine off.

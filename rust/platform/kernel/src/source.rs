@@ -1,4 +1,4 @@
-//! What `mio` waits for.
+//! Sources of events for `mio`.
 
 /// Makes a type with a descriptor in its first field a source of events.
 macro_rules! by_descriptor {

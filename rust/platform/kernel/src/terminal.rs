@@ -15,7 +15,7 @@ use tui::canvas::Size;
 use crate::font;
 use crate::root::Root;
 
-/// What kind of terminal it is.
+/// The kind of a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A screen of its own.
@@ -84,7 +84,7 @@ impl Terminal {
         &self.path
     }
 
-    /// What it is.
+    /// Its kind.
     pub fn kind(&self) -> Kind {
         self.kind
     }
@@ -102,7 +102,7 @@ impl Terminal {
         self.found =
             match registry.register(&mut SourceFd(&file.as_raw_fd()), token, Interest::READABLE | Interest::WRITABLE) {
                 Ok(()) => tcgetattr(&file).ok(),
-                // What cannot be waited for never makes one wait, and has no keys.
+                // A file that cannot be waited for never blocks, and has no keys.
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
                 Err(error) => return Err(error),
             };
@@ -173,8 +173,8 @@ impl Terminal {
         self.unsent.is_empty()
     }
 
-    /// Sends a text after all others. What the terminal does not take now it
-    /// gets from [`Terminal::go_on`].
+    /// Sends a text after all others. The part that the terminal does not take now
+    /// follows with [`Terminal::go_on`].
     pub fn send(&mut self, text: &str) -> io::Result<()> {
         self.unsent.extend_from_slice(text.as_bytes());
         self.go_on()
@@ -204,7 +204,7 @@ impl Terminal {
         Ok(())
     }
 
-    /// What was typed. One that was hung up is closed.
+    /// The bytes that were typed. A terminal that was hung up is closed.
     pub fn read(&mut self) -> io::Result<Vec<u8>> {
         let mut typed = Vec::new();
         if self.found.is_none() {
@@ -267,7 +267,7 @@ mod tests {
         assert!(!terminal.open(poll.registry(), Token(0)).unwrap());
         terminal.send("two\n").unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "two\n");
-        // What is no terminal has no keys and no size.
+        // A file that is no terminal has no keys and no size.
         assert_eq!((terminal.read().unwrap(), terminal.size(), terminal.set_font()), (Vec::new(), None, false));
     }
 }

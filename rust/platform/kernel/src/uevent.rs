@@ -23,7 +23,7 @@ const RECEIVE_BUFFER: usize = 1 << 20;
 #[derive(Debug)]
 pub struct UeventSocket(OwnedFd);
 
-/// What the socket had to say.
+/// A message from the socket.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Received {
     /// One uevent of the kernel's.

@@ -7,11 +7,11 @@ use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 /// Readable once something in a watched directory was made, written or
-/// removed. What it was is not told: look at all of it.
+/// removed. The event does not name the change: look at all of it.
 #[derive(Debug)]
 pub struct Directories(Inotify);
 
-/// What could not be watched.
+/// A directory that could not be watched.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to watch {path}")]
 pub struct WatchError {

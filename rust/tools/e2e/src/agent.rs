@@ -15,7 +15,7 @@ use crate::{Error, Result};
 /// How long the agent may take to answer: it is one process, on an emulated processor that may be busy.
 const ANSWER: Duration = Duration::from_secs(30);
 
-/// What a command said, and how it ended.
+/// The output of a command, and its exit status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
     /// Its standard output.

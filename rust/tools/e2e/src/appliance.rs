@@ -276,7 +276,7 @@ impl ApplianceBuilder {
         }
         let (code, vars) = match &self.variables {
             Some(variables) => {
-                // What guards the variables: without it they could be changed by whatever runs.
+                // System management mode guards the variables: without it any program could change them.
                 arguments.add("-machine", "smm=on").add("-global", "ICH9-LPC.disable_s3=1");
                 arguments.add("-global", "driver=cfi.pflash01,property=secure,value=on");
                 (secure_firmware()?.0, variables.clone())

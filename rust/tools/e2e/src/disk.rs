@@ -65,13 +65,13 @@ pub struct Disk {
     socket: Option<u32>,
 }
 
-/// What can go wrong with a disk.
+/// A fault of a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
     None,
     /// It stops answering when told to.
     Hangs,
-    /// What reads this sector of 512 bytes fails.
+    /// Reads of this sector of 512 bytes fail.
     FailsAt(u64),
 }
 
@@ -201,7 +201,7 @@ impl Disk {
         format!("node-{}", self.serial)
     }
 
-    /// What QEMU must make before the block node: the object that can make it hang.
+    /// The object that QEMU must make before the block node: it can make the disk hang.
     pub(crate) fn object(&self) -> Option<Value> {
         (self.fault == Fault::Hangs)
             .then(|| json!({ "qom-type": "throttle-group", "id": self.throttle(), "limits": {} }))

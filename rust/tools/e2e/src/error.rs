@@ -1,4 +1,4 @@
-//! What can go wrong between two machines, each with what was tried and on what.
+//! Failures of operations on the machines, each with its verb and its object.
 
 use std::error::Error as StdError;
 use std::path::PathBuf;
@@ -11,13 +11,13 @@ use thiserror::Error;
 /// The result of everything here.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What can go wrong between two machines.
+/// A failure of an operation on the machines.
 #[derive(Debug, Error)]
 pub enum Error {
     /// A file or directory could not be read, written, made or removed.
     #[error("failed to {verb} {path}")]
     File {
-        /// What was tried.
+        /// The operation.
         verb: &'static str,
         /// On which file.
         path: PathBuf,
@@ -49,7 +49,7 @@ pub enum Error {
         command: String,
         /// How it ended.
         status: std::process::ExitStatus,
-        /// What it said.
+        /// Its output.
         said: String,
     },
     /// A virtual machine ended while it was still needed.
@@ -65,7 +65,7 @@ pub enum Error {
     /// Talking to a machine over one of its sockets failed.
     #[error("failed to {verb} {channel} of {machine}")]
     Channel {
-        /// What was tried.
+        /// The operation.
         verb: &'static str,
         /// QMP, the guest agent or the serial port.
         channel: &'static str,
@@ -90,7 +90,7 @@ pub enum Error {
     /// Something did not happen in time.
     #[error("waited {} s for {what}; last seen: {last}", .after.as_secs())]
     Deadline {
-        /// What was waited for.
+        /// The state that was waited for.
         what: String,
         /// How long.
         after: Duration,
@@ -106,7 +106,7 @@ pub enum Error {
         command: String,
         /// Its exit status.
         status: i32,
-        /// What it said, errors first.
+        /// Its output, errors first.
         said: String,
     },
     /// A program's output is not what it documents.
@@ -114,7 +114,7 @@ pub enum Error {
     Json {
         /// Which output.
         what: &'static str,
-        /// What it was.
+        /// The text.
         text: String,
         /// Where it went wrong.
         #[source]
@@ -123,9 +123,9 @@ pub enum Error {
     /// A machine's answer does not have what was asked for.
     #[error("failed to find {what} in: {text}")]
     Answer {
-        /// What was asked for.
+        /// The command that printed it.
         what: &'static str,
-        /// What it answered.
+        /// The text.
         text: String,
     },
     /// The machine has no such thing left.

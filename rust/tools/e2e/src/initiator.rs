@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// Processors of each of two hosts: with one alone, a host asks for one queue.
 const PAIR_PROCESSORS: u32 = 4;
 
-/// What the other machine runs first.
+/// The first process of the other machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Init {
     /// `BusyBox`, which starts what the tests of the appliance need and nothing else.

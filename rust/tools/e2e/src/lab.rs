@@ -25,7 +25,7 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Runs `story` on a fresh link. What the machines said is kept in `output/e2e/<name>` when it fails.
+    /// Runs `story` on a fresh link. The machines' logs are kept in `output/e2e/<name>` when it fails.
     pub fn run(
         name: &str,
         story: impl FnOnce(&Self) -> std::result::Result<(), Failure>,

@@ -2,7 +2,7 @@
 //!
 //! A [`Lab`] is a link with two machines on it: the [`Appliance`] under test, booted from the image that people get,
 //! and the [`Initiator`], Debian with its own kernel and nvme-cli. Both have a deadline and die with their owner.
-//! What they said stays in `output/e2e/<test>` when a test fails.
+//! Their logs stay in `output/e2e/<test>` when a test fails.
 
 mod agent;
 mod appliance;

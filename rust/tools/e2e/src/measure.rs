@@ -1,4 +1,4 @@
-//! What `make demo` and `make bench` measure. The figures are those of one run on this machine.
+//! The measurements of `make demo` and `make bench`. The figures are those of one run on this machine.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ pub struct Sizes {
     pub rootfs: u64,
 }
 
-/// What fio on the other machine measured, with direct I/O.
+/// Measurements by fio on the other machine, with direct I/O.
 #[derive(Debug, Serialize)]
 pub struct Throughput {
     /// Sequential reads of 1 MiB, bytes a second.
@@ -42,7 +42,7 @@ pub struct Throughput {
 
 /// One kind of work that fio does with direct I/O.
 pub struct Workload {
-    /// What it is called where there is little room.
+    /// A short name, where there is little room.
     pub name: &'static str,
     mode: &'static str,
     block: &'static str,
@@ -111,7 +111,7 @@ pub fn screen_up(appliance: &Appliance) -> Result<Duration> {
     time.ok_or(Error::Answer { what: "when init started and when the screen was up", text: log })
 }
 
-/// What the console has done since it was started.
+/// The work of the console since its start.
 #[derive(Debug, Clone, Copy)]
 pub struct Effort {
     /// Processor time, in ticks of 10 ms (`proc_pid_stat(5)`).
@@ -122,7 +122,7 @@ pub struct Effort {
 }
 
 impl Effort {
-    /// What it has done until now.
+    /// The work until now.
     pub fn of_console(appliance: &Appliance) -> Result<Self> {
         let text = appliance.shell(
             "p=$(pidof diskomator-console); set -- $(cat /proc/$p/stat); echo $((${14} + ${15})); \
@@ -142,7 +142,7 @@ impl Effort {
     }
 }
 
-/// Runs fio on a disk of the other machine: bytes or requests a second. What is on the disk is lost.
+/// Runs fio on a disk of the other machine: bytes or requests a second. The data on the disk is lost.
 pub fn run(initiator: &Initiator, device: &str, seconds: u32, workload: &Workload) -> Result<u64> {
     let Workload { mode, block, depth, side, figure, .. } = workload;
     let options = format!(

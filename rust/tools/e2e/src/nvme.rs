@@ -1,4 +1,4 @@
-//! What nvme-cli prints as JSON.
+//! The JSON of nvme-cli.
 
 use serde::Deserialize;
 use serde_json::Value;

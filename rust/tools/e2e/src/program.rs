@@ -1,4 +1,5 @@
-//! What the programs beside the tests share: `make demo`, `make bench`. And how programs of this machine are run.
+//! Parts that the programs beside the tests share (`make demo`, `make bench`), and the start of programs of this
+//! machine.
 
 use std::ffi::OsStr;
 use std::io::{self, Write as _};
@@ -10,7 +11,7 @@ use serde::Serialize;
 
 use crate::{Error, Failure};
 
-/// A line for whoever watches. One that is not read any more is no failure.
+/// A line for the terminal. A closed pipe is no failure.
 pub fn say(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }

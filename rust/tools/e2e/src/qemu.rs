@@ -293,7 +293,7 @@ fn usual_processors() -> u32 {
 pub(crate) enum Emulated {
     /// All that QEMU knows, for the machine under test.
     Everything,
-    /// What makes emulation quick: no wide vectors, no protection keys, no fifth level of page tables.
+    /// The model that is quick to emulate: no wide vectors, no protection keys, no fifth level of page tables.
     Quick,
 }
 

@@ -8,7 +8,7 @@ use crate::paths::project;
 use crate::program::run;
 use crate::{Error, Result, Stick};
 
-/// Who enrolled the certificate; any GUID will do.
+/// The owner of the certificate; any GUID will do.
 const OWNER: &str = "d15c0a70-0002-4d15-8c0a-701000000002";
 
 /// An owner of machines: a key, its certificate, and firmware with that certificate alone.

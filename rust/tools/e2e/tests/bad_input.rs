@@ -1,4 +1,4 @@
-//! What is wrong is said by name, and stops nothing else.
+//! A fault is named, and stops nothing else.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a disk can do beyond reads and writes.
+//! Commands of a disk beyond reads and writes.
 
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;

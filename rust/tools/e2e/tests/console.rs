@@ -1,4 +1,4 @@
-//! What a person at the machine sees, and what keys do.
+//! The screen that a person at the machine sees, and its keys.
 
 use std::process::Command;
 use std::thread::sleep;
@@ -80,7 +80,7 @@ fn the_screen_says_what_to_type_and_its_keys_ask_and_do_it() -> std::result::Res
         println!("20 s of data flow: {:.2} % of a processor", after.percent_since(&before));
         load.finish()?;
 
-        // Whatever changes anything asks, and nothing is done without a yes.
+        // Each key that changes anything asks, and nothing is done without a yes.
         let disk_keys = ["r", "w", "u", "e", "b"].map(|key| (key, "d"));
         let others = [("shift-r", "o"), ("shift-p", "o"), ("s", "o"), ("x", "c")];
         for (key, page) in disk_keys.into_iter().chain(others) {

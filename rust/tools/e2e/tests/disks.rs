@@ -1,4 +1,4 @@
-//! What the owner of another Linux machine does with the disks, with nothing but nvme-cli.
+//! The use of the disks on another Linux machine, with nothing but nvme-cli.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A machine that exports nothing until somebody says so.
+//! A machine that exports nothing until it is told to.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ const SOON: Duration = Duration::from_secs(60);
 /// The word, and the reason that is given for each disk because of it.
 const BY_HAND: &str = "diskomator.export=none";
 
-/// What is in the first line of the kernel's log.
+/// The start of the first line of the kernel's log.
 const POWER_ON: &str = "Linux version";
 
 /// Waits until the list of disks gives the setting as the reason, and the daemon has said so too, after `mark` in the

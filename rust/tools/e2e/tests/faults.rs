@@ -79,7 +79,7 @@ fn an_error_of_a_disk_reaches_the_host_and_stays_there() -> Result<(), Failure> 
         let raw = other.try_run(&format!("nvme read {device} -s 80000 -c 0 -z 512 -d /dev/null 2>&1"), SOON)?;
         println!("the host's status: {}", raw.stdout.trim());
         assert!(raw.status != 0, "{raw:?}");
-        // What is beside it can be read, and the other disk knows nothing of it.
+        // The sectors beside it can be read, and the other disk knows nothing of it.
         other.run(&format!("dd if={device} of=/dev/null bs=1M count=36 iflag=direct status=none"))?;
         other.run(&format!("dd if={device} of=/dev/null bs=512 skip=80008 count=8 iflag=direct status=none"))?;
         load.finish()?;

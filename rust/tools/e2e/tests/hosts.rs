@@ -433,7 +433,7 @@ impl User<'_> {
 
     /// Others' connections stay, unless it is told otherwise.
     fn keeps_what_others_connected(&self) -> Result {
-        self.connect_all("--owner=somebody")?;
+        self.connect_all("--owner=another")?;
         self.say("nvme disconnect-all", "", "")?;
         self.device(self.disk)?;
         self.say("nvme disconnect", &self.nqn(self.disk)?, "")?;

@@ -6,7 +6,7 @@ use e2e::{Boot, Bus, Failure, Lab};
 
 const SOON: Duration = Duration::from_secs(30);
 
-/// What the shell says for each of the kernel's answers (musl's words).
+/// The shell's words for each of the kernel's answers (musl's words).
 fn words_for(answer: &str) -> &str {
     match answer {
         "EEXIST" => "File exists",

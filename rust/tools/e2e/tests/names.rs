@@ -11,7 +11,7 @@ use netproto::rng::Rng;
 const SOON: Duration = Duration::from_secs(60);
 const BOOTS: u32 = 5;
 
-/// What a host may know a disk by, beside its serial number: NQN, UUID, NGUID and model.
+/// The identifiers by which a host may know a disk, beside its serial number: NQN, UUID, NGUID and model.
 type Names = BTreeMap<String, [String; 4]>;
 
 /// Boots with `disks`, in that order, and connects to those of `known` by the names of yesterday.

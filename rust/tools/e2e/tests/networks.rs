@@ -1,4 +1,4 @@
-//! Whatever network the machine is plugged into.
+//! Networks of every kind that the machine is plugged into.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -103,7 +103,7 @@ fn it_is_found_by_its_service_until_it_is_switched_off() -> Result<(), Failure> 
             Ok(if families == ["IPv4", "IPv6"] { Ok(entries) } else { Err(format!("{entries:?}")) })
         })?;
         assert_eq!(entries[0], ["IPv4".to_owned(), address, "8009".to_owned()]);
-        // What was found is what one connects to.
+        // The addresses that were found can be connected to.
         for [_, address, port] in &entries {
             let link = if address.starts_with("fe80:") { "%eth0 -f eth0" } else { "" };
             other.run(&format!("nvme connect-all -t tcp -a {address}{link} -s {port}"))?;

@@ -16,7 +16,7 @@ const SOON: Duration = Duration::from_secs(60);
 const DRIVE: &str = "sr0";
 /// How often the machine is compared with the model, in events.
 const COMPARE: u64 = 5;
-/// What may be used more in the end than in the beginning, in KiB.
+/// The memory that may be used more in the end than in the beginning, in KiB.
 const MEMORY: u64 = 12 << 10;
 
 fn setting(name: &str, default: u64) -> u64 {

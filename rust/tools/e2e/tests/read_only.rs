@@ -1,4 +1,4 @@
-//! What must not be written to is not written to, whatever a host tries.
+//! A read-only disk is not written to by any command of a host.
 
 use std::time::Duration;
 

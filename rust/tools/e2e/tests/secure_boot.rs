@@ -29,7 +29,7 @@ fn a_signed_image_boots_with_secure_boot_on_and_exports_the_disks() -> Result<()
     })
 }
 
-/// What the firmware does with an image: `starting` it, or its word for why not.
+/// The firmware's verdict on an image: `starting`, or its word for the refusal.
 fn verdict(lab: &Lab, owner: &SecureBoot, efi: &Path) -> Result<String, Failure> {
     let image = owner.disk(efi)?;
     let machine = lab.boot(lab.appliance().secure_boot(owner).image(&image))?;
@@ -54,7 +54,7 @@ fn verdict(lab: &Lab, owner: &SecureBoot, efi: &Path) -> Result<String, Failure>
 fn with_secure_boot_on_an_image_that_is_not_the_signed_one_is_refused() -> Result<(), Failure> {
     Lab::run("with_secure_boot_on_an_image_that_is_not_the_signed_one_is_refused", |lab| {
         let owner = lab.secure_boot()?;
-        // As it was built: unsigned, or signed by somebody else.
+        // As it was built: unsigned, or signed by another owner.
         let built = image_file("diskomator.efi")?;
         let signed = owner.sign(&built, "signed.efi")?;
         assert_eq!(verdict(lab, &owner, &signed)?, "starting");

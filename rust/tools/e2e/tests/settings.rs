@@ -51,7 +51,7 @@ fn the_same_setting_has_the_same_effect_from_every_source() -> Result<(), Failur
             }
             assert!(disks.iter().any(|disk| disk["state"] == "read-only"), "{source}: {list}");
             if let "beside-image" | "boot-partition" = source {
-                // What may be a secret is root's alone, as the stub makes it.
+                // Credentials may be secrets and are root's alone, as the stub makes them.
                 let modes = machine.shell("stat -c %a /.extra/*credentials /.extra/*credentials/*")?;
                 assert_eq!(modes.split_whitespace().collect::<Vec<_>>(), ["500", "400"], "{source}");
             }
@@ -119,7 +119,7 @@ fn with_secure_boot_on_files_that_nobody_signed_change_nothing() -> Result<(), F
         let settings = settings(&machine)?;
         assert_eq!(setting(&settings, "name"), ("auto", ""), "{settings}");
         assert_eq!(setting(&settings, "log"), ("info", ""), "{settings}");
-        // What cannot be trusted gives nothing.
+        // A source that cannot be trusted gives nothing.
         assert_eq!(setting(&settings, "export"), ("none", "boot-partition"), "{settings}");
         let warnings = settings["warnings"].to_string();
         assert_eq!(warnings.matches("with Secure Boot on, only what is signed counts").count(), 2, "{warnings}");

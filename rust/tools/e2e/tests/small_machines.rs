@@ -9,7 +9,7 @@ use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(60);
 
-/// What the README promises for an image: sizes in MiB.
+/// The sizes that the README promises for an image, in MiB.
 struct Promise {
     efi_file: u64,
     memory_under_uefi: u32,

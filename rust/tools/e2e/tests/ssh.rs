@@ -87,7 +87,7 @@ fn open_ports(other: &Initiator, address: &str) -> Result<BTreeSet<u16>> {
     Ok(ports.collect())
 }
 
-/// The ports of its own sockets that wait for somebody, of `kind`: tcp or udp.
+/// The ports on which its own sockets listen, of `kind`: tcp or udp.
 fn sockets(machine: &Appliance, kind: &str) -> Result<BTreeSet<u16>> {
     // Lines of proc_net_tcp(5): the local address ends in a port in hexadecimal; 0A is LISTEN, 07 a socket of UDP.
     let state = if kind == "tcp" { "0A" } else { "07" };
@@ -215,11 +215,11 @@ fn who_has_a_key_that_was_given_gets_in_and_nobody_else() -> std::result::Result
         let output = with_password(other, &address, "", "true")?;
         assert!(output.stderr.contains("Permission denied (publickey)"), "{output:?}");
         machine.shell("test ! -e /run/ssh/password")?;
-        // Who is in can let others in.
+        // A user who is logged in can admit others.
         machine.shell(&format!("echo '{late}' >>/root/.ssh/authorized_keys"))?;
         assert_eq!(with_key(other, &address, "late", "true")?.status, 0);
 
-        // What the screen says is what the other machine sees.
+        // The fingerprint on the screen is the one that the other machine sees.
         let seen = other.run(&format!("ssh-keyscan -t ed25519 {address} 2>/dev/null | ssh-keygen -lf -"))?;
         let fingerprint = seen.split_whitespace().nth(1).unwrap_or_default().to_owned();
         assert!(fingerprint.starts_with("SHA256:"), "{seen}");

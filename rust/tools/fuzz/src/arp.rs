@@ -14,7 +14,7 @@ use crate::input::{AT_ONCE, Input, Sent};
 
 const MAC: Mac = Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
 const STRANGERS: [Mac; 2] = [Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2])];
-/// What [`LinkLocal`] sends, by the packets that all claims may send.
+/// The number of packets that [`LinkLocal`] may send in a minute.
 const IN_A_MINUTE: usize = 50;
 
 /// A packet; then packets, carriers and leases for the link-local address of a

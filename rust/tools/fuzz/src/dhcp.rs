@@ -97,7 +97,7 @@ fn read_packet(bytes: &[u8]) -> Option<Vec<u8>> {
     Some(datagram.payload.to_vec())
 }
 
-/// What is understood of a message survives another trip.
+/// The options that are understood survive another trip.
 fn read(bytes: &[u8]) -> Option<Message> {
     let message = Message::parse(bytes).ok()?;
     assert_eq!(Message::parse(&message.build()).as_ref(), Ok(&message));
@@ -161,7 +161,7 @@ struct Link {
     has_carrier: bool,
     is_released: bool,
     held: Option<Prefix4>,
-    /// What is held has no end.
+    /// The lease has no end.
     is_endless: bool,
     /// A server has said so since this was last set to false.
     is_bound: bool,
@@ -330,7 +330,7 @@ impl Link {
     }
 }
 
-/// What a good server answers, if it is the one that is asked.
+/// The answer of a good server, if it is the one that is asked.
 fn good_answer(asked: &Message) -> Option<Message> {
     let [server, ..] = SERVERS;
     if asked.options.server.is_some_and(|wanted| wanted != server) {

@@ -72,7 +72,7 @@ pub fn dhcp6(data: &[u8]) {
     link.meets_a_good_server(data);
 }
 
-/// What is understood of a message survives another trip.
+/// The options that are understood survive another trip.
 fn read(bytes: &[u8]) -> Option<Message> {
     let message = Message::parse(bytes).ok()?;
     assert_eq!(Message::parse(&message.build()).as_ref(), Ok(&message));
@@ -155,7 +155,7 @@ struct Link {
     is_managed: bool,
     is_released: bool,
     held: Option<Ipv6Addr>,
-    /// What is held has no end.
+    /// The lease has no end.
     is_endless: bool,
     /// A server has said so since this was last set to false.
     is_bound: bool,

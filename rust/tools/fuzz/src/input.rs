@@ -1,4 +1,4 @@
-//! What the bytes of an input say, and the time that passes meanwhile.
+//! The meaning of an input's bytes, and the time that passes meanwhile.
 
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;

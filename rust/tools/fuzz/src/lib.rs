@@ -30,7 +30,7 @@ pub use netlink::netlink;
 pub use ssh::ssh;
 pub use uevent::uevent;
 
-/// What does something with any bytes.
+/// A function that takes any bytes.
 pub type Target = fn(&[u8]);
 
 /// Every target with its name, which its fuzzer and the folder of its corpus

@@ -67,7 +67,7 @@ pub fn mdns(data: &[u8]) {
     link.is_found();
 }
 
-/// What could be read once can be read again.
+/// A message that could be read once can be read again.
 fn read(bytes: &[u8]) -> Option<Message> {
     let message = Message::parse(bytes).ok()?;
     assert_eq!(Message::parse(&message.build()).as_ref(), Ok(&message));
@@ -113,7 +113,7 @@ struct Link {
     now: Moment,
     /// There is an address to send from.
     is_on: bool,
-    /// Somebody may be told that all this is over.
+    /// A goodbye may be sent.
     may_part: bool,
     /// The name, and whether it is published.
     label: String,

@@ -1,4 +1,4 @@
-//! What the kernel says about links, addresses, routes and rules.
+//! The kernel's messages about links, addresses, routes and rules.
 
 use kernel::netlink::{Address, Link, Route, Route6, Rule};
 use netproto::net::Mac;

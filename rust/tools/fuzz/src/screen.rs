@@ -15,7 +15,7 @@ use tui::keys::{Key, Parser};
 
 use crate::input::Input;
 
-/// Somebody types while disks come and go and the log grows: a key is the same
+/// Keys are typed while disks come and go and the log grows: a key is the same
 /// however its bytes arrive, nothing steers the terminal but what steers it on
 /// purpose, and nothing is done that was not asked about.
 pub fn screen(data: &[u8]) {

@@ -1,4 +1,4 @@
-//! Public keys, and the file in which they let somebody in.
+//! Public keys, and the file `authorized_keys`.
 
 use settings::ssh::{PublicKey, authorized_keys, count_keys, fingerprint, lines, refused};
 
@@ -20,7 +20,7 @@ pub fn ssh(data: &[u8]) {
     let seen: usize = lines(data).map(|line| line.text.len()).sum();
     assert_eq!(seen, data.iter().filter(|byte| !matches!(byte, b'\r' | b'\n')).count());
     assert!(refused(data).all(|(number, why)| number > 0 && !why.to_string().contains(char::is_control)));
-    // What was there, and what is to be there, too.
+    // The content that was there, and the content to add.
     let (file, new) = text.split_once('\0').unwrap_or((&text, &text));
     let (file, new) = (file.as_bytes(), new.as_bytes());
     let Some(both) = authorized_keys(file, [new]) else { return };

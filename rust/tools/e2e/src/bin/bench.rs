@@ -71,7 +71,7 @@ fn measure_all(lab: &Lab) -> Result<Report, Failure> {
     let ram_used_mib = measure::memory_used(&appliance, installed)?;
     let up_seconds = measure::screen_up(&appliance)?.as_secs_f64();
     say(&format!("first process to the screen, by the machine's clock: {up_seconds:.2} s"));
-    // What comes after the start, such as the network's name, is over.
+    // The work after the start, such as the claim of the network name, is over.
     sleep(Duration::from_secs(10));
     let before = Effort::of_console(&appliance)?;
     sleep(IDLE);

@@ -25,7 +25,7 @@ impl Teller {
         say(&format!("{:>6.1} s  {text}", self.start.elapsed().as_secs_f64()));
     }
 
-    /// What came of a step, below it.
+    /// The result of a step, below it.
     fn result(text: &str) {
         for line in text.lines() {
             say(&format!("            {line}"));
@@ -175,7 +175,7 @@ fn plug_and_pull(teller: &Teller, lab: &Lab, appliance: &e2e::Appliance, address
     Ok(())
 }
 
-/// What tells disks apart on the other machine, except the names that its kernel gives.
+/// The identifiers of disks on the other machine, except the names that its kernel gives.
 fn names(other: &Initiator) -> Result<Vec<(String, String, String)>, Failure> {
     let mut names: Vec<_> = other.list()?.into_iter().map(|disk| (disk.nqn, disk.serial, disk.model)).collect();
     names.sort();

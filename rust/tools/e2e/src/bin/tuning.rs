@@ -110,7 +110,7 @@ fn main() -> ExitCode {
 /// For each kind of work.
 type Figures = [f64; WORKLOADS.len()];
 
-/// What was measured on one side of a setting.
+/// The measurements on one side of a setting.
 #[derive(Debug, Clone, Copy, Default)]
 struct Side {
     /// Bytes or requests a second.
@@ -217,7 +217,7 @@ fn pass(lab: &Lab, disk: &Disk, machine: &Appliance, address: &str, side: &mut S
     let device = other.wait_disk(disk.serial(), SOON)?.device;
     for (i, workload) in WORKLOADS.iter().enumerate() {
         let before = machine.processor_time()?;
-        // What a disk does in a second is far below 2^52.
+        // The requests of a disk in a second are far below 2^52.
         #[allow(clippy::cast_precision_loss)]
         let figure = measure::run(other, &device, SECONDS, workload)? as f64;
         side.speed[i] += figure;
