@@ -29,7 +29,7 @@ DISK is a kernel name such as sda, with or without /dev/.
 Exit status: 0 it has blinked, 1 it has not, 2 wrong usage.
 ";
 
-/// What reading blinks like: half a second of it, then none.
+/// The rhythm of the reads: half a second of them, then none.
 const BURST: Duration = Duration::from_millis(500);
 /// How much is read at once.
 const CHUNK: usize = 256 << 10;
@@ -102,7 +102,7 @@ fn blink(root: &Root, arguments: &Arguments) -> Result<(), BlinkError> {
         Some(light) => {
             let switch =
                 |value| root.write(&light, value).map_err(|source| BlinkError::Switch { disk: disk.clone(), source });
-            // Whoever stops this does not want it to blink for ever.
+            // The light must not blink for ever after this is stopped.
             let stopped = Termination::new().ok();
             switch("1")?;
             match stopped {

@@ -37,7 +37,7 @@ for nothing, as nobody signed them.
 Settings:
 ";
 
-/// What the table of settings leaves to say.
+/// The values, which the table of settings leaves open.
 const VALUES: &str = "
 DISKS is all, none, or a list of patterns, parted by commas:
   sda, nvme*              the kernel's name; * is any text, ? one character
@@ -48,7 +48,7 @@ DISKS is all, none, or a list of patterns, parted by commas:
   size>=500G, size<2T     how large it is (K, M, G, T and P are powers of 1024)
 A pattern with ! before it takes disks out again, and the last one that a disk
 matches decides; a list that starts with ! means all other disks. `readonly`,
-`partitions` and `passthru` alone mean all disks. What is said to be read-only
+`partitions` and `passthru` alone mean all disks. A read-only disk
 is not passed through.
 
 DEV is the kernel's name of an Ethernet link or its MAC address. An address

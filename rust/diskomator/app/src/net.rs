@@ -23,7 +23,7 @@ FROM is one of
   dhcp        a DHCP or DHCPv6 server
   router      made of a prefix that a router announces (IPv6)
   link-local  made by this machine itself, good on this link only
-  static      the setting `diskomator.ip`, or somebody here
+  static      the setting `diskomator.ip`, or a command on this machine
 An address with ? behind it can't be used: another machine may have it.
 
 As JSON: {\"links\": [{\"name\", \"mac\", \"up\", \"carrier\", \"speed\" (megabits a

@@ -7,7 +7,7 @@ use kernel::root::{FileError, Root};
 use kernel::signals::{InitSignal, signal_init};
 use runtime::{Failure, print};
 
-/// What both do.
+/// The steps of both.
 const HOW: &str = "\
 No host gets a disk any more, what hosts have under way is finished, disks write
 what they hold in their caches, hosts are told that the disks are gone, and then

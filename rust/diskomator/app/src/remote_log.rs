@@ -149,7 +149,7 @@ impl Daemon {
             for event in &events {
                 match event.token() {
                     TERMINATION => {
-                        // What was said until now.
+                        // The records until now.
                         self.act()?;
                         return Ok(());
                     }
@@ -186,7 +186,7 @@ impl Daemon {
     }
 }
 
-/// What sends the log as syslog.
+/// Sends the log as syslog.
 struct Sender {
     to: Destination,
     kmsg: Kmsg,
@@ -195,7 +195,7 @@ struct Sender {
     waiting: Option<Record>,
     progress: Progress,
     retry: Option<Moment>,
-    /// What was last said of it: whether something arrives there.
+    /// The last report of it: whether messages arrive there.
     said: Option<bool>,
     /// No clock that goes is before this.
     earliest: Duration,
@@ -293,7 +293,7 @@ impl Sender {
     }
 }
 
-/// What keeps the kernel's console set up.
+/// Keeps the kernel's console set up.
 struct Console {
     to: Destination,
     due: Moment,

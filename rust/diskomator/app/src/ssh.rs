@@ -1,9 +1,9 @@
 //! `diskomator ssh`: a shell for who debugs this machine from afar. It decides
 //! who gets in and makes the machine's key; dropbear does the rest.
 //!
-//! What there is to show is in a directory in RAM that only root can look into,
+//! The data for the screen is in a directory in RAM that only root can look into,
 //! so that it outlives this process: the password, which dropbear removes when
-//! it lets somebody in with it, and the fingerprint.
+//! it admits a user with it, and the fingerprint.
 
 use std::collections::BTreeSet;
 use std::io::{self, BufRead, BufReader, Read};
@@ -28,7 +28,7 @@ Usage: diskomator ssh [--status]
 Lets people log in over SSH, port 22, as root, until stopped, if the setting
 `diskomator.ssh` says so. Without it nothing listens.
 
-Who gets in:
+Admitted are:
   keys      those that `diskomator.ssh=KEY` gives, as often as needed, where KEY
             is a line such as id_ed25519.pub has it, or its second word alone;
             those in the credential ssh.authorized_keys.root; those that were
@@ -36,7 +36,7 @@ Who gets in:
             A line counts if the server takes it. Lines that it does not take
             are on the screen and in the log, with the reason
   password  only if no key counts. It is on the screen, new on every boot and
-            good once: after somebody used it, there is another one
+            good once: after a login with it, there is another one
 
 The machine's own key is made at each boot. Its fingerprint is on the screen, to
 be compared with what the SSH client asks about.
@@ -57,7 +57,7 @@ Exit codes: 1 if the server could not start or ended, or nobody wants it, 2 if
 the command line makes no sense.
 ";
 
-/// What only root may look into.
+/// The directory that only root may look into.
 const DIRECTORY: &str = "run/ssh";
 const KEY: &str = "run/ssh/host_key";
 const FINGERPRINT: &str = "run/ssh/fingerprint";
@@ -85,7 +85,7 @@ const ENDED: Token = Token(1);
 /// How to log in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Status {
-    /// What is typed when asked; `None` where keys let in.
+    /// The password, without spaces; `None` where keys are admitted.
     pub(crate) password: Option<String>,
     /// That of the machine's key, as OpenSSH prints it.
     pub(crate) fingerprint: String,
@@ -98,7 +98,7 @@ pub(crate) struct Status {
 /// The directories in which something changes when [`status`] does.
 pub(crate) const WATCHED: [&str; 2] = ["run", DIRECTORY];
 
-/// How to log in, if somebody can.
+/// The way to log in, if there is one.
 pub(crate) fn status(root: &Root) -> Option<Status> {
     let fingerprint = root.read(FINGERPRINT).ok()?;
     let keys = read_keys(root).map_or(0, |file| count(root, &file));
@@ -168,7 +168,7 @@ fn serve(root: &Root, config: &Config) -> Result<(), Failure> {
     root.keep_dir(DIRECTORY).map_err(Failure::failed)?;
     root.keep_dir(HOME).map_err(Failure::failed)?;
     make_key(root).map_err(Failure::failed)?;
-    // Who just used the password must not find the next one before it is known to be used.
+    // A user of the password must not find the next one before its use is known.
     let mut changes = Directories::new().map_err(Failure::failed)?;
     for directory in [DIRECTORY, HOME] {
         changes.add(root.path(directory)).map_err(Failure::failed)?;
@@ -273,7 +273,7 @@ fn repeat(words: impl Read) {
     }
 }
 
-/// What the server says, without what the log has itself: `[PID] Mon DD HH:MM:SS `.
+/// The server's message without the prefix `[PID] Mon DD HH:MM:SS `, which the log has itself.
 fn without_time(line: &str) -> &str {
     let text = line.trim_end().split_once("] ").filter(|_| line.starts_with('[')).map(|(_, text)| text);
     text.and_then(|text| text.get("Nov 24 16:37:34 ".len()..)).unwrap_or(line.trim_end())
@@ -367,7 +367,7 @@ fn make_key(root: &Root) -> Result<(), SshError> {
         command.output().map_err(|source| SshError::Start { program, source })
     };
     if !root.exists(KEY) {
-        // What a process that was killed left behind.
+        // A file that a killed process left behind.
         let new = format!("{KEY}.made");
         drop(root.unlink(&new));
         let output = key_maker(&["-t", "ed25519"], &new)?;
@@ -385,8 +385,8 @@ fn make_key(root: &Root) -> Result<(), SshError> {
     Ok(())
 }
 
-/// Makes a password where there is none, because nobody had one yet or somebody
-/// used it. Where keys let in there is none.
+/// Makes a password where there is none, at the start or after a login with it.
+/// Where keys are admitted there is none.
 fn renew_password(root: &Root, has_keys: bool) -> Result<(), SshError> {
     match (root.exists(PASSWORD), has_keys) {
         (true, true) => root.unlink(PASSWORD)?,
@@ -409,7 +409,7 @@ mod tests {
 
     use super::*;
 
-    const KEY_LINE: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPVJlQV3uvuRQk/WwZlRqW84R54QqMaRcbUIjDI28UBs somebody";
+    const KEY_LINE: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPVJlQV3uvuRQk/WwZlRqW84R54QqMaRcbUIjDI28UBs someone";
 
     struct Tree {
         root: Root,

@@ -6,7 +6,7 @@ use std::fmt;
 use super::Problem;
 use crate::base64;
 
-/// What is read of a credential, in bytes. A kernel command line has 2048.
+/// The most that is read of a credential, in bytes. A kernel command line has 2048.
 pub const SIZE_MAX: usize = 64 << 10;
 
 /// Where a setting was given, the weakest first: what is nearer to who starts

@@ -80,9 +80,9 @@ impl Given {
 pub struct Settings<C> {
     /// Their values.
     pub config: C,
-    /// What had not the effect that was meant.
+    /// Settings without the effect that was meant.
     pub warnings: Vec<Warning>,
-    /// The values of each setting that somebody has set.
+    /// The values of each setting that a source gives.
     origins: BTreeMap<&'static str, Vec<(String, Source)>>,
 }
 
@@ -97,8 +97,8 @@ impl<C: Product> Settings<C> {
     /// is that of the word, its content is the value, and where there is none it is
     /// as if the word had none.
     ///
-    /// What is for other programs is none of our business. What carries our
-    /// prefix, or nearly carries it, and means nothing gives a warning. Where a
+    /// Words for other programs are ignored. A word with our prefix, or nearly so,
+    /// that is no setting gives a warning. Where a
     /// setting may be lost, the disks are safe: nothing is exported, and all is
     /// read-only.
     pub fn read(given: &Given) -> Self {

@@ -1,4 +1,4 @@
-//! Who may log in over SSH: public keys, and a password that is good once.
+//! Access by SSH: public keys, and a password that is good once.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -6,12 +6,12 @@ use std::str::FromStr;
 
 use crate::base64;
 
-/// What `diskomator.ssh` says: whether the machine listens for SSH, and for whose keys.
+/// The value of the setting `ssh`: whether the machine listens for SSH, and the keys that it admits.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Access {
     /// It listens.
     pub is_on: bool,
-    /// Who may log in, beside those whose keys are given elsewhere.
+    /// The keys that are admitted, beside those that are given elsewhere.
     pub keys: Vec<PublicKey>,
 }
 
@@ -60,7 +60,7 @@ const RSA_BITS: std::ops::RangeInclusive<usize> = 1024..=8240;
 
 /// Longer keys are none: 8240 bits of RSA have 1.4 KB.
 const KEY_MAX: usize = 2048;
-/// What is kept of a comment, in characters.
+/// The most that is kept of a comment, in characters.
 const COMMENT_MAX: usize = 64;
 
 /// A public key, as a line of `authorized_keys` without options.
@@ -78,7 +78,7 @@ pub enum KeyError {
     /// There is none of the words that a key begins with.
     #[error("it is neither yes or no nor a public key, such as \"ssh-ed25519 AAAA…\"")]
     NoKey,
-    /// What must never leave its owner's machine.
+    /// A private key must never leave its owner's machine.
     #[error("it is a private key, and must be the public one; take a new pair")]
     Private,
     /// The server can't check signatures of it.
@@ -472,7 +472,7 @@ pub fn authorized_keys<'a>(file: &[u8], given: impl IntoIterator<Item = &'a [u8]
 const SYMBOLS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 /// With five bits each, 75 together.
 pub const PASSWORD_SYMBOLS: usize = 15;
-/// What a person reads at one go.
+/// The number of letters that a person reads at one go.
 const GROUP: usize = 5;
 
 /// A password made of random bytes, which nobody but it may use.
@@ -498,7 +498,7 @@ mod tests {
     use super::*;
 
     const ED25519: &str =
-        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPVJlQV3uvuRQk/WwZlRqW84R54QqMaRcbUIjDI28UBs somebody@some where";
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPVJlQV3uvuRQk/WwZlRqW84R54QqMaRcbUIjDI28UBs someone@some where";
     const ECDSA: &str = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBAXZfHPOECDSA";
 
     fn parse(line: &str) -> Result<PublicKey, KeyError> {
@@ -530,7 +530,7 @@ mod tests {
         assert_eq!(key.to_string(), ED25519);
         let alone = parse(body(ED25519)).unwrap();
         assert!(alone.is_same(&key));
-        assert_eq!(format!("{alone} somebody@some where"), ED25519);
+        assert_eq!(format!("{alone} someone@some where"), ED25519);
         assert_eq!(parse(&format!("  {}\t", ED25519.replace(' ', "  "))), Ok(key));
     }
 
@@ -652,7 +652,7 @@ mod tests {
         assert_eq!(add("", &[ED25519, ED25519]), Some(file.clone()));
         assert_eq!(add(&file, &[ED25519]), None);
         assert_eq!(add("", &[]), None);
-        // What lets nobody in must not keep the password away.
+        // A line that admits nobody must not keep the password away.
         assert_eq!(add("", &["# a comment", &format!("# {ED25519}"), "ssh-rsa AAAAB3Nz me", "", body(ED25519)]), None);
         let own = "# mine\n\nssh-rsa AAAAB3Nz me";
         let both = add(own, &[ED25519]).unwrap();

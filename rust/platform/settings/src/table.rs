@@ -10,9 +10,9 @@ use super::{Problem, Product};
 pub struct Setting<C> {
     /// Its name, without the prefix.
     pub name: &'static str,
-    /// What follows the name, such as `=DISKS`; in brackets if it can be left out.
+    /// The value's syntax, such as `=DISKS`; in brackets if it can be left out.
     pub syntax: &'static str,
-    /// What it does, in Markdown without links.
+    /// Its effect, in Markdown without links.
     pub text: &'static str,
     /// It can be given more than once; of a credential, each line is a value.
     pub is_list: bool,

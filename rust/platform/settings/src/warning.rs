@@ -1,4 +1,4 @@
-//! What is wrong with a setting, in words for who gave it.
+//! Faults of a setting, in words for the person who gave it.
 
 use std::fmt;
 
@@ -15,17 +15,17 @@ const SHOWN_MAX: usize = 100;
 /// Why something had not the effect that was meant. None of these stops the system from starting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
-    /// What it is about, as it was given.
+    /// The word or the credential, as it was given.
     pub what: String,
     /// Where it was given.
     pub source: Source,
-    /// What counts instead, if it is not just ignored.
+    /// The effect that it has instead, if it is not just ignored.
     pub effect: Option<&'static str>,
-    /// What is wrong with it.
+    /// The fault.
     pub problem: Problem,
 }
 
-/// What is wrong.
+/// A fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
     /// No setting has this name.
@@ -37,7 +37,7 @@ pub enum Problem {
     /// The setting has no such value.
     #[error("it must be {expected}")]
     Value {
-        /// What would have been right.
+        /// The values that would have been right.
         expected: &'static str,
         /// The value that was probably meant.
         nearest: Option<&'static str>,
@@ -68,7 +68,7 @@ pub enum Problem {
     /// It is not UTF-8, or has control characters in it.
     #[error("it is not plain text")]
     NoText,
-    /// What some programs on Windows write.
+    /// The encoding that some programs on Windows write.
     #[error("it is UTF-16 text, and must be UTF-8")]
     Utf16,
     /// Nothing here can decrypt it.

@@ -38,13 +38,13 @@ pub const BLUE: u8 = 4;
 
 /// Text of no special meaning.
 pub const PLAIN: Style = Style::ink(7);
-/// What the eye should find first.
+/// Text that the eye should find first.
 pub const STRONG: Style = Style::ink(15);
 /// Lines and the like.
 pub const FAINT: Style = Style::ink(8);
-/// What belongs to what is beside it.
+/// Text that belongs to its neighbour.
 pub const ORIGIN: Style = Style::ink(6);
-/// What a part of the screen is about.
+/// The title of a part of the screen.
 pub const TITLE: Style = Style::ink(14);
 /// All is well.
 pub const GOOD: Style = Style::ink(10);
@@ -54,7 +54,7 @@ pub const WARN: Style = Style::ink(11);
 pub const BAD: Style = Style::ink(9);
 /// The first and the last row.
 pub const BAR: Style = Style { ink: 7, paper: BLUE };
-/// What stands out there.
+/// Text that stands out there.
 pub const BAR_STRONG: Style = Style { ink: 15, paper: BLUE };
 /// The row that a key acts on.
 pub const SELECTED: Style = Style { ink: 15, paper: 6 };
@@ -96,7 +96,7 @@ impl Canvas {
         self.size
     }
 
-    /// What is in a row.
+    /// The cells of a row.
     pub fn row(&self, y: usize) -> &[Cell] {
         let start = y * self.size.width;
         self.cells.get(start..start + self.size.width).unwrap_or_default()
@@ -159,7 +159,7 @@ impl Canvas {
         }
     }
 
-    /// What a terminal must be sent to show this, where it shows `before`; all
+    /// The bytes that make a terminal show this, where it shows `before`; all
     /// of it if that is not known. ECMA-48 CUP, SGR and ED; the bright colours
     /// are those of aixterm, which every terminal of today knows.
     pub fn changes(&self, before: Option<&Self>) -> String {

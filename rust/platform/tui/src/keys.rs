@@ -3,7 +3,7 @@
 //! ECMA-48 control sequences as the kernel's console, xterm and their kin use
 //! them (the kernel's `drivers/tty/vt/defkeymap.map`; xterm's `ctlseqs`).
 
-/// What was pressed.
+/// A key that was pressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Key {
     /// A letter or another printable character.
@@ -92,7 +92,7 @@ impl Parser {
             self.take_utf8(byte, keys);
             return;
         }
-        // Whatever it was, it is over: a new one starts, or a key that is none of a sequence.
+        // The sequence is over: a new one starts, or a key that is none of a sequence.
         if byte == ESC {
             if self.pending.len() == 1 {
                 keys.push(Key::Esc);
@@ -117,7 +117,7 @@ impl Parser {
 
     fn take_utf8(&mut self, byte: u8, keys: &mut Vec<Key>) {
         if byte < 0x80 {
-            // What was before was no character.
+            // The bytes before were no character.
             self.pending.clear();
             self.take(byte, keys);
             return;

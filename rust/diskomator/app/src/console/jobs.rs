@@ -1,4 +1,4 @@
-//! What keys ask for, done by this very program under its other names, each in
+//! The commands of keys, done by this very program under its other names, each in
 //! a process of its own: a disk that hangs holds up no key.
 
 use std::io;
@@ -12,14 +12,14 @@ use std::thread;
 /// This program.
 const PROGRAM: &str = "/proc/self/exe";
 
-/// What came of a job.
+/// The result of a job.
 pub(super) struct Done {
     /// Whose key it was.
     pub(super) view: usize,
     /// A shell has ended, and the terminal is free again.
     pub(super) is_shell: bool,
     pub(super) succeeded: bool,
-    /// What to say of it.
+    /// Its text for the person.
     pub(super) text: String,
 }
 

@@ -417,7 +417,7 @@ impl Console {
     }
 }
 
-/// What is new in the log.
+/// The new records of the log.
 fn read(log: &mut Kmsg) -> Vec<Record> {
     let mut records = Vec::new();
     loop {

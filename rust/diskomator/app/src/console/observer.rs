@@ -1,4 +1,4 @@
-//! What looks at the kernel.
+//! The view of the kernel's state.
 
 use std::time::{Duration, Instant};
 
@@ -24,12 +24,12 @@ use crate::ssh;
 /// Less than this, and programs are about to be ended for want of memory.
 const LITTLE_MEMORY: u64 = 16 << 20;
 
-/// What looks at the kernel.
+/// Reads the kernel's state for the console.
 pub(super) struct Observer {
     netlink: Netlink,
     exporter: Exporter,
     machine: Machine,
-    /// What is odd about the settings.
+    /// Warnings about the settings.
     settings: Vec<String>,
     exports: Vec<Export>,
     /// No clock that goes is before this.
@@ -60,7 +60,7 @@ impl Observer {
         Ok(Self { netlink: Netlink::new()?, exporter, machine, settings, exports: Vec::new(), earliest })
     }
 
-    /// What is known at once, without asking any disk.
+    /// The state that is known at once, without asking any disk.
     pub(super) fn first_glance(&self) -> Snapshot {
         Snapshot { machine: self.machine.clone(), links: self.links().unwrap_or_default().0, ..Snapshot::default() }
     }

@@ -16,7 +16,7 @@ use tui::{Canvas, Size};
 
 use super::WIDTH;
 
-/// What every terminal has.
+/// The size that every terminal has.
 const SIZE: Size = Size { width: 80, height: 25 };
 /// How long the rest of a key's sequence may take,
 const SEQUENCE: Duration = Duration::from_millis(60);
@@ -33,7 +33,7 @@ const SILENCE: Duration = Duration::from_millis(250);
 const ASK_SIZE: &str = "\x1b[999;999H\x1b[6n";
 /// Leaves the full screen: all of it empty, and the cursor seen.
 const LEAVE: &str = "\x1b[0m\x1b[H\x1b[2J\x1b[?25h";
-/// What keys plain lines have.
+/// The keys of plain lines.
 const PLAIN_KEYS: &str = "f: full screen with keys; Enter: this status again\n";
 
 /// One terminal.
@@ -44,11 +44,11 @@ pub(super) struct View {
     is_full: bool,
     ui: Ui,
     keys: Parser,
-    /// What has been typed is no key before then.
+    /// Bytes that are typed before then are no keys.
     pause: Option<Instant>,
     /// A shell has the terminal.
     is_away: bool,
-    /// What the terminal shows, if that is known.
+    /// The canvas that the terminal shows, if that is known.
     shown: Option<Canvas>,
     /// How large a serial terminal said it is.
     said_size: Option<Size>,
@@ -56,13 +56,13 @@ pub(super) struct View {
     asked: Option<Instant>,
     /// When the last byte came.
     heard: Option<Instant>,
-    /// What was told in lines, and what of it is a text.
+    /// The snapshot that was last printed as lines, and its text.
     told: Option<(Snapshot, String)>,
     /// Something else is to be drawn than what is shown.
     is_behind: bool,
 }
 
-/// What a person wants done: arguments of this program, or a shell.
+/// The wish of a person: arguments of this program, or a shell.
 pub(super) enum Wish {
     Run(Vec<String>),
     Shell,
@@ -205,7 +205,7 @@ impl View {
         self.terminal.send(&text)
     }
 
-    /// What has changed in lines, and all of it where something else is so.
+    /// Prints changes of the exports as lines, and the whole status after any other change.
     fn tell(&mut self, snapshot: &Snapshot) -> io::Result<()> {
         let text = render(snapshot, WIDTH);
         let mut lines = String::new();
@@ -277,7 +277,7 @@ impl View {
 
     fn take_key(&mut self, key: Key, snapshot: &Snapshot, wishes: &mut Vec<Wish>) {
         if let Key::CursorAt { row, column } = key {
-            // Whatever a line says, memory has an end.
+            // A line may claim any size, and memory has an end.
             self.said_size = Some(Size { width: column.clamp(20, 400), height: row.clamp(6, 150) });
             self.asked = None;
             self.shown = None;

@@ -16,7 +16,7 @@ pub(crate) enum Client {
     DhcpcdHasty,
 }
 
-/// What udhcpc runs to make the kernel have an address.
+/// The script by which udhcpc gives the kernel an address.
 const SCRIPT: &str = r#"#!/bin/sh
 case $1 in
 deconfig) ip -4 address flush dev "$interface"; ip link set "$interface" up ;;

@@ -47,7 +47,7 @@ fn clients_compared() {
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
-/// What a child says before its figures.
+/// The word of a child before its figures.
 const MEASURED: &str = "measured ";
 
 fn word(client: Client) -> String {
@@ -82,7 +82,7 @@ fn measure(lab: &Lab, client: Client) -> Value {
         first.at.saturating_duration_since(start).as_secs_f64() * 1e3
     };
     let times = [since(Kind::Discover), since(Kind::Ack), held.as_secs_f64() * 1e3];
-    // What it does at the start is over.
+    // Its work at the start is over.
     thread::sleep(Duration::from_secs(1));
     let (resident, own) = memory(&asking.process);
     json!({ "discover": times[0], "ack": times[1], "address": times[2], "probes": stage.wire.probes(address),

@@ -16,11 +16,11 @@ const LINKS: u8 = 200;
 /// How long they do, in seconds: for `make test`, and the variable for more.
 const FLAPPING: u64 = 20;
 const FLAPPING_VARIABLE: &str = "DISKOMATOR_FLAPPING";
-/// What the random numbers begin with, to see the same again.
+/// The seed of the random numbers, to repeat a run.
 const SEED_VARIABLE: &str = "DISKOMATOR_SEED";
 /// How long it may take until every link has an address, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What an allocator may keep of what it had to hold at worst, in KiB.
+/// The memory that an allocator may keep after its peak, in KiB.
 const MORE_MEMORY: u64 = 1024;
 
 #[test]
@@ -89,11 +89,11 @@ fn messages_lost() -> u64 {
     lost.sum()
 }
 
-/// What a daemon takes.
+/// The resources of a daemon.
 #[derive(Debug)]
 struct Rest {
     descriptors: usize,
-    /// What is its own, in KiB.
+    /// Its private memory, in KiB.
     memory: u64,
 }
 

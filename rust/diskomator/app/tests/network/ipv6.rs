@@ -20,7 +20,7 @@ use crate::lab::{Background, Connection, Lab, in_namespaces, json, monitor_addre
 /// The server's own address, and where its pool begins.
 const ROUTER: &str = "2001:db8::1/64";
 const PREFIX: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0);
-/// What the kernel makes of that prefix and of the first cable's hardware address.
+/// The kernel's address of that prefix and of the first cable's hardware address.
 const OWN: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0x5054, 0x00ff, 0xfe00, 1);
 const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0x5054, 0x00ff, 0xfe00, 1);
 const SERVER: [u8; 10] = [0, 3, 0, 1, 2, 0, 0, 0, 0, 1];
@@ -90,7 +90,7 @@ struct Router {
     _routers: UdpSocket,
 }
 
-/// What a router says of the prefix: that it is on the link, and perhaps that
+/// A router's advertisement of the prefix: that it is on the link, and perhaps that
 /// addresses can be made of it.
 #[derive(Clone, Copy, PartialEq)]
 enum Prefix {
@@ -127,7 +127,7 @@ impl Router {
         received.filter(|question| *question == (133, LINK_LOCAL)).count()
     }
 
-    /// Says so once it is asked. What it said before may have come too early.
+    /// Advertises once it is asked. An earlier advertisement may have come too early.
     fn answer(&self, lifetime: u16, is_managed: bool, prefix: Prefix) {
         wait_for("a question to the routers", || (self.solicitations() > 0).then_some(()));
         self.announce(lifetime, is_managed, prefix);
@@ -184,7 +184,7 @@ where
     Scripted(seen)
 }
 
-/// What a scripted server was asked.
+/// The questions to a scripted server.
 struct Scripted(Arc<Mutex<Vec<Message>>>);
 
 impl Scripted {
@@ -255,7 +255,7 @@ fn where_routers_want_it_an_address_comes_by_dhcpv6() {
             lab.dnsmasq_log("srv0")
         );
         wait_for("the log", || lab.log().contains(&format!("eth0: leased {address} for 120 s\n")).then_some(()));
-        // Who was given it, and for how long.
+        // The holder of the lease, and its time.
         let shown: Value = serde_json::from_str(&Lab::said(&["net", "--json"])).unwrap();
         let rows = shown["links"][0]["addresses"].as_array().unwrap().clone();
         let row = rows.iter().find(|row| row["address"] == address.to_string()).unwrap();
@@ -549,7 +549,7 @@ fn two_links_to_one_ipv6_network_each_answer_for_themselves() {
         }
         lab.on_servers("ip", &["link", "set", "br0", "up"]);
         lab.on_servers("ip", &["address", "add", ROUTER, "dev", "br0", "nodad"]);
-        // Somebody behind the router.
+        // A host behind the router.
         lab.on_servers("ip", &["address", "add", "2001:db8:9::9/128", "dev", "lo", "nodad"]);
         let range = "--dhcp-range=2001:db8::100,2001:db8::1ff,slaac,64,2m";
         let _server = lab.dnsmasq_with("br0", "router advertisement", &["--enable-ra", range]);
@@ -585,7 +585,7 @@ fn two_links_to_one_ipv6_network_each_answer_for_themselves() {
         }
         run("ip", &["link", "del", "eth1"]);
         wait_for("two rules", || (rules().matches("\"src\"").count() == 2).then_some(()));
-        // Whoever sets an address by hand is answered for, too.
+        // An address that is set by hand is answered for, too.
         run("ip", &["address", "add", "2001:db8:7::7/64", "dev", "eth0", "nodad"]);
         wait_for("its rule", || rules().contains("2001:db8:7::7").then_some(()));
         run("ip", &["address", "del", "2001:db8:7::7/64", "dev", "eth0"]);

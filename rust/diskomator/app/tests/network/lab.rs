@@ -69,7 +69,7 @@ pub(crate) fn apart(name: &str, case: &str) -> Result<String, String> {
     if !passed {
         return Err(format!("{out}\n{err}"));
     }
-    // Who counts the results counts the parent's.
+    // Only the parent's results are counted.
     Ok(out.lines().filter(|line| !line.starts_with("test result:")).collect::<Vec<_>>().join("\n"))
 }
 
@@ -239,7 +239,7 @@ impl Lab {
         (Background::start(words[0], &words[1..], &self.path(&log)), log)
     }
 
-    /// What a command among the servers says.
+    /// The output of a command among the servers.
     pub(crate) fn said_on_servers(&self, program: &str, args: &[&str]) -> String {
         let namespace = self.servers.namespace();
         output(Command::new("nsenter").args([namespace.as_str(), program]).args(args))
@@ -292,7 +292,7 @@ impl Lab {
         server
     }
 
-    /// What dnsmasq on `link` has logged.
+    /// The log of dnsmasq on `link`.
     pub(crate) fn dnsmasq_log(&self, link: &str) -> String {
         self.text(&format!("dnsmasq-{link}"))
     }
@@ -329,12 +329,12 @@ impl Lab {
         fs::create_dir("/run/home").unwrap();
     }
 
-    /// What an applet of the program under test says before it ends.
+    /// The output of an applet of the program under test.
     pub(crate) fn said(args: &[&str]) -> String {
         output(Command::new(env!("CARGO_BIN_EXE_diskomator")).args(args))
     }
 
-    /// What the program has logged.
+    /// The program's log.
     pub(crate) fn log(&self) -> String {
         self.text("log")
     }
@@ -368,7 +368,7 @@ impl Lab {
                 let message = Message::parse(&buffer[..len]).expect("the client's messages are good");
                 log.lock().unwrap().push((Instant::now(), message.clone()));
                 for packet in script(&message) {
-                    // What is too strange for the kernel to send is no test.
+                    // A packet that the kernel refuses to send is no test.
                     let _ = answers.broadcast(&packet);
                 }
             }
@@ -377,7 +377,7 @@ impl Lab {
     }
 }
 
-/// What a scripted server was asked, and when.
+/// The questions to a scripted server, and their times.
 pub(crate) struct Scripted(Arc<Mutex<Vec<(Instant, Message)>>>);
 
 impl Scripted {
@@ -469,7 +469,7 @@ pub(crate) fn put(path: &str, content: &str) {
     fs::write(path, content).unwrap();
 }
 
-/// What `ip` says, as JSON.
+/// The output of `ip`, as JSON.
 pub(crate) fn json(args: &[&str]) -> Value {
     let text = output(Command::new("ip").arg("-json").args(args));
     serde_json::from_str(if text.trim().is_empty() { "[]" } else { &text }).unwrap()

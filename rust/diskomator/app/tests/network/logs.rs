@@ -1,4 +1,4 @@
-//! What sends the log: it hears of a host that does not answer, and knows the way to one that does.
+//! The sender of the log: it hears of a host that does not answer, and knows the way to one that does.
 
 use std::io::ErrorKind;
 use std::net::IpAddr;
@@ -51,7 +51,7 @@ fn a_datagram_that_nobody_takes_is_noticed() {
         let socket = connect("192.0.2.1");
         socket.send(b"x").unwrap();
         connect("192.0.2.1:515").send(b"x").unwrap();
-        // What the second hears is none of the first's business.
+        // The answer to the second is none of the first's business.
         socket.check().unwrap();
     });
 }

@@ -738,7 +738,7 @@ fn the_console_shows_each_change_at_once_and_sleeps_otherwise() {
         assert!(serial.ends_with("exported\n") && !serial.contains('\x1b'), "{serial}");
         // And in a line of its own, as in a log.
         assert!(serial.lines().any(|line| line.starts_with('[') && line.ends_with("] sda: exported")), "{serial}");
-        // What changes nothing on the screen is not written again.
+        // A change that is not on the screen writes nothing.
         fs::create_dir("/sys/kernel/config/nvmet/ports/9").unwrap();
         thread::sleep(Duration::from_millis(500));
         assert_eq!(fs::read_to_string("/dev/ttyS0").unwrap(), serial);

@@ -19,7 +19,7 @@ use crate::wire::{Seen, Wire};
 const AT_ONCE: usize = 8;
 pub(crate) const LONG: [u32; 3] = [60, 100, 120];
 
-/// What a client and a server go through.
+/// A scenario of a client and a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scenario {
     Lease,
@@ -107,7 +107,7 @@ fn obstacle(client: Client, server: Server, scenario: Scenario) -> Option<&'stat
     }
 }
 
-/// What is different about one that it goes through.
+/// The remark on a scenario, where a server differs.
 fn remark(server: Server, scenario: Scenario) -> Option<&'static str> {
     (scenario == Scenario::Decline && server.forgets_declines()).then_some(
         "it forgets what was declined: 169.254 serves until the other host is gone, and the address is then taken",
@@ -382,7 +382,7 @@ impl<'a> Stage<'a> {
         let address = wait_for_one_of(&terms);
         server.wait_for(Note::Given, address);
         if self.client == Client::Diskomator {
-            assert!(addresses("eth0").iter().any(|held| held.address == own), "whoever uses it may move");
+            assert!(addresses("eth0").iter().any(|held| held.address == own), "its users may move");
         }
     }
 

@@ -53,7 +53,7 @@ impl<'a> Avahi<'a> {
         self.lab.said_on_servers("env", &[&[BUS], args].concat())
     }
 
-    /// What it finds: link, family, name, host and port of each service.
+    /// The services that it finds: link, family, name, host and port of each.
     fn browse(&self) -> Vec<[String; 5]> {
         let said = self.say(&["avahi-browse", "--resolve", "--terminate", "--parsable", "_nvme-disc._tcp"]);
         let found = said.lines().filter(|line| line.starts_with('=')).map(|line| {

@@ -18,7 +18,7 @@ pub(crate) enum Server {
 
 pub(crate) const SERVERS: [Server; 5] = [Server::Dnsmasq, Server::Kea, Server::Dhcpd, Server::Udhcpd, Server::Networkd];
 
-/// What a server is told.
+/// The settings of a server.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Terms {
     /// Its own address.
@@ -56,7 +56,7 @@ impl Terms {
     }
 }
 
-/// What a server wrote down of an address.
+/// A server's record of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Note {
     Given,
@@ -101,8 +101,8 @@ impl Server {
         self == Self::Networkd
     }
 
-    /// Starts one on `machine`'s `link`. Who starts it again there finds the
-    /// leases that the last one wrote down, if it does.
+    /// Starts one on `machine`'s `link`. Started again there it finds the
+    /// leases that the last one wrote down, if it writes them down.
     pub(crate) fn start<'a>(self, lab: &'a Lab, machine: &Background, link: &'a str, terms: &Terms) -> Running<'a> {
         let leases = lab.path(&format!("{self:?}-leases")).to_str().unwrap().to_owned();
         if !fs::exists(&leases).unwrap() {

@@ -1,4 +1,4 @@
-//! What passes a link, heard by a third party.
+//! The packets of a link, heard by a third party.
 
 use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd;
@@ -101,13 +101,13 @@ impl Wire {
         })
     }
 
-    /// How often somebody asked whether `address` is free.
+    /// The number of probes for `address`.
     pub(crate) fn probes(&self, address: Ipv4Addr) -> usize {
         self.probes.lock().unwrap().iter().filter(|(_, target)| *target == address).count()
     }
 }
 
-/// The DHCP message in an IPv4 packet, whoever it is for.
+/// The DHCP message in an IPv4 packet to any host.
 fn message(at: Instant, packet: &[u8]) -> Option<Seen> {
     const UDP: u8 = 17;
     let header_len = usize::from(packet.first()? & 15) * 4;
