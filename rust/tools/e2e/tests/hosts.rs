@@ -10,7 +10,7 @@ type Result<T = ()> = std::result::Result<T, Failure>;
 
 const SOON: Duration = Duration::from_secs(60);
 /// Two hosts and a power cut.
-const DEADLINE: Duration = Duration::from_secs(500);
+const DEADLINE: Duration = Duration::from_secs(900);
 /// The amount of data that is written to a disk and read back, in MiB.
 const DATA: u64 = 8;
 /// The port of the disks.

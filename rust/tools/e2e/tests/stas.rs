@@ -6,7 +6,7 @@ use e2e::{ApplianceBuilder, Boot, Bus, Failure, Init, Initiator, Lab, wait_for};
 
 /// Services in Python take their time on an emulated processor.
 const SOON: Duration = Duration::from_secs(120);
-const DEADLINE: Duration = Duration::from_secs(600);
+const DEADLINE: Duration = Duration::from_secs(1200);
 
 /// Waits until the other machine is connected to so many disks of the appliance, and tries to be to no other.
 fn wait_connected(other: &Initiator, disks: usize) -> e2e::Result<()> {
