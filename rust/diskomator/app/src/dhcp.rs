@@ -27,6 +27,7 @@ use netproto::dhcp::lease::{self, Lease};
 use netproto::ipv4ll::{self, LinkLocal};
 use netproto::net::{Mac, Prefix4};
 use runtime::{Failure, chosen_links, print, start_daemon};
+use settings::Product;
 
 use crate::answers;
 use crate::dhcp6::Port6;
@@ -297,7 +298,7 @@ impl Daemon {
         enable_ipv6(&self.root, &link.name);
         set_up_ipv4(&self.root, &link.name);
         let seed = self.seeds.hash_one((link.index, self.started));
-        let mut identity = Identity::of(mac);
+        let mut identity = Identity::of(Config::NAME, mac);
         if let Some(name) = &self.name {
             identity.hostname.clone_from(name);
         }

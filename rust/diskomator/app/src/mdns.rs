@@ -198,7 +198,11 @@ impl Daemon {
                 carrier_losses: link.carrier_losses,
                 ends: FAMILIES.map(|family| {
                     let seed = seeds.hash_one((link.index, family == Family::V6));
-                    End { family, responder: Responder::new(family, &base, number, seed), socket: None }
+                    End {
+                        family,
+                        responder: Responder::new(family, nvmet::discovery::SERVICE, &base, number, seed),
+                        socket: None,
+                    }
                 }),
             });
             port.name.clone_from(&link.name);

@@ -52,6 +52,7 @@ impl AsMut<System> for Config {
 }
 
 impl Product for Config {
+    const NAME: &'static str = "diskomator";
     const PREFIX: &'static str = "diskomator.";
     const SETTINGS: &'static [Setting<Self>] = &[
         system::debug(),

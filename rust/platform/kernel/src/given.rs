@@ -160,6 +160,7 @@ mod tests {
     }
 
     impl Product for Config {
+        const NAME: &'static str = "gate";
         const PREFIX: &'static str = "gate.";
         const SETTINGS: &'static [Setting<Self>] = &[
             system::debug(),

@@ -25,6 +25,8 @@ const KERNEL_IP: &str = "ip";
 
 /// The values of all settings of a product.
 pub trait Product: AsRef<System> + AsMut<System> + Clone + fmt::Debug + Default + PartialEq + 'static {
+    /// Its name, as in the names of its machines.
+    const NAME: &'static str;
     /// The start of each setting's name: the name of the product and a dot.
     const PREFIX: &'static str;
     /// The table of its settings, sorted by name.

@@ -173,7 +173,7 @@ struct Link {
 impl Link {
     fn new(seed: u64) -> Self {
         Self {
-            client: Client::new(Identity::of(MAC), seed),
+            client: Client::new(Identity::of("diskomator", MAC), seed),
             now: Duration::from_secs(1000),
             has_carrier: false,
             is_released: false,

@@ -166,7 +166,7 @@ struct Link {
 impl Link {
     fn new(seed: u64) -> Self {
         Self {
-            client: Client::new(Identity::of(MAC), seed),
+            client: Client::new(Identity::of("diskomator", MAC), seed),
             now: Duration::from_secs(1000),
             is_up: false,
             is_managed: false,
@@ -261,7 +261,7 @@ impl Link {
         assert!(self.is_up, "a message without a link");
         assert!(payload.len() <= LENGTH_MAX, "{} bytes", payload.len());
         let message = read(payload).expect("ours are good");
-        assert_eq!(message.options.client, Identity::of(MAC).duid);
+        assert_eq!(message.options.client, Identity::of("diskomator", MAC).duid);
         assert!(self.is_managed || message.kind == Kind::Release, "nobody wants it");
         assert!(!self.is_released || message.kind == Kind::Release);
         self.sent.count(self.now);
@@ -331,7 +331,7 @@ fn answer(asked: &Message, server: &[u8]) -> Message {
     let wanted = asked.options.ias.iter().flat_map(|ia| &ia.addresses).map(|address| address.ip).next();
     let kind = if asked.kind == Kind::Solicit { Kind::Advertise } else { Kind::Reply };
     let address = IaAddress { ip: wanted.unwrap_or(GIVEN[0]), preferred: 1800, valid: 3600, status: None };
-    let iaid = Identity::of(MAC).iaid;
+    let iaid = Identity::of("diskomator", MAC).iaid;
     let ia = IaNa { iaid, t1: 900, t2: 1500, addresses: vec![address], status: None };
     let gives = !matches!(asked.kind, Kind::Confirm | Kind::Decline | Kind::Release);
     Message {

@@ -83,14 +83,14 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Everything from the hardware address: the name `diskomator-` and its
+    /// Everything from the hardware address: as the name, that of the product and its
     /// last three bytes; the id as RFC 4361 has it, with a DUID made of the
     /// link-layer address (RFC 8415 section 11.4) and, as IAID, its last four
     /// bytes. No link's id depends on which other links there are: RFC 8415 has
     /// one DUID for a machine (SHOULD), but a card that can be unplugged would
     /// take the names of the others with it, and who reserves an address knows
     /// the card's number.
-    pub fn of(mac: Mac) -> Self {
+    pub fn of(product: &str, mac: Mac) -> Self {
         const RFC_4361: u8 = 255;
         const DUID_LL: [u8; 2] = [0, 3];
         const ETHERNET: [u8; 2] = [0, 1];
@@ -98,7 +98,7 @@ impl Identity {
         let [_, a, b, c] = iaid;
         let duid = [&DUID_LL, &ETHERNET, &mac.0[..]].concat();
         let client_id = [&[RFC_4361], &iaid[..], &duid].concat();
-        let hostname = format!("diskomator-{a:02x}{b:02x}{c:02x}");
+        let hostname = format!("{product}-{a:02x}{b:02x}{c:02x}");
         Self { mac, hostname, client_id, duid, iaid: u32::from_be_bytes(iaid) }
     }
 

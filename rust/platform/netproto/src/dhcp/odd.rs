@@ -77,7 +77,7 @@ fn add(bytes: &mut Vec<u8>, code: u8, value: &[u8], is_first: bool) {
 /// The lease of a client from a server with this habit: its address, server, end
 /// and routes in a line, or why there is none.
 fn outcome(habit: impl Fn(&mut Vec<u8>)) -> Result<String, Dropped> {
-    let mut client = Client::new(Identity::of(MAC), 1);
+    let mut client = Client::new(Identity::of("diskomator", MAC), 1);
     let mut now = Duration::from_secs(1000);
     client.link_up(now);
     let mut said = String::new();
@@ -176,15 +176,15 @@ const ODD_SERVERS: [(&str, Habit, &str, &str); 52] = [
         "",
     ),
     ("a client id of one byte", |m| set(m, 61, Some(&[1])), GOOD, "option 61 cannot have 1 bytes"),
-    ("a client id cut to seven bytes", |m| set(m, 61, Some(&Identity::of(MAC).client_id[..7])), GOOD, ""),
+    ("a client id cut to seven bytes", |m| set(m, 61, Some(&Identity::of("diskomator", MAC).client_id[..7])), GOOD, ""),
     (
         "a client id with a zero byte after it",
-        |m| set(m, 61, Some(&[&Identity::of(MAC).client_id[..], &[0]].concat())),
+        |m| set(m, 61, Some(&[&Identity::of("diskomator", MAC).client_id[..], &[0]].concat())),
         GOOD,
         "",
     ),
     ("a client id made of the hardware address", |m| set(m, 61, Some(&[1, 0x52, 0x54, 0, 0x12, 0x34, 0x56])), GOOD, ""),
-    ("a client id twice", |m| add(m, 61, &Identity::of(MAC).client_id, false), GOOD, ""),
+    ("a client id twice", |m| add(m, 61, &Identity::of("diskomator", MAC).client_id, false), GOOD, ""),
     ("a message type twice", |m| add(m, 53, &[6], false), GOOD, "option 53 cannot have 2 bytes"),
     ("an overload of 4", |m| add(m, 52, &[4], false), GOOD, "option 52 has a value"),
     (

@@ -40,7 +40,7 @@ struct Script {
 
 impl Script {
     fn new() -> Self {
-        Self { client: Client::new(Identity::of(MAC), 1), now: s(1000), asked: None, arp: Vec::new() }
+        Self { client: Client::new(Identity::of("diskomator", MAC), 1), now: s(1000), asked: None, arp: Vec::new() }
     }
 
     /// With a carrier, and the first DISCOVER sent.
@@ -65,7 +65,7 @@ impl Script {
 
     /// The same, of a client with this seed.
     fn seeded(seed: u64) -> Self {
-        let mut script = Self { client: Client::new(Identity::of(MAC), seed), ..Self::new() };
+        let mut script = Self { client: Client::new(Identity::of("diskomator", MAC), seed), ..Self::new() };
         script.client.link_up(script.now);
         script.next(Kind::Discover);
         script.answer(Kind::Offer).unwrap();

@@ -23,7 +23,8 @@ type List = Vec<(u16, Vec<u8>)>;
 /// A good server's answer, as its options.
 fn answer(asked: &Message) -> Message {
     let address = IaAddress { ip: ADDRESS, preferred: 1800, valid: 3600, status: None };
-    let ia = IaNa { iaid: Identity::of(MAC).iaid, t1: 900, t2: 1500, addresses: vec![address], status: None };
+    let ia =
+        IaNa { iaid: Identity::of("diskomator", MAC).iaid, t1: 900, t2: 1500, addresses: vec![address], status: None };
     let kind = if asked.kind == Kind::Solicit { Kind::Advertise } else { Kind::Reply };
     let options =
         Options { client: asked.options.client.clone(), server: SERVER.to_vec(), ias: vec![ia], ..Options::default() };
@@ -88,7 +89,7 @@ fn in_address(bytes: &mut Vec<u8>, change: impl FnOnce(&mut Vec<u8>)) {
 /// is none; and the faults that the client reports of the server.
 fn outcome(habit: impl Fn(&mut Vec<u8>)) -> Result<(String, String), Dropped> {
     let start = Duration::from_secs(1000);
-    let mut client = Client::new(Identity::of(MAC), 1);
+    let mut client = Client::new(Identity::of("diskomator", MAC), 1);
     let mut now = start;
     client.link_up(now);
     client.set_managed(now, true);
@@ -162,13 +163,18 @@ const ODD_SERVERS: [(&str, Habit, &str, &str); 37] = [
     ("an empty DUID before its own", |m| add(m, 2, &[], true), GOOD, "option 2 cannot have 0 bytes"),
     ("a DUID of one byte", |m| set(m, 2, Some(&[7])), GOOD, ""),
     ("a DUID of no known type and 130 bytes", |m| set(m, 2, Some(&[0xee; 130])), GOOD, ""),
-    ("our DUID twice", |m| add(m, 1, &Identity::of(MAC).duid, false), GOOD, "option 1 occurs more than once"),
+    (
+        "our DUID twice",
+        |m| add(m, 1, &Identity::of("diskomator", MAC).duid, false),
+        GOOD,
+        "option 1 occurs more than once",
+    ),
     ("half an IA before it", |m| add(m, 3, &[0; 11], true), GOOD, "option 3 cannot have 11 bytes"),
     ("another client's IA before it", |m| add(m, 3, &[9; 12], true), GOOD, ""),
     (
         "an empty IA of ours before it",
         |m| {
-            add(m, 3, &[&Identity::of(MAC).iaid.to_be_bytes()[..], &[0; 8]].concat(), true);
+            add(m, 3, &[&Identity::of("diskomator", MAC).iaid.to_be_bytes()[..], &[0; 8]].concat(), true);
         },
         GOOD,
         "",
@@ -177,7 +183,8 @@ const ODD_SERVERS: [(&str, Habit, &str, &str); 37] = [
         "an IA of ours whose times make no sense before it",
         |m| {
             let times =
-                [&Identity::of(MAC).iaid.to_be_bytes()[..], &9_u32.to_be_bytes(), &8_u32.to_be_bytes()].concat();
+                [&Identity::of("diskomator", MAC).iaid.to_be_bytes()[..], &9_u32.to_be_bytes(), &8_u32.to_be_bytes()]
+                    .concat();
             add(m, 3, &times, true);
         },
         GOOD,
@@ -237,7 +244,11 @@ const REFUSED: [(&str, Habit, &str); 20] = [
     ("another transaction", |m| m[3] ^= 1, "it answers transaction"),
     ("no DUID of ours", |m| set(m, 1, None), "it is not for this client"),
     ("another client's DUID", |m| set(m, 1, Some(&SERVER)), "it is not for this client"),
-    ("a part of our DUID", |m| set(m, 1, Some(&Identity::of(MAC).duid[..9])), "it is not for this client"),
+    (
+        "a part of our DUID",
+        |m| set(m, 1, Some(&Identity::of("diskomator", MAC).duid[..9])),
+        "it is not for this client",
+    ),
     ("no DUID of its own", |m| set(m, 2, None), "which server it is from"),
     ("an empty DUID of its own", |m| set(m, 2, Some(&[])), "which server it is from"),
     ("a DUID of 131 bytes", |m| set(m, 2, Some(&[1; 131])), "which server it is from"),

@@ -41,7 +41,7 @@ struct Script {
 
 impl Script {
     fn new() -> Self {
-        Self { client: Client::new(Identity::of(MAC), 1), now: s(1000), asked: None }
+        Self { client: Client::new(Identity::of("diskomator", MAC), 1), now: s(1000), asked: None }
     }
 
     /// With a link that routers manage, and the first SOLICIT sent.
@@ -729,7 +729,8 @@ fn an_address_for_ever_is_never_renewed() {
 fn no_server_and_no_link_can_make_it_stop_or_hurry() {
     for seed in 0..300 {
         let mut rng = Rng::new(seed);
-        let mut script = Script { client: Client::new(Identity::of(MAC), seed), now: s(1000), asked: None };
+        let mut script =
+            Script { client: Client::new(Identity::of("diskomator", MAC), seed), now: s(1000), asked: None };
         let mut sent = Vec::new();
         let mut held = None;
         let mut is_up = false;

@@ -23,7 +23,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::wire::{INTERNET, Message, PORT, Question, Record, WireError, kind};
-use super::zone::{Due, Entry, Names, Zone};
+use super::zone::{Due, Entry, Names, Service, Zone};
 use crate::lenient::Faults;
 use crate::pace::{Moment, Pace, spread};
 use crate::rng::Rng;
@@ -180,6 +180,7 @@ impl State {
 #[derive(Debug)]
 pub struct Responder {
     family: Family,
+    service: Service,
     base: String,
     number: u32,
     rng: Rng,
@@ -198,16 +199,17 @@ pub struct Responder {
 }
 
 impl Responder {
-    /// A responder for the machine `base`, if it is the `number`th of that
+    /// A responder for `service` of the machine `base`, if it is the `number`th of that
     /// name, that waits for an address. `seed` should differ from any other's.
-    pub fn new(family: Family, base: &str, number: u32, seed: u64) -> Self {
+    pub fn new(family: Family, service: Service, base: &str, number: u32, seed: u64) -> Self {
         Self {
             family,
+            service,
             base: base.to_owned(),
             number,
             rng: Rng::new(seed),
             state: State::Off,
-            zone: Zone::new(Names::new(base, number), &[]),
+            zone: Zone::new(Names::new(base, number, &service), &service, &[]),
             addresses: Vec::new(),
             own: Rc::default(),
             is_announced: false,
@@ -236,7 +238,10 @@ impl Responder {
         if !is_off && addresses == self.addresses {
             return;
         }
-        let old = std::mem::replace(&mut self.zone, Zone::new(Names::new(&self.base, self.number), &addresses));
+        let old = std::mem::replace(
+            &mut self.zone,
+            Zone::new(Names::new(&self.base, self.number, &self.service), &self.service, &addresses),
+        );
         self.addresses = addresses;
         if is_off {
             self.probe(now, Duration::ZERO);
@@ -279,7 +284,7 @@ impl Responder {
         }
         self.withdraw(now);
         self.number = number;
-        self.zone = Zone::new(Names::new(&self.base, number), &self.addresses);
+        self.zone = Zone::new(Names::new(&self.base, number, &self.service), &self.service, &self.addresses);
         if !matches!(self.state, State::Off) {
             self.probe(now, Duration::ZERO);
         }

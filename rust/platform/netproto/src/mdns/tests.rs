@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use super::responder::{Dropped, Event, Family, Output, Responder, Transmit};
 use super::wire::{INTERNET, Message, Name, Question, Record, kind};
+use super::zone::Service;
 use crate::pace::Moment;
 use crate::rng::Rng;
 
 const BASE: &str = "diskomator-123456";
+const SERVICE: Service =
+    Service { kind: ["_nvme-disc", "_tcp"], port: 8009, txt: &["p=tcp", "nqn=nqn.2014-08.org.nvmexpress.discovery"] };
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 9));
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 9));
 const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 77));
@@ -81,7 +84,7 @@ struct Script {
 
 impl Script {
     fn new(seed: u64) -> Self {
-        Self { responder: Responder::new(Family::V4, BASE, 1, seed), now: s(1000) }
+        Self { responder: Responder::new(Family::V4, SERVICE, BASE, 1, seed), now: s(1000) }
     }
 
     /// With addresses, and about to probe.
@@ -694,7 +697,7 @@ fn two_of_one_name_come_to_two_names_on_any_network() {
         [(seed, start, 0, 0), (seed, start, 25, 25)]
     }) {
         let mut pair = Pair {
-            ends: [1, 2].map(|n| Responder::new(Family::V4, BASE, 1, seed * 2 + n)),
+            ends: [1, 2].map(|n| Responder::new(Family::V4, SERVICE, BASE, 1, seed * 2 + n)),
             labels: [String::new(), String::new()],
             rng: Rng::new(seed),
             lost,

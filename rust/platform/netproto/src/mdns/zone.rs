@@ -10,13 +10,19 @@ use crate::pace::Moment;
 /// RFC 6762 section 10: records about a host, and others.
 const HOST_TTL: u32 = 120;
 const OTHER_TTL: u32 = 4500;
-/// Discovery's port (NVMe/TCP transport specification, IANA).
-const DISCOVERY_PORT: u16 = 8009;
-/// NVM Express Base Specification, "mDNS/DNS-SD": how discovery controllers
-/// are announced. Its subtypes are for centralized ones alone.
-const TXT: [&str; 2] = ["p=tcp", "nqn=nqn.2014-08.org.nvmexpress.discovery"];
 /// With so many an answer fits into the 512 bytes of plain DNS.
 const ADDRESSES_MAX: usize = 12;
+
+/// A service that the machine announces (RFC 6763).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Service {
+    /// Its type, such as `_ssh`, and `_tcp` or `_udp`.
+    pub kind: [&'static str; 2],
+    /// Its port.
+    pub port: u16,
+    /// The strings of its TXT record.
+    pub txt: &'static [&'static str],
+}
 
 /// The names that records are about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +31,7 @@ pub struct Names {
     pub label: String,
     /// The machine: `LABEL.local`.
     pub host: Name,
-    /// Its service: `LABEL._nvme-disc._tcp.local`.
+    /// Its service: `LABEL._TYPE._tcp.local`.
     pub instance: Name,
     service: Name,
     services: Name,
@@ -33,13 +39,14 @@ pub struct Names {
 
 impl Names {
     /// The names of the machine `base`, if it is the `number`th that wants them.
-    pub fn new(base: &str, number: u32) -> Self {
-        const SERVICE: [&str; 3] = ["_nvme-disc", "_tcp", "local"];
+    pub fn new(base: &str, number: u32, service: &Service) -> Self {
+        let [kind, transport] = service.kind;
+        let service = [kind, transport, "local"];
         let label = if number > 1 { format!("{base}-{number}") } else { base.to_owned() };
         Self {
             host: Name::new([label.as_str(), "local"]),
-            instance: Name::new([label.as_str()].into_iter().chain(SERVICE)),
-            service: Name::new(SERVICE),
+            instance: Name::new([label.as_str()].into_iter().chain(service)),
+            service: Name::new(service),
             // RFC 6763 section 9.
             services: Name::new(["_services", "_dns-sd", "_udp", "local"]),
             label,
@@ -110,14 +117,14 @@ pub struct Zone {
 }
 
 impl Zone {
-    /// With the addresses of the link.
-    pub fn new(names: Names, addresses: &[IpAddr]) -> Self {
+    /// With the service of the machine and the addresses of the link.
+    pub fn new(names: Names, offer: &Service, addresses: &[IpAddr]) -> Self {
         let Names { host, instance, service, services, .. } = &names;
         let mut entries = vec![
             Entry::new(services, kind::PTR, false, OTHER_TTL, service.bytes().to_vec()),
             Entry::new(service, kind::PTR, false, OTHER_TTL, instance.bytes().to_vec()),
-            Entry::new(instance, kind::SRV, true, HOST_TTL, srv(host)),
-            Entry::new(instance, kind::TXT, true, OTHER_TTL, txt()),
+            Entry::new(instance, kind::SRV, true, HOST_TTL, srv(offer.port, host)),
+            Entry::new(instance, kind::TXT, true, OTHER_TTL, txt(offer.txt)),
         ];
         let mut host_kinds = Vec::new();
         for address in addresses.iter().take(ADDRESSES_MAX) {
@@ -210,13 +217,13 @@ fn address_data(address: IpAddr) -> (u16, Vec<u8>) {
 }
 
 /// RFC 2782: priority, weight, port, target.
-fn srv(host: &Name) -> Vec<u8> {
-    [&[0; 4], &DISCOVERY_PORT.to_be_bytes()[..], host.bytes()].concat()
+fn srv(port: u16, host: &Name) -> Vec<u8> {
+    [&[0; 4], &port.to_be_bytes()[..], host.bytes()].concat()
 }
 
 /// RFC 6763 section 6.1: strings with their lengths before them.
-fn txt() -> Vec<u8> {
-    TXT.iter().flat_map(|text| u8::try_from(text.len()).into_iter().chain(text.bytes())).collect()
+fn txt(strings: &[&str]) -> Vec<u8> {
+    strings.iter().flat_map(|text| u8::try_from(text.len()).into_iter().chain(text.bytes())).collect()
 }
 
 /// The restricted form of RFC 6762 section 6.1: a bit for each type, all of
