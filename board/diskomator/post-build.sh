@@ -20,7 +20,7 @@ cat >"$target/usr/lib/os-release" <<-RELEASE
 	VERSION="$version"
 	VERSION_ID=${version%%[!0-9.]*}
 	PRETTY_NAME="Diskomator $version"
-	DISKOMATOR_EPOCH=$epoch
+	IMAGE_EPOCH=$epoch
 RELEASE
 
 # The command line of the image, which a program must tell from words that are added later.
@@ -32,8 +32,8 @@ cmdline() {
 	if [ "$(setting BR2_PACKAGE_DISKOMATOR_SSH)" = y ]; then words+=" diskomator.ssh"; fi
 	printf '%s\n' "$words $(setting BR2_PACKAGE_DISKOMATOR_CMDLINE)" | sed 's/ *$//'
 }
-mkdir -p "$target/usr/lib/diskomator"
-cmdline >"$target/usr/lib/diskomator/cmdline"
+mkdir -p "$target/usr/lib/image"
+cmdline >"$target/usr/lib/image/cmdline"
 
 # Buildroot's links for shared libraries, of which there are none.
 for link in lib64 usr/lib64 lib/ld-musl*; do

@@ -29,7 +29,7 @@ make_uki() {
 	ukify --config=/dev/null build \
 		--stub="$images/linuxx64.efi.stub" \
 		--os-release=@"$TARGET_DIR/usr/lib/os-release" \
-		--cmdline=@"$TARGET_DIR/usr/lib/diskomator/cmdline" \
+		--cmdline=@"$TARGET_DIR/usr/lib/image/cmdline" \
 		--linux="$images/bzImage" \
 		--initrd="$work/initrd" \
 		--output="$work/diskomator.efi"

@@ -108,7 +108,7 @@ const POLL: Duration = Duration::from_millis(10);
 pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
     let root = Root::default();
     let config: Config = given::read(&root).0.config;
-    logger::init("export", level_filter(config.system.log), false);
+    logger::init("diskomator-export".to_owned(), level_filter(config.system.log), false);
     let nobody = || {};
     match parse(args)? {
         Command::Help => print(USAGE),

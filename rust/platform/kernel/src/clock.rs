@@ -22,7 +22,7 @@ pub fn uptime() -> Duration {
 pub fn earliest(root: &Root) -> Duration {
     const DAY: Duration = Duration::from_secs(86_400);
     let release = root.read("usr/lib/os-release").unwrap_or_default();
-    let date = release.lines().find_map(|line| line.strip_prefix("DISKOMATOR_EPOCH=")?.parse().ok());
+    let date = release.lines().find_map(|line| line.strip_prefix("IMAGE_EPOCH=")?.parse().ok());
     Duration::from_secs(date.unwrap_or_default()).saturating_sub(DAY)
 }
 
@@ -39,7 +39,7 @@ mod tests {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, "NAME=Other\n").unwrap();
         assert_eq!(earliest(&root), Duration::ZERO);
-        std::fs::write(&path, "NAME=Diskomator\nDISKOMATOR_EPOCH=1767225600\n").unwrap();
+        std::fs::write(&path, "NAME=Appliance\nIMAGE_EPOCH=1767225600\n").unwrap();
         assert_eq!(earliest(&root), Duration::from_secs(1_767_139_200));
     }
 }

@@ -11,7 +11,7 @@ use crate::error::chain;
 use crate::root::{FileError, Root};
 
 /// The command line that is built into the image, as the build wrote it down.
-const IMAGE_CMDLINE: &str = "usr/lib/diskomator/cmdline";
+const IMAGE_CMDLINE: &str = "usr/lib/image/cmdline";
 /// Where the boot stub puts what it found on the boot partition
 /// (systemd-stub(7), "Companion Files"), and, ours alone, in the boot loader's
 /// initrd (`package/systemd-stub`).
@@ -209,7 +209,7 @@ mod tests {
         let long = vec![b'x'; SIZE_MAX + 100];
         let (_directory, root) = tree(&[
             ("proc/cmdline", b"console=tty0 gate.debug gate.name=x\n"),
-            ("usr/lib/diskomator/cmdline", b"console=tty0 gate.debug\n"),
+            ("usr/lib/image/cmdline", b"console=tty0 gate.debug\n"),
             (".extra/global_credentials/gate.open.cred", b"no\n"),
             (".extra/credentials/gate.netconsole.cred", b"none"),
             (".extra/credentials/gate.debug.txt", b"all"),

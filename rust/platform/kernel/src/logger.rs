@@ -10,19 +10,19 @@ use log::{Level, LevelFilter};
 /// kernel's `printk.c`, less its prefix); the rest of a record is cut.
 const RECORD_MAX: usize = 976;
 
-/// Starts logging for the process that calls itself `name` in its records.
+/// Starts logging for the process that calls itself `tag` in its records.
 ///
 /// Records go to `/dev/kmsg` when `to_kmsg` is set and the device opens, with
 /// the kernel's priorities (`linux/kern_levels.h`), else to standard error.
-pub fn init(name: &'static str, level: LevelFilter, to_kmsg: bool) {
+pub fn init(tag: String, level: LevelFilter, to_kmsg: bool) {
     let kmsg = if to_kmsg { OpenOptions::new().write(true).open("/dev/kmsg").ok() } else { None };
     let mut builder = env_logger::Builder::new();
     builder.filter_level(level);
     match kmsg {
         Some(device) => {
-            builder.target(env_logger::Target::Pipe(Box::new(Lines(device)))).format(move |out, record| {
-                writeln!(out, "<{}>diskomator-{name}: {}", priority(record.level()), record.args())
-            });
+            builder
+                .target(env_logger::Target::Pipe(Box::new(Lines(device))))
+                .format(move |out, record| writeln!(out, "<{}>{tag}: {}", priority(record.level()), record.args()));
         }
         None => {
             builder.format(move |out, record| {

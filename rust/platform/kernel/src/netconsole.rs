@@ -10,7 +10,7 @@ use crate::root::{FileError, Root};
 
 const DIRECTORY: &str = "sys/kernel/config/netconsole";
 /// Our target.
-const TARGET: &str = "sys/kernel/config/netconsole/diskomator";
+const TARGET: &str = "sys/kernel/config/netconsole/appliance";
 /// Where netconsole sends from when nobody says otherwise.
 const LOCAL_PORT: u16 = 6665;
 

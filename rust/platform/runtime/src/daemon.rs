@@ -25,7 +25,7 @@ pub fn chosen_links(mut args: lexopt::Parser) -> Result<Option<Vec<String>>, lex
 /// would find the same typos, so only one of them reports (`report_typos`).
 pub fn start_daemon<C: Product>(name: &'static str, root: &Root, report_typos: bool) -> Settings<C> {
     let (settings, error) = given::read::<C>(root);
-    logger::init(name, level_filter(settings.config.as_ref().log), true);
+    logger::init(format!("{}-{name}", C::NAME), level_filter(settings.config.as_ref().log), true);
     if let Some(error) = &error {
         log::warn!("no kernel command line: {}", chain(error));
     }

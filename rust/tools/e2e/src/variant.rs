@@ -14,7 +14,7 @@ impl Lab {
         let dir = self.folder("variant")?;
         let image = image_file("diskomator.efi")?;
         let line = format!("{} {words}", cmdline()?);
-        let own = dir.join("root/usr/lib/diskomator");
+        let own = dir.join("root/usr/lib/image");
         fs::create_dir_all(&own).map_err(|source| Error::File { verb: "create", path: own.clone(), source })?;
         write(&own.join("cmdline"), format!("{line}\n").as_bytes())?;
         // Of two archives, the files of the later one stay.
