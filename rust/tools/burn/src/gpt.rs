@@ -12,7 +12,7 @@ const HEADER: usize = 92;
 const ENTRY: usize = 128;
 /// The least that is reserved for entries is 16 KiB.
 const ENTRIES: usize = 128;
-/// What a reader needs of the start of a disk, whatever its blocks.
+/// A reader needs this many bytes of the start of a disk, whatever its blocks.
 pub(crate) const START: usize = 1 << 20;
 
 /// Why a disk has no partition table that can be read.

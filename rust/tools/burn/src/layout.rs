@@ -1,4 +1,4 @@
-//! What will be on the disk: taken from the image, laid out for the disk's blocks and size.
+//! The future content of the disk: taken from the image, laid out for the disk's blocks and size.
 
 use std::io::{self, Read, Seek, Write};
 use std::ops::Range;
@@ -38,7 +38,7 @@ pub(crate) enum LayoutError {
     Fat(#[from] FatError),
 }
 
-/// What a disk boots from.
+/// The files that a disk boots from.
 #[derive(Debug)]
 pub(crate) struct Content {
     esp: Partition,
@@ -86,7 +86,7 @@ impl Content {
     }
 }
 
-/// What is to be written to a disk, and what makes it bootable.
+/// The pieces to write to a disk, with the tables that make it bootable.
 #[derive(Debug)]
 pub(crate) struct Layout {
     disk: Sparse,
@@ -148,7 +148,7 @@ impl Layout {
         file.flush()
     }
 
-    /// What is between the partition tables, in order.
+    /// The pieces between the partition tables, in order.
     pub(crate) fn body(&self) -> impl Iterator<Item = (u64, &[u8])> {
         self.disk.pieces().filter(|(at, _)| (HEAD..self.tail).contains(at))
     }

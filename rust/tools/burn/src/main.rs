@@ -1,4 +1,4 @@
-//! Writes the image to a USB stick, adapted to its blocks and its size. What `make burn` runs.
+//! Writes the image to a USB stick, adapted to its blocks and its size. `make burn` runs it.
 
 mod fat;
 mod gpt;
@@ -122,7 +122,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// A line for whoever watches. One that is not read any more is no failure.
+/// Prints a line. A closed standard output is no failure.
 fn say(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }
@@ -229,7 +229,7 @@ fn save(device: &Path, layout: &Layout) -> Result<NamedTempFile, Failure> {
     save().map_err(|source| Failure::Safety { device: device.to_owned(), folder: folder.clone(), source })
 }
 
-/// What is on a device, as lsblk says it; it knows every file system.
+/// Lists the partitions of a device with lsblk, which knows every file system.
 fn list_partitions(device: &Path) {
     let mut command = Command::new("lsblk");
     command.args(["--noheadings", "--output", "NAME,SIZE,FSTYPE,LABEL,PARTLABEL"]).arg(device);
@@ -321,7 +321,7 @@ fn confirm(options: &Options, path: &Path, kept: &[String]) -> Result<(), Failur
     if answered && answer.trim() == "yes" { Ok(()) } else { Err(Failure::NotConfirmed(path.to_owned())) }
 }
 
-/// Writes while somebody watches, who may end it.
+/// Writes, shows the progress, and stops at a signal.
 fn write_watched(medium: &mut impl Medium, layout: &Layout, stop: &Termination) -> Result<(), WriteError> {
     let mut watcher = Watcher::new(io::stdout().is_terminal());
     let outcome = write::write(medium, layout, &mut |progress| {
@@ -351,7 +351,7 @@ fn say_done(layout: &Layout, identity: &Identity, started: Instant) {
     ));
 }
 
-/// Shows how far it is: on a terminal in one line, in a log not more often than somebody wants to read it.
+/// Shows how far it is: on a terminal in one line, in a log every ten seconds.
 struct Watcher {
     is_terminal: bool,
     verb: &'static str,
@@ -384,7 +384,7 @@ impl Watcher {
         }
     }
 
-    /// What is said next begins on a line of its own.
+    /// Ends the line, so that the next message begins on its own.
     fn end(&self) {
         if self.is_terminal && !self.verb.is_empty() {
             say("");

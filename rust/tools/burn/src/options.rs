@@ -24,7 +24,7 @@ pub(crate) enum Usage {
     NotAFile(PathBuf),
 }
 
-/// What is to be done.
+/// The options of the command line.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Options {
     pub(crate) image: PathBuf,

@@ -6,7 +6,7 @@ use std::io;
 /// Bytes of a piece: a multiple of every logical block.
 pub(crate) const PIECE: usize = 64 << 10;
 
-/// A disk of `size` bytes. What was never written is not to be touched on the real disk.
+/// A disk of `size` bytes. Pieces that were never written stay untouched on the real disk.
 #[derive(Debug)]
 pub(crate) struct Sparse {
     size: u64,
@@ -18,7 +18,7 @@ impl Sparse {
         Self { size, pieces: BTreeMap::new() }
     }
 
-    /// What is to be written, in order: where, and the bytes. The last piece ends where the disk does.
+    /// The pieces to write, in order: place and bytes. The last piece ends where the disk does.
     pub(crate) fn pieces(&self) -> impl Iterator<Item = (u64, &[u8])> {
         self.pieces.iter().map(|(number, piece)| {
             let at = number * PIECE as u64;

@@ -35,7 +35,7 @@ pub(crate) enum PathError {
 /// Why a disk is not written to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// What this machine runs from is on it.
+    /// This machine runs from it.
     System { at: String },
     /// Something of it is mounted: the device, and where.
     Mounted(Vec<(String, String)>),

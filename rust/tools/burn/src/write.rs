@@ -25,7 +25,7 @@ pub(crate) enum WriteError {
     Interrupted,
 }
 
-/// What is being done, with bytes done and to be done.
+/// The current step, with bytes done and in total.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Progress {
     pub(crate) verb: &'static str,
@@ -41,7 +41,7 @@ impl Progress {
 
 /// Writes `layout`, and reads all of it again. `report` is asked between any two batches whether to go on.
 ///
-/// Whatever was bootable before is gone with the first write. The tables, without which nothing on the disk is found,
+/// The first write makes the old content unbootable. The tables, without which nothing on the disk is found,
 /// come when all they lead to is known to be there. They are not interrupted.
 pub(crate) fn write(
     medium: &mut impl Medium,
