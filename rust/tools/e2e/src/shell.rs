@@ -1,16 +1,29 @@
 //! The appliance's debug shell on the serial port: a root shell, driven line by line.
 
 use std::io::{self, Read as _, Write as _};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::{Error, Output, Result};
 
 pub(crate) struct Shell {
     stream: UnixStream,
+    /// The output, which is read all the time: QEMU writes it byte by byte, a socket has room for some hundred such
+    /// writes, and then the machine stands still.
+    output: Receiver<io::Result<Vec<u8>>>,
     machine: String,
     number: u32,
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        // The reader ends.
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
 }
 
 impl Shell {
@@ -23,7 +36,8 @@ impl Shell {
             source,
         };
         let stream = UnixStream::connect(socket).map_err(failed)?;
-        let mut shell = Self { stream, machine: machine.to_owned(), number: 0 };
+        let output = reader(stream.try_clone().map_err(failed)?);
+        let mut shell = Self { stream, output, machine: machine.to_owned(), number: 0 };
         let until = Instant::now() + limit;
         // Kernel messages would cut into the answers; they stay in dmesg.
         while shell.run("dmesg -n 1", Duration::from_secs(2)).is_err() {
@@ -69,25 +83,56 @@ impl Shell {
                     last: text,
                 });
             }
-            self.stream.set_read_timeout(Some(left)).map_err(|source| self.failed("read from", source))?;
-            let mut chunk = [0; 4096];
-            match self.stream.read(&mut chunk) {
-                Ok(0) => return Err(self.failed("read from", io::ErrorKind::UnexpectedEof.into())),
-                Ok(count) => {
-                    let new = String::from_utf8_lossy(chunk.get(..count).unwrap_or_default()).replace('\r', "");
-                    text.push_str(&new);
+            match self.output.recv_timeout(left) {
+                Ok(Ok(chunk)) => text.push_str(&String::from_utf8_lossy(&chunk).replace('\r', "")),
+                Ok(Err(error)) => return Err(self.failed("read from", error)),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(self.failed("read from", io::ErrorKind::UnexpectedEof.into()));
                 }
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
-                    ) => {}
-                Err(error) => return Err(self.failed("read from", error)),
             }
         }
     }
 
     fn failed(&self, verb: &'static str, source: io::Error) -> Error {
         Error::Channel { verb, channel: "the serial port", machine: self.machine.clone(), source }
+    }
+}
+
+/// Reads all that comes, until the stream ends or nobody takes it any more.
+fn reader(mut stream: UnixStream) -> Receiver<io::Result<Vec<u8>>> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        let mut chunk = [0; 4096];
+        loop {
+            let read = match stream.read(&mut chunk) {
+                Ok(0) => return,
+                Ok(count) => Ok(chunk.get(..count).unwrap_or_default().to_vec()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => Err(error),
+            };
+            let is_over = read.is_err();
+            if sender.send(read).is_err() || is_over {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_that_says_much_while_no_command_runs_is_not_held_up() {
+        let (mut machine, stream) = UnixStream::pair().unwrap();
+        let output = reader(stream.try_clone().unwrap());
+        let shell = Shell { stream, output, machine: "appliance1".to_owned(), number: 0 };
+        machine.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
+        for _ in 0..4000 {
+            machine.write_all(b"x").unwrap();
+        }
+        drop(shell);
     }
 }
