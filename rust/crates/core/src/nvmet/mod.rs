@@ -4,6 +4,7 @@
 pub mod hosts;
 pub mod model;
 pub mod plan;
+pub mod reconcile;
 
 #[cfg(test)]
 pub(crate) mod fake;
