@@ -22,7 +22,7 @@ use nvmet::plan::{Op, parted_at_the_cut, plan_disks, plan_no_hosts, plan_no_port
 use nvmet::policy::Access;
 use runtime::{Failure, level_filter, print};
 
-use crate::exporter::{ExportError, Exporter, Observation, carry_out, carry_out_or_undo, label};
+use crate::exporter::{ExportError, Exporter, Observation, carry_out, carry_out_or_undo};
 use crate::listing::list;
 
 const USAGE: &str = "\
@@ -120,7 +120,7 @@ pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
             sync(&mut Exporter::prepare(root, explicit(config, &disks.words), nobody), &disks)
         }
         Command::Remove { dry_run, disks } => {
-            remove(&mut Exporter::new(root, explicit(config, &disks.words), nobody), &disks, dry_run)
+            remove(&Exporter::new(root, explicit(config, &disks.words), nobody), &disks, dry_run)
         }
         Command::Protect { access, disks } => protect(&mut Exporter::new(root, config, nobody), &disks, access),
     }
@@ -249,7 +249,7 @@ fn chosen(exporter: &Exporter, exports: &[Export], disks: &Named) -> Result<BTre
     for word in words {
         let export = disks.find(exports, word)?;
         if let Err(refusal) = &export.decision {
-            return Err(Incomplete::Refused { disk: label(&export.disk), reason: refusal.to_string() });
+            return Err(Incomplete::Refused { disk: export.disk.label(), reason: refusal.to_string() });
         }
     }
     let named = |nqn: &str| {
@@ -262,7 +262,8 @@ fn chosen(exporter: &Exporter, exports: &[Export], disks: &Named) -> Result<BTre
 }
 
 fn sync_dry_run(exporter: &mut Exporter, disks: &Named) -> Result<(), Failure> {
-    let Observation { exports, target, .. } = exporter.observe_all().map_err(Failure::failed)?;
+    exporter.ask_all().map_err(Failure::failed)?;
+    let Observation { exports, target, .. } = exporter.observe().map_err(Failure::failed)?;
     let wanted = chosen(exporter, &exports, disks).map_err(Failure::failed)?;
     let plan = plan_ports(&exporter.addresses, &target);
     let ports: Vec<_> = plan.ports.iter().map(|(id, _)| *id).collect();
@@ -272,7 +273,8 @@ fn sync_dry_run(exporter: &mut Exporter, disks: &Named) -> Result<(), Failure> {
 }
 
 fn sync(exporter: &mut Exporter, disks: &Named) -> Result<(), Failure> {
-    let Observation { exports, target, unreadable } = exporter.observe_all().map_err(Failure::failed)?;
+    exporter.ask_all().map_err(Failure::failed)?;
+    let Observation { exports, target, unreadable, .. } = exporter.observe().map_err(Failure::failed)?;
     let wanted = chosen(exporter, &exports, disks).map_err(Failure::failed)?;
     let (ports, unusable) = exporter.listen(&target).map_err(Failure::failed)?;
     let unlinked = sysfs::link_by_diskseq(&exporter.root, exports.iter().map(|export| &export.disk));
@@ -288,12 +290,13 @@ fn sync(exporter: &mut Exporter, disks: &Named) -> Result<(), Failure> {
 /// The kernel's own mark on the device says it, so that it holds whatever becomes
 /// of this program or `diskomator hotplug`.
 fn protect(exporter: &mut Exporter, named: &Named, access: Access) -> Result<(), Failure> {
-    let before = exporter.observe_all().map_err(Failure::failed)?;
+    exporter.ask_all().map_err(Failure::failed)?;
+    let before = exporter.observe().map_err(Failure::failed)?;
     let mut disks = BTreeMap::new();
     for word in &named.words {
         let export = named.find(&before.exports, word).map_err(Failure::failed)?;
         if exported_access(&before.target, &export.disk) == Some(Access::Passthru) {
-            return Err(Failure::failed(Incomplete::PassedThrough(label(&export.disk))));
+            return Err(Failure::failed(Incomplete::PassedThrough(export.disk.label())));
         }
         disks.insert(export.disk.name.clone(), export.disk.clone());
     }
@@ -306,7 +309,8 @@ fn protect(exporter: &mut Exporter, named: &Named, access: Access) -> Result<(),
 
     let until = Instant::now() + PATIENCE;
     loop {
-        let now = exporter.observe_all().map_err(Failure::failed)?;
+        exporter.ask_all().map_err(Failure::failed)?;
+        let now = exporter.observe().map_err(Failure::failed)?;
         let is_meant =
             |export: &Export| disks.get(&export.disk.name).is_some_and(|disk| disk.diskseq == export.disk.diskseq);
         let exported = now.exports.iter().filter(|export| export.enabled && is_meant(export));
@@ -315,13 +319,13 @@ fn protect(exporter: &mut Exporter, named: &Named, access: Access) -> Result<(),
             exported.partition(|export| exported_access(&now.target, &export.disk) == granted(export));
         let Some(first) = left.first() else {
             return match done.into_iter().find(|export| granted(export) != Some(access)) {
-                Some(export) => Err(Failure::failed(Incomplete::StaysReadOnly(label(&export.disk)))),
+                Some(export) => Err(Failure::failed(Incomplete::StaysReadOnly(export.disk.label()))),
                 None => Ok(()),
             };
         };
         if Instant::now() >= until {
             return Err(Failure::failed(Incomplete::NoChange {
-                disk: label(&first.disk),
+                disk: first.disk.label(),
                 seconds: PATIENCE.as_secs(),
             }));
         }
@@ -335,7 +339,7 @@ fn protect(exporter: &mut Exporter, named: &Named, access: Access) -> Result<(),
     }
 }
 
-fn remove(exporter: &mut Exporter, disks: &Named, dry_run: bool) -> Result<(), Failure> {
+fn remove(exporter: &Exporter, disks: &Named, dry_run: bool) -> Result<(), Failure> {
     // Withdrawing a disk takes no answer of it.
     let Observation { exports, target, .. } = exporter.observe().map_err(Failure::failed)?;
     let (mut wanted, words) = (BTreeMap::new(), &disks.words);

@@ -5,14 +5,13 @@ use std::io;
 use std::time::Duration;
 
 use disks::config::Config;
-use disks::disk::{Answer, Disk};
 use kernel::error::chain;
 use kernel::root::{FileError, Root};
 use local::configfs::{self, NvmetError};
 use local::probe::Prober;
 use local::sysfs;
 use nvmet::export::{self, Export};
-use nvmet::identity::{self, Machine};
+use nvmet::identity::Machine;
 use nvmet::model::{PortAddress, PortId, Subsystem, Target, listen_addresses, queues};
 use nvmet::plan::{Op, PortPlan, READONLY, plan_ports, plan_undo};
 use nvmet::policy::{Access, Refusal};
@@ -28,19 +27,19 @@ pub(crate) enum ExportError {
     Listen(#[source] FileError),
 }
 
-/// This machine, its settings and where it listens.
+/// The machine's settings and where it listens.
 pub(crate) struct Exporter {
     pub(crate) root: Root,
     pub(crate) config: Config,
-    pub(crate) machine: Machine,
     pub(crate) addresses: Vec<PortAddress>,
     pub(crate) prober: Prober,
     /// The machine's processors, and its memory in bytes.
-    capacity: (usize, u64),
+    pub(crate) capacity: (usize, u64),
 }
 
 /// The state of things at one moment.
 pub(crate) struct Observation {
+    pub(crate) machine: Machine,
     pub(crate) exports: Vec<Export>,
     pub(crate) target: Target,
     /// Disks that can't be read, which is no reason to leave out the others.
@@ -55,9 +54,8 @@ impl Exporter {
     /// has answered that had not when it was last looked at.
     pub(crate) fn new(root: Root, config: Config, wake: impl Fn() + Send + Sync + 'static) -> Self {
         let ipv6 = configfs::has_ipv6(&root);
-        let machine = sysfs::machine(&root);
         let prober = Prober::new(&root, wake);
-        Self { machine, addresses: listen_addresses(ipv6), root, config, prober, capacity: sysfs::capacity() }
+        Self { addresses: listen_addresses(ipv6), root, config, prober, capacity: sysfs::capacity() }
     }
 
     /// The same, after making the kernel's IPv6 sockets fit for us.
@@ -69,47 +67,33 @@ impl Exporter {
         Self { addresses: listen_addresses(ipv6), ..Self::new(root, config, wake) }
     }
 
-    /// Every disk, and what has become of it.
-    pub(crate) fn observe(&mut self) -> Result<Observation, ExportError> {
+    /// Asks each disk that has not been asked yet; the answers come later.
+    pub(crate) fn ask_disks(&mut self) -> Result<(), ExportError> {
+        sysfs::ask_disks(&self.root, &mut self.prober).map_err(ExportError::Disks)
+    }
+
+    /// Asks the disks, and waits up to `PATIENCE` for their answers.
+    pub(crate) fn ask_all(&mut self) -> Result<(), ExportError> {
+        self.ask_disks()?;
+        self.prober.wait(PATIENCE);
+        Ok(())
+    }
+
+    /// Every disk, with the answers that have come, and what has become of it. Changes nothing.
+    pub(crate) fn observe(&self) -> Result<Observation, ExportError> {
         let target = configfs::read(&self.root)?;
         // Cards come and go, some of them after this program was started.
-        self.machine = sysfs::machine(&self.root).known_by(&target);
+        let machine = sysfs::machine(&self.root).known_by(&target);
         let (disks, unreadable) =
-            sysfs::disks(&self.root, &mut self.prober, &self.config.partitions).map_err(ExportError::Disks)?;
-        let exports = export::decide(&self.machine, disks, &self.config, &target);
-        Ok(Observation { exports, target, unreadable })
-    }
-
-    /// Whether all that the machine is named by is known. A card on USB is found
-    /// after the first disks; before there is any, no host can use them.
-    pub(crate) fn can_be_named(&self) -> bool {
-        sysfs::has_network_card(&self.root)
-    }
-
-    /// As [`observe`](Self::observe), but waits up to `PATIENCE` for disks that have not answered yet.
-    pub(crate) fn observe_all(&mut self) -> Result<Observation, ExportError> {
-        let first = self.observe()?;
-        if first.exports.iter().all(|export| export.disk.answer == Answer::Given) {
-            return Ok(first);
-        }
-        self.prober.wait(PATIENCE);
-        self.observe()
+            sysfs::disks(&self.root, &self.prober, &self.config.partitions).map_err(ExportError::Disks)?;
+        let exports = export::decide(&machine, disks, &self.config, &target);
+        Ok(Observation { machine, exports, target, unreadable })
     }
 
     /// The subsystems that `exports` ask for.
     pub(crate) fn desired(&self, exports: &[Export]) -> BTreeMap<String, Subsystem> {
         let (processors, memory) = self.capacity;
         export::desired(exports, |disk| queues(disk, processors, memory))
-    }
-
-    /// The subsystem of a disk that is another namespace now than the one that its
-    /// hosts have.
-    pub(crate) fn renewed(&self, export: &Export) -> Option<Subsystem> {
-        let mut export = export.clone();
-        if let Ok(grant) = &mut export.decision {
-            grant.identity = identity::renewed(&grant.identity, &export.disk);
-        }
-        self.desired(&[export]).into_values().next()
     }
 
     /// Makes every port listen that can, and returns those that do. One that
@@ -208,11 +192,65 @@ pub(crate) fn reason(error: &FileError) -> String {
     }
 }
 
-/// A disk as log lines name it.
-pub(crate) fn label(disk: &Disk) -> String {
-    let size = disks::disk::human_size(disk.size);
-    match &disk.model {
-        Some(model) => format!("{} ({model}, {size})", disk.name),
-        None => format!("{} ({size})", disk.name),
+#[cfg(test)]
+mod tests {
+    use disks::disk::{Attributes, Disk};
+    use nvmet::export::Grant;
+    use nvmet::identity::Identity;
+
+    use super::*;
+
+    fn export(decision: Result<Access, Refusal>) -> Export {
+        let disk = Disk::new(Attributes { name: "sda".into(), sectors: 8, ..Attributes::default() });
+        let text = String::new;
+        let identity = Identity {
+            nqn: text(),
+            nsid: 1,
+            uuid: text(),
+            nguid: text(),
+            serial: text(),
+            model: text(),
+            firmware: text(),
+        };
+        let decision = decision.map(|access| Grant { identity, access });
+        Export { disk, decision, enabled: false, has_twin: false }
+    }
+
+    #[test]
+    fn each_disk_has_the_state_that_people_are_shown() {
+        let granted = export(Ok(Access::ReadOnly));
+        let of = |disk: Disk| Export { disk, ..granted.clone() };
+        let unopened = Disk { open_error: Some("No such device".into()), ..granted.disk.clone() };
+        for (export, expected) in [
+            (granted.clone(), State::Waiting),
+            (Export { enabled: true, ..granted.clone() }, State::Exported(Access::ReadOnly)),
+            (of(Disk { size: 0, ..granted.disk.clone() }), State::Empty),
+            (of(unopened), State::Failed("No such device".into())),
+            (export(Err(Refusal::Virtual)), State::Hidden),
+            (export(Err(Refusal::Awaited)), State::Waiting),
+            (export(Err(Refusal::Unanswered)), State::Failed("does not answer".into())),
+            (export(Err(Refusal::Mounted)), State::Refused("mounted on this machine".into())),
+        ] {
+            assert_eq!(state(&export), expected, "{export:?}");
+        }
+    }
+
+    #[test]
+    fn the_errors_of_the_kernel_s_target_are_explained() {
+        let error = |attribute: &str, errno| FileError::Write {
+            path: attribute.into(),
+            value: "1".into(),
+            source: io::Error::from_raw_os_error(errno),
+        };
+        for (attribute, errno, expected) in [
+            ("enable", 123, "no medium"),
+            ("enable", 13, "refuses to open for writing"),
+            ("enable", 30, "read-only"),
+            ("enable", 22, "not a kind that the kernel's target can export"),
+            ("readonly", 2, "read-only, and this kernel's target exports only what can be written to"),
+            ("enable", 2, "No such file or directory (os error 2)"),
+        ] {
+            assert_eq!(reason(&error(attribute, errno)), expected, "{attribute} {errno}");
+        }
     }
 }

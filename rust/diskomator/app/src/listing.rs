@@ -67,13 +67,14 @@ struct Listing<'a> {
 
 /// Prints the list.
 pub(crate) fn list(exporter: &mut Exporter, json: bool) -> Result<(), Failure> {
-    let Observation { exports, unreadable, .. } = exporter.observe_all().map_err(Failure::failed)?;
+    exporter.ask_all().map_err(Failure::failed)?;
+    let Observation { machine, exports, unreadable, .. } = exporter.observe().map_err(Failure::failed)?;
     for error in &unreadable {
         log::warn!("{}", chain(error));
     }
     let hung = hung(exporter, &exports);
     let disks = exports.iter().filter_map(|export| row(exporter, export, hung.contains(&export.disk.name))).collect();
-    let listing = Listing { machine: exporter.machine.to_string(), disks };
+    let listing = Listing { machine: machine.to_string(), disks };
     if json { print_json(&listing) } else { print(&text(&listing)) }
 }
 

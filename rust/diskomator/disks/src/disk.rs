@@ -277,6 +277,15 @@ impl Disk {
         }
     }
 
+    /// Its name in log lines.
+    pub fn label(&self) -> String {
+        let size = human_size(self.size);
+        match &self.model {
+            Some(model) => format!("{} ({model}, {size})", self.name),
+            None => format!("{} ({size})", self.name),
+        }
+    }
+
     /// The model, of at most `most` characters, with a mark on the disk that this
     /// machine was started from: who writes to it should mean to.
     pub fn marked_model(&self, most: usize) -> Option<String> {

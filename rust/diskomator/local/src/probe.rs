@@ -110,27 +110,34 @@ impl Prober {
         }
     }
 
-    /// What the disk has said, or how long that is overdue. Asks it, if nobody
-    /// has yet.
-    pub(crate) fn ask(&mut self, key: &Key, block_size: u32) -> (Answer, Reply) {
-        self.take_answers();
+    /// Whether the disk is to be asked, for the first time or again.
+    pub(crate) fn is_due(&self, key: &Key) -> bool {
         let now = Instant::now();
-        let is_due = self.asked.get(key).is_none_or(|question| question.due(&key.0).is_some_and(|due| due <= now));
-        if is_due {
-            let answered = self.asked.remove(key).and_then(|question| question.answered);
-            let last = answered.as_ref().map(|(_, reply)| reply.clone());
-            let question = match self.start(key.clone(), block_size, last) {
-                Ok(()) => Question { asked: Some(now), answered },
-                Err(error) => {
-                    let reply = Reply { error: Some(error.to_string()), ..Reply::default() };
-                    Question { asked: None, answered: Some((now, reply)) }
-                }
-            };
-            self.asked.insert(key.clone(), question);
-        }
+        self.asked.get(key).is_none_or(|question| question.due(&key.0).is_some_and(|due| due <= now))
+    }
+
+    /// Asks the disk.
+    pub(crate) fn ask(&mut self, key: &Key, block_size: u32) {
+        let now = Instant::now();
+        let answered = self.asked.remove(key).and_then(|question| question.answered);
+        let last = answered.as_ref().map(|(_, reply)| reply.clone());
+        let question = match self.start(key.clone(), block_size, last) {
+            Ok(()) => Question { asked: Some(now), answered },
+            Err(error) => {
+                let reply = Reply { error: Some(error.to_string()), ..Reply::default() };
+                Question { asked: None, answered: Some((now, reply)) }
+            }
+        };
+        self.asked.insert(key.clone(), question);
+    }
+
+    /// The disk's last answer, or how long that is overdue.
+    pub(crate) fn answer(&self, key: &Key) -> (Answer, Reply) {
         match self.asked.get(key) {
             Some(Question { answered: Some((_, reply)), .. }) => (Answer::Given, reply.clone()),
-            Some(question) if question.overdue().is_some_and(|at| at <= now) => (Answer::Overdue, Reply::default()),
+            Some(question) if question.overdue().is_some_and(|at| at <= Instant::now()) => {
+                (Answer::Overdue, Reply::default())
+            }
             _ => (Answer::Awaited, Reply::default()),
         }
     }
@@ -147,10 +154,8 @@ impl Prober {
     }
 
     /// Keeps what sysfs says of a disk.
-    pub(crate) fn learn(&mut self, key: &Key, attributes: &Attributes) {
-        if !self.known.contains_key(key) {
-            self.known.insert(key.clone(), attributes.clone());
-        }
+    pub(crate) fn learn(&mut self, key: &Key, attributes: Attributes) {
+        self.known.entry(key.clone()).or_insert(attributes);
     }
 
     /// When to look at all disks again though nothing has happened: one will be
@@ -172,7 +177,7 @@ impl Prober {
         }
     }
 
-    fn take_answers(&mut self) {
+    pub(crate) fn take_answers(&mut self) {
         while let Ok((key, reply)) = self.answers.try_recv() {
             self.note(&key, reply);
         }

@@ -22,8 +22,8 @@ const BY_DISKSEQ: &str = "dev/disk/by-diskseq";
 
 /// Every whole disk that the kernel knows now, with its partitions after it if
 /// it is one of `in_parts`, and what kept others from being read; one that
-/// can't be read does not stop the rest.
-pub fn disks(root: &Root, prober: &mut Prober, in_parts: &Selection) -> Result<(Vec<Disk>, Vec<FileError>), FileError> {
+/// can't be read does not stop the rest. Asks no disk; `prober` has the answers that have come.
+pub fn disks(root: &Root, prober: &Prober, in_parts: &Selection) -> Result<(Vec<Disk>, Vec<FileError>), FileError> {
     let (mut disks, mut errors) = (Vec::new(), Vec::new());
     let names = root.list("sys/block")?;
     let usage = Usage::of(root, &names);
@@ -43,9 +43,48 @@ pub fn disks(root: &Root, prober: &mut Prober, in_parts: &Selection) -> Result<(
             Err(error) => errors.push(error),
         }
     }
-    let present: BTreeSet<Key> = disks.iter().map(|disk| (disk.name.clone(), disk.diskseq)).collect();
-    prober.retain(|key| present.contains(key));
     Ok((disks, errors))
+}
+
+/// Takes the answers of disks that have come, asks the disks that are due, and forgets those that are gone.
+/// [`disks`] reports those that can't be read.
+pub fn ask_disks(root: &Root, prober: &mut Prober) -> Result<(), FileError> {
+    prober.take_answers();
+    let mut present = BTreeSet::new();
+    for name in root.list("sys/block")? {
+        let key = key(root, &name);
+        if prober.is_due(&key) {
+            // Each look reads again what changes, such as the use of the disk.
+            let attributes = match prober.known(&key) {
+                Some(known) => Ok(known.clone()),
+                None => attributes(root, &name, Some(key.1).filter(|diskseq| *diskseq != 0), &Usage::default()),
+            };
+            if let Ok(attributes) = attributes {
+                let disk = Disk::new(attributes.clone());
+                if key.1 != 0 {
+                    prober.learn(&key, attributes);
+                }
+                if is_asked(&disk) {
+                    prober.ask(&key, disk.block_size);
+                }
+            }
+        }
+        present.insert(key);
+    }
+    prober.retain(|key| present.contains(key));
+    Ok(())
+}
+
+/// Those that are never exported are left alone. Network block devices without a server hang.
+fn is_asked(disk: &Disk) -> bool {
+    let is_left = disk.hidden || disk.remote || disk.bus == Bus::Virtual;
+    !is_left && !disk.name.starts_with("fd") && !disk.name.starts_with("nbd")
+}
+
+/// The disk's name and `diskseq`, which is 0 on kernels before 5.15.
+fn key(root: &Root, name: &str) -> Key {
+    let diskseq = optional(root, &format!("sys/block/{name}/diskseq")).and_then(|value| value.parse().ok());
+    (name.to_owned(), diskseq.unwrap_or(0))
 }
 
 /// The whole disk of this name, as sysfs has it: nothing is asked of the disk itself.
@@ -55,6 +94,7 @@ pub fn disk(root: &Root, name: &str) -> Result<Disk, FileError> {
 }
 
 /// What this machine itself does with its disks.
+#[derive(Default)]
 struct Usage {
     /// The kernel's names of the block devices that are mounted or swapped to.
     mounted: BTreeSet<String>,
@@ -75,22 +115,17 @@ impl Usage {
 }
 
 /// A disk, and what it was made of.
-fn whole_disk(root: &Root, prober: &mut Prober, name: &str, usage: &Usage) -> Result<(Disk, Attributes), FileError> {
-    let diskseq = optional(root, &format!("sys/block/{name}/diskseq")).and_then(|value| value.parse().ok());
-    let key = (name.to_owned(), diskseq.unwrap_or(0));
+fn whole_disk(root: &Root, prober: &Prober, name: &str, usage: &Usage) -> Result<(Disk, Attributes), FileError> {
+    let key = key(root, name);
     let mut attributes = match prober.known(&key) {
         Some(known) => refreshed(root, known.clone(), usage)?,
-        None => attributes(root, name, diskseq, usage)?,
+        None => attributes(root, name, Some(key.1).filter(|diskseq| *diskseq != 0), usage)?,
     };
     let mut disk = Disk::new(attributes.clone());
-    if diskseq.is_some() {
-        prober.learn(&key, &attributes);
-    }
-    // Those that are never exported are left alone. Network block devices without a server hang.
-    if disk.hidden || disk.remote || disk.bus == Bus::Virtual || name.starts_with("fd") || name.starts_with("nbd") {
+    if !is_asked(&disk) {
         return Ok((disk, attributes));
     }
-    let (answer, reply) = prober.ask(&key, disk.block_size);
+    let (answer, reply) = prober.answer(&key);
     attributes.serial = attributes.serial.or(reply.serial);
     attributes.boot = reply.is_boot_medium;
     if reply.is_empty {

@@ -50,9 +50,9 @@ impl Tree {
 /// The disks, once all have answered, and the partitions of those in `in_parts`.
 fn disks(root: &Root, in_parts: &Selection) -> (Vec<Disk>, Vec<FileError>) {
     let mut prober = Prober::new(root, || {});
-    sysfs::disks(root, &mut prober, in_parts).unwrap();
+    sysfs::ask_disks(root, &mut prober).unwrap();
     prober.wait(Duration::from_secs(10));
-    sysfs::disks(root, &mut prober, in_parts).unwrap()
+    sysfs::disks(root, &prober, in_parts).unwrap()
 }
 
 #[test]
@@ -172,20 +172,24 @@ fn a_disk_that_does_not_answer_holds_up_no_other() {
     let answers = |disks: &[Disk]| {
         disks.iter().filter(|disk| disk.answer != Answer::Given).map(|disk| disk.name.clone()).collect::<Vec<_>>()
     };
-    let (mut disks, _) = sysfs::disks(&root, &mut prober, &none).unwrap();
+    // A look alone asks no disk.
+    sysfs::disks(&root, &prober, &none).unwrap();
+    assert!(prober.next_look().is_none());
+    sysfs::ask_disks(&root, &mut prober).unwrap();
+    let (mut disks, _) = sysfs::disks(&root, &prober, &none).unwrap();
     // The others have answered before long, on a busy machine, too.
     for _ in 0..50 {
         if answers(&disks) == ["vda"] {
             break;
         }
         prober.wait(Duration::from_millis(200));
-        disks = sysfs::disks(&root, &mut prober, &none).unwrap().0;
+        disks = sysfs::disks(&root, &prober, &none).unwrap().0;
     }
     assert_eq!(answers(&disks), ["vda"]);
     assert!(prober.next_look().is_some());
     fs::write(&serial, "LATE\n").unwrap();
     prober.wait(Duration::from_secs(10));
-    let (disks, _) = sysfs::disks(&root, &mut prober, &none).unwrap();
+    let (disks, _) = sysfs::disks(&root, &prober, &none).unwrap();
     assert_eq!(answers(&disks), Vec::<String>::new());
     assert_eq!(disks.iter().find(|disk| disk.name == "vda").unwrap().serial.as_deref(), Some("LATE"));
 }

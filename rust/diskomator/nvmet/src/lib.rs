@@ -14,6 +14,7 @@ pub mod identity;
 pub mod model;
 pub mod plan;
 pub mod policy;
+pub mod reconcile;
 
 #[cfg(test)]
 pub(crate) mod fake;

@@ -66,13 +66,13 @@ impl Observer {
     }
 
     pub(super) fn look(&mut self, log: &Log) -> Result<Snapshot, NetlinkError> {
-        let observed = self.exporter.observe();
+        let observed = self.exporter.ask_disks().and_then(|()| self.exporter.observe());
         self.snapshot(observed, log)
     }
 
     /// The same, once every disk has answered that will.
     pub(super) fn look_at_all(&mut self, log: &Log) -> Result<Snapshot, NetlinkError> {
-        let observed = self.exporter.observe_all();
+        let observed = self.exporter.ask_all().and_then(|()| self.exporter.observe());
         self.snapshot(observed, log)
     }
 
