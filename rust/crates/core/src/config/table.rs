@@ -1,5 +1,5 @@
 //! Every setting: how it is written, what it means, and how it is read. The
-//! table in README and the help of `diskomator config` are made of this.
+//! table in docs/settings.md and the help of `diskomator config` are made of this.
 
 use std::fmt::Write;
 
