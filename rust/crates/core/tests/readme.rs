@@ -19,6 +19,9 @@ fn docs_have_the_table_of_settings() {
     if env::var_os("WRITE_README").is_some() {
         fs::write(&path, &wanted).unwrap();
     } else {
-        assert!(text == wanted, "the table in docs/settings.md is not that of the program; the command above it writes it");
+        assert!(
+            text == wanted,
+            "the table in docs/settings.md is not that of the program; the command above it writes it"
+        );
     }
 }
