@@ -43,6 +43,7 @@ verdict() {
 # checks: all of them, cheapest first. The names of those that failed are in `failed`.
 checks() {
 	attempt test-shellcheck "shellcheck of every script" check_scripts
+	attempt test-docs "links and commands in the documentation" "$top/scripts/check-docs"
 	attempt test-environment "builds do not depend on the environment" "$top/scripts/check-environment"
 	attempt test-fmt "rustfmt" cargo fmt --all --check
 	attempt test-clippy "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings

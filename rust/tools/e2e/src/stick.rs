@@ -48,7 +48,7 @@ impl Stick {
         run(self.mtools("mcopy").arg("-o").arg(&file).arg(format!("::{path}")))
     }
 
-    /// Puts an addon with words of the kernel command line beside the image, as README says it.
+    /// Puts an addon with words of the kernel command line beside the image, as docs/settings.md says it.
     pub fn add_addon(&self, words: &str) -> Result<()> {
         let host = project().join("output/debian/host");
         let addon = self.raw.with_extension("addon.efi");

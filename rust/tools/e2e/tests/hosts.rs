@@ -216,7 +216,7 @@ struct Commands(Vec<String>);
 impl Commands {
     fn of_readme() -> Result<Self> {
         let readme = std::fs::read_to_string(project().join("README.md"))?;
-        let section = readme.split("\n## Connect to it\n").nth(1).and_then(|rest| rest.split("\n### ").next());
+        let section = readme.split("\n## Connect to it\n").nth(1).and_then(|rest| rest.split("\n## ").next());
         let mut commands = Vec::new();
         let mut inside = false;
         for line in section.unwrap_or_default().lines() {
