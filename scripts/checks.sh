@@ -44,6 +44,7 @@ verdict() {
 checks() {
 	attempt test-shellcheck "shellcheck of every script" check_scripts
 	attempt test-environment "builds do not depend on the environment" "$top/scripts/check-environment"
+	attempt test-inputs "builds take the recorded inputs" "$top/scripts/check-inputs"
 	attempt test-fmt "rustfmt" cargo fmt --all --check
 	attempt test-clippy "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
 	attempt test-unit "unit tests" cargo test --locked --workspace --no-fail-fast
