@@ -4,7 +4,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 here := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
 
 # make image and everything after it, from Debian's packages.
-VERBS := setup image burn demo run check test fuzz bench screens reproducible compare clean
+VERBS := setup image burn demo run check test fuzz bench screens reproducible compare update clean
 # What `make NAME_defconfig` configured is built by `make`.
 .DEFAULT_GOAL := $(if $(wildcard $(here)/output/buildroot/.config),all,what)
 

@@ -45,6 +45,7 @@ checks() {
 	attempt test-shellcheck "shellcheck of every script" check_scripts
 	attempt test-docs "links and commands in the documentation" "$top/scripts/check-docs"
 	attempt test-environment "builds do not depend on the environment" "$top/scripts/check-environment"
+	attempt test-inputs "builds take the recorded inputs" "$top/scripts/check-inputs"
 	attempt test-fmt "rustfmt" cargo fmt --all --check
 	attempt test-clippy "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
 	attempt test-arrows "crates depend the right way round" "$top/scripts/check-arrows"

@@ -8,13 +8,13 @@ board=$top/board/diskomator
 . "$board/settings.sh"
 images=$1
 
-# json SEPARATOR NAME VALUE [NAME VALUE...]: members of an object; a number or an object stays one.
+# json SEPARATOR NAME VALUE [NAME VALUE...]: members of an object; a number, an object or an array stays one.
 json() {
 	local separator=$1 comma='' value
 	shift
 	while [ $# -gt 0 ]; do
 		value=$2
-		[[ $value =~ ^(0|[1-9][0-9]*|\{.*\})$ ]] || value="\"${value//[\"\\]/}\""
+		[[ $value =~ ^(0|[1-9][0-9]*|\{.*\}|\[.*\])$ ]] || value="\"${value//[\"\\]/}\""
 		printf '%s"%s": %s' "$comma" "$1" "$value"
 		comma=$separator
 		shift 2
@@ -34,6 +34,13 @@ builder() {
 	fi
 }
 
+# The inputs that are not as board/debian.lock records them.
+differences() {
+	awk -F '\t' 'BEGIN { printf "[" }
+	NF == 3 { printf "%s{ \"package\": \"%s\", \"recorded\": \"%s\", \"used\": \"%s\" }", comma, $1, $2, $3; comma = ", " }
+	END { printf "]" }' <<<"$DISKOMATOR_INPUTS_DIFFER"
+}
+
 drivers() {
 	if [ "$(setting BR2_PACKAGE_DISKOMATOR_TINY)" = y ]; then echo tiny; else echo all; fi
 }
@@ -49,10 +56,14 @@ kernel() {
 # text PATTERN FILE: the first group of the pattern's first match in a binary.
 text() { LC_ALL=C grep -aoE "$1" "$2" | head -n 1 | sed -E "s/$1/\\1/"; }
 
+# Only Debian's packages are recorded there.
+inputs=()
+if [ -n "${DISKOMATOR_INPUTS_DIFFER+set}" ]; then inputs=(inputs_differ "$(differences)"); fi
 mapfile -t signer < <("$board/secureboot.sh" certificate)
 members=$(json $',\n  ' \
 	version "$(sed -n 's/^VERSION="\(.*\)"/\1/p' "$TARGET_DIR/usr/lib/os-release")" \
 	built_by "$(builder)" \
+	"${inputs[@]}" \
 	drivers "$(drivers)" \
 	source_date_epoch "$SOURCE_DATE_EPOCH" \
 	kernel "${DISKOMATOR_KERNEL:-$(kernel)}" \
