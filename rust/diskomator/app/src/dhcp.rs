@@ -85,7 +85,7 @@ struct Daemon {
     monitor: Monitor,
     poll: Poll,
     ports: BTreeMap<u32, Port>,
-    /// The hardware addresses of all links. What comes from one of them is no
+    /// The hardware addresses of all links. A packet from one of them is no
     /// other host's.
     own: Vec<Mac>,
     /// Addresses are given back; then this ends.
@@ -468,7 +468,7 @@ impl Port {
         self.carrier_losses = link.carrier_losses;
     }
 
-    /// Sends a message. What cannot be sent is lost, and sent again later as
+    /// Sends a message. A message that cannot be sent is sent again later, as
     /// lost packets are.
     fn send(&mut self, registry: &mio::Registry, transmit: &Transmit) {
         self.open(registry);

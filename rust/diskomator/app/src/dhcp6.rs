@@ -83,7 +83,7 @@ impl Port6 {
         });
         if is_lost {
             self.client.link_down();
-            // What the kernel did with it then says nothing about other hosts.
+            // The kernel's verdict on it then says nothing about other hosts.
             self.tried = None;
             self.solicitations = (SOLICITATIONS, now);
         }
@@ -143,7 +143,7 @@ impl Port6 {
         (left > 1).then_some(self.solicitations.1)
     }
 
-    /// Sends a message. What cannot be sent is lost, and sent again later as lost
+    /// Sends a message. A message that cannot be sent is sent again later, as lost
     /// packets are.
     fn send(&mut self, holder: Holder<'_>, register: impl Fn(&Dhcp6Socket) -> bool, payload: &[u8]) {
         let Some(local) = self.local else { return };

@@ -48,7 +48,7 @@ Commands:
   readonly    have hosts only read the disks named, from now on until the machine
               is restarted or `readwrite` is said; they see the disk go and come
               back protected
-  readwrite   take that back. What cannot be written to, or is to be read-only
+  readwrite   take that back. A disk that cannot be written to, or is read-only
               by `diskomator.readonly`, stays so
 
 DISK is a kernel name such as sda, with or without /dev/, or an NQN.
@@ -88,7 +88,7 @@ List:
 Exit status: 0 done, 1 something could not be done, 2 wrong usage.
 ";
 
-/// How long a command waits for a disk. Whoever shuts the machine down waits for
+/// How long a command waits for a disk. The machine's shutdown waits for
 /// the command.
 const PATIENCE: Duration = Duration::from_secs(8);
 
@@ -126,8 +126,8 @@ pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
     }
 }
 
-/// The setting is for what happens by itself. Who types a command means it, and
-/// who names a disk means that one, whatever it is.
+/// The setting is for exports without a command. A command is meant, and a disk that
+/// it names is exported whatever the setting says of it.
 fn explicit(config: Config, words: &[String]) -> Config {
     let named = words.iter().filter_map(|word| word.parse::<Selection>().ok());
     let list: Vec<String> = ["all".to_owned()].into_iter().chain(named.map(|word| word.to_string())).collect();
@@ -361,7 +361,7 @@ fn remove(exporter: &Exporter, disks: &Named, dry_run: bool) -> Result<(), Failu
                 word == nqn || exports.iter().any(|export| is_called(export, word) && is_disk_of(export, nqn))
             })
         };
-        // What is not named stays exactly as it is.
+        // Subsystems that are not named stay exactly as they are.
         wanted.extend(target.subsystems.iter().filter(|(nqn, _)| !named(nqn)).map(|(n, s)| (n.clone(), s.clone())));
     }
     wanted.retain(|nqn, _| is_ours(nqn) && nqn != LISTENER_NQN);
@@ -383,7 +383,7 @@ fn remove(exporter: &Exporter, disks: &Named, dry_run: bool) -> Result<(), Failu
         let (tell, cut_off) = parted_at_the_cut(ops);
         carry_out(&root, tell)?;
         let told = Instant::now();
-        // Nobody can write any more. What was written must outlast a power cut.
+        // No host can write any more. Data that was written must outlast a power cut.
         for namespace in was.subsystems.get(nqn).into_iter().flat_map(|subsystem| subsystem.namespaces.values()) {
             if let Err(error) = sysfs::flush(&root, &namespace.device_path) {
                 log::debug!("{} is not flushed: {error}", namespace.device_path);

@@ -1,4 +1,4 @@
-//! What `hotplug` and `export` share: look at the machine, decide, act.
+//! The parts that `hotplug` and `export` share: look at the machine, decide, act.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -115,7 +115,7 @@ impl Exporter {
     }
 }
 
-/// What became of a disk, for those who show it.
+/// The state of a disk, to be shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum State {
     /// Nobody wants to hear of it.
@@ -173,8 +173,7 @@ pub(crate) fn carry_out_or_undo(root: &Root, nqn: &str, ops: &[Op]) -> Result<()
     outcome
 }
 
-/// What the kernel means by the failure of an export, in words for people who
-/// look at a disk.
+/// The reason of a failed export, in words for people who look at a disk.
 pub(crate) fn reason(error: &FileError) -> String {
     const ENOMEDIUM: i32 = 123;
     if let FileError::Write { path, source, .. } = error {

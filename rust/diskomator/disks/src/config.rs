@@ -88,7 +88,7 @@ const EXPORT: Setting<Config> = Setting {
     is_list: false,
     set: |config, value| selection(value).map(|value| config.export = value),
     values: |config| vec![config.export.to_string()],
-    // Who sets this wants to keep disks back, or safe: so does a value that means nothing.
+    // This is set to keep disks back, or safe: so does a value that means nothing.
     instead: Some(Instead {
         effect: "exports nothing",
         apply: |config| config.export = Selection::none(),
@@ -549,7 +549,7 @@ mod tests {
             ]
         );
         assert_eq!(shown(&settings, "log"), [("info".to_owned(), None)]);
-        // What a bad value does instead is somebody's doing, too.
+        // The effect of a bad value has its source, too.
         assert_eq!(shown(&settings, "export"), [("none".to_owned(), line)]);
         assert_eq!(shown(&Settings::read(&Given::default()), "ip"), [("dhcp".to_owned(), None)]);
     }

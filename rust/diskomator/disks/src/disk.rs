@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// What sysfs says of one block device, unread. Absent files are `None`.
+/// The files of one block device in sysfs, unparsed. Absent files are `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Attributes {
     /// The kernel's name: `sda`, `nvme0n1`.
@@ -101,7 +101,7 @@ impl fmt::Display for Bus {
     }
 }
 
-/// What has been going on between the kernel and a disk since it appeared.
+/// The I/O between the kernel and a disk since it appeared.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Activity {
     /// Bytes read.
@@ -500,7 +500,7 @@ fn vpd_text(page: &[u8]) -> Option<String> {
     Some(String::from_utf8_lossy(text.get(..length).unwrap_or(text)).into_owned())
 }
 
-/// What IDENTIFY DEVICE says (ACS-3, 7.12.7), from the ATA Information VPD
+/// The data of IDENTIFY DEVICE (ACS-3, 7.12.7), from the ATA Information VPD
 /// page, which holds it from byte 60 on (SAT-3, 12.4.2). SCSI's own model and
 /// serial fields have room for less.
 #[derive(Debug, PartialEq, Eq)]

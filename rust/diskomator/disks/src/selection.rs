@@ -80,7 +80,7 @@ const KEYWORDS: [(&str, Pattern); 12] = [
     ("other", Pattern::Bus(Bus::Other)),
 ];
 
-/// What the kernel's names of disks start with (`Documentation/admin-guide/devices.txt`).
+/// The prefixes of the kernel's names of disks (`Documentation/admin-guide/devices.txt`).
 const NAMES: [&str; 12] = ["sd", "nvme", "vd", "mmcblk", "sr", "hd", "xvd", "pmem", "dm-", "md", "rssd", "fd"];
 
 impl Selection {
@@ -228,7 +228,7 @@ impl Pattern {
     }
 }
 
-/// What follows `size`: a comparison and a number, with a unit of 1024s.
+/// The pattern after `size`: a comparison and a number, with a unit of 1024s.
 fn size(text: &str) -> Option<Pattern> {
     let comparisons =
         [("<=", Comparison::AtMost), (">=", Comparison::AtLeast), ("<", Comparison::Less), (">", Comparison::More)];

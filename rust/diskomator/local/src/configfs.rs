@@ -218,7 +218,7 @@ fn port(root: &Root, name: &str) -> Result<Port, FileError> {
     })
 }
 
-/// Carries out one operation. What somebody else did in the meantime is as
+/// Carries out one operation. A change by another process in the meantime is as
 /// good as done: an item that is there need not be made, one that is gone
 /// need not be removed.
 pub fn apply(root: &Root, op: &Op) -> Result<(), FileError> {

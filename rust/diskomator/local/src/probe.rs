@@ -1,8 +1,8 @@
 //! Disks, asked for what only they can tell.
 //!
-//! A device that hangs blocks whoever opens it, in the kernel, where no signal
+//! A device that hangs blocks each process that opens it, in the kernel, where no signal
 //! helps. So each disk is asked by a thread of its own, once for each medium,
-//! and whoever wants the answers looks whether they have come.
+//! and the caller looks whether the answers have come.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -35,21 +35,21 @@ const DISC_POLL: Duration = Duration::from_secs(5);
 /// A thread opens one file and reads one table.
 const STACK: usize = 64 * 1024;
 
-/// What systemd-stub leaves of the partition it was loaded from (the vendor is
+/// The EFI variable in which systemd-stub names the partition it was loaded from (the vendor is
 /// that of systemd's Boot Loader Interface).
 const BOOT_PARTITION: &str = "sys/firmware/efi/efivars/LoaderDevicePartUUID-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 
 /// Which disk, and which medium of it: the kernel's name and `diskseq`.
 pub(crate) type Key = (String, u64);
 
-/// What a disk said.
+/// The answers of a disk.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Reply {
     /// Why it does not even open for reading; an empty drive does.
     pub(crate) error: Option<String>,
     /// Nothing is in the CD drive.
     pub(crate) is_empty: bool,
-    /// What a virtio disk gives as its serial number.
+    /// The serial number of a virtio disk.
     pub(crate) serial: Option<String>,
     /// This machine was started from a partition of it.
     pub(crate) is_boot_medium: bool,
@@ -86,7 +86,7 @@ pub struct Prober {
     root: Root,
     boot: Option<Uuid>,
     asked: BTreeMap<Key, Question>,
-    /// What sysfs said of them.
+    /// Their attributes in sysfs.
     known: BTreeMap<Key, Attributes>,
     answers: Receiver<(Key, Reply)>,
     answer: Sender<(Key, Reply)>,
@@ -148,7 +148,7 @@ impl Prober {
         self.known.retain(|key, _| is_there(key));
     }
 
-    /// What was learnt of a disk.
+    /// The attributes that were read of a disk.
     pub(crate) fn known(&self, key: &Key) -> Option<&Attributes> {
         self.known.get(key)
     }

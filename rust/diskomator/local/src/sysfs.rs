@@ -93,7 +93,7 @@ pub fn disk(root: &Root, name: &str) -> Result<Disk, FileError> {
     attributes(root, name, None, &usage).map(Disk::new)
 }
 
-/// What this machine itself does with its disks.
+/// The use of disks by this machine itself.
 #[derive(Default)]
 struct Usage {
     /// The kernel's names of the block devices that are mounted or swapped to.
@@ -104,7 +104,7 @@ struct Usage {
 
 impl Usage {
     fn of(root: &Root, names: &[String]) -> Self {
-        /// What is never made of others.
+        /// Names of disks that are never made of others.
         const PLAIN: [&str; 8] = ["sd", "sr", "vd", "nvme", "mmcblk", "loop", "zram", "ram"];
         let is_made_of_others = |name: &&String| {
             !PLAIN.iter().any(|plain| name.starts_with(plain))
@@ -177,7 +177,7 @@ fn is_mounted(root: &Root, name: &str, mounted: &BTreeSet<String>) -> bool {
     mounted.contains(name) || mounted.iter().any(|part| root.exists(format!("sys/block/{name}/{part}/partition")))
 }
 
-/// What can change while a disk is there, read again. The rest is some thirty
+/// The attributes that can change while a disk is there, read again. The rest is some thirty
 /// files, which counts on a machine with many disks.
 fn refreshed(root: &Root, known: Attributes, usage: &Usage) -> Result<Attributes, FileError> {
     let directory = format!("sys/block/{}", known.name);
@@ -227,7 +227,7 @@ fn attributes(root: &Root, name: &str, diskseq: Option<u64>, usage: &Usage) -> R
     refreshed(root, attributes, usage)
 }
 
-/// What is made of the disk or of a partition of it.
+/// The devices that are made of the disk or of a partition of it.
 fn holders(root: &Root, directory: &str, name: &str) -> Vec<String> {
     let mut holders = root.list(format!("{directory}/holders")).unwrap_or_default();
     for part in root.list(directory).unwrap_or_default().iter().filter(|part| part.starts_with(name)) {
@@ -307,7 +307,7 @@ pub fn machine(root: &Root) -> Machine {
         names.iter().filter(|name| is_built_in(root, name) == built_in).filter_map(|name| mac(root, name)).collect()
     };
     let built_in = macs(true);
-    // What is plugged in today may be gone tomorrow.
+    // A card that is plugged in today may be gone tomorrow.
     Machine::new(uuid.as_deref(), &if built_in.is_empty() { macs(false) } else { built_in }, &boot)
 }
 
@@ -388,8 +388,8 @@ pub fn link_by_diskseq<'a>(root: &Root, disks: impl Iterator<Item = &'a Disk>) -
 
 /// Lets every Thunderbolt and USB4 device in that waits for it, and returns
 /// those. On machines with the security level `user` the kernel keeps docks and
-/// enclosures out until somebody agrees (its `admin-guide/thunderbolt.rst`):
-/// on this one, whoever plugged them in has.
+/// enclosures out until the user agrees (its `admin-guide/thunderbolt.rst`):
+/// on this one, the user who plugged them in has.
 pub fn authorize_thunderbolt(root: &Root) -> (Vec<String>, Vec<FileError>) {
     const DEVICES: &str = "sys/bus/thunderbolt/devices";
     let (mut authorized, mut errors) = (Vec::new(), Vec::new());
@@ -405,7 +405,7 @@ pub fn authorize_thunderbolt(root: &Root) -> (Vec<String>, Vec<FileError>) {
     (authorized, errors)
 }
 
-/// What a disk or partition has done, and is at.
+/// The I/O of a disk or partition, finished and in flight.
 pub fn activity(root: &Root, disk: &Disk) -> Option<Activity> {
     Activity::parse(&root.read(format!("{}/stat", directory(disk))).ok()?)
 }
@@ -519,7 +519,7 @@ fn directory(disk: &Disk) -> String {
 }
 
 /// Has the kernel look every two seconds whether a medium was changed in a drive
-/// that does not tell by itself, as udev has it do. What is set already stays.
+/// that does not tell by itself, as udev has it do. An interval that is set already stays.
 pub fn poll_media(root: &Root) -> Result<(), FileError> {
     const POLL: &str = "sys/module/block/parameters/events_dfl_poll_msecs";
     if root.read(POLL)? == "0" {

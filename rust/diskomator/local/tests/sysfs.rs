@@ -1,4 +1,4 @@
-//! What is read from sysfs, against trees taken from real kernels.
+//! The reader of sysfs, against trees taken from real kernels.
 
 // The exemption for tests does not reach what tests call.
 #![allow(clippy::unwrap_used)]
@@ -222,7 +222,7 @@ fn the_card_that_names_the_machine_is_built_in_and_the_lowest_of_those() {
     assert_eq!(named(&all), Some(mac(4)));
     assert_eq!(named(&all[2..]), Some(mac(2)), "plugged in is better than made up");
     assert_eq!(named(&all[3..]), Some(mac(1)));
-    // Somebody gave it another address, or it is not the link of that name.
+    // It was given another address, or it is not the link of that name.
     assert_eq!(named(&[("eth0", 1), ("eth1", 4)]), Some(mac(4)));
     assert_eq!(named(&[]), None);
     // The disks' names are made of the same, and of the firmware's UUID.

@@ -1,4 +1,4 @@
-//! What becomes of each disk: policy, identity and the target's state in one.
+//! The decision on each disk: policy, identity and the target's state in one.
 
 use std::collections::BTreeMap;
 
@@ -9,12 +9,12 @@ use crate::identity::{self, Identity, Machine, Unnamed};
 use crate::model::{NSID, Namespace, Subsystem, Target, is_ours};
 use crate::policy::{self, Access, Refusal};
 
-/// What a disk is exported as.
+/// The name and the access of an exported disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     /// Its names.
     pub identity: Identity,
-    /// What hosts may do.
+    /// The access of hosts.
     pub access: Access,
 }
 
@@ -23,7 +23,7 @@ pub struct Grant {
 pub struct Export {
     /// The disk.
     pub disk: Disk,
-    /// What it is exported as, if it is, or why it never will be.
+    /// Its grant, if it is exported, or why it never will be.
     pub decision: Result<Grant, Refusal>,
     /// Whether hosts can use it now. A drive with no medium in it can't be
     /// used, though it may be exported all right.
@@ -47,8 +47,8 @@ impl Export {
 /// Decides on every disk of `disks`. `target` tells what is exported already.
 pub fn decide(machine: &Machine, disks: Vec<Disk>, config: &Config, target: &Target) -> Vec<Export> {
     let decide = |disk: &Disk| match policy::exportable(disk, config) {
-        // Who mounts a disk here that hosts have already knows what they do; and one that
-        // hangs may come to itself.
+        // A person who mounts a disk here that hosts have already does so knowingly; and a
+        // disk that hangs may come to itself.
         Err(Refusal::Mounted | Refusal::Awaited | Refusal::Unanswered) if exported_as(target, disk).is_some() => {
             Ok(exported_access(target, disk).unwrap_or(Access::ReadOnly))
         }
@@ -79,7 +79,7 @@ pub fn decide(machine: &Machine, disks: Vec<Disk>, config: &Config, target: &Tar
             let current = exported_as(target, &disk);
             let enabled = current.is_some();
             let disk = match current {
-                // What it does not say now, hosts know.
+                // Hosts know the number that it does not tell now.
                 Some(Identity { serial, .. }) if disk.answer != Answer::Given => {
                     Disk { serial: disk.serial.or(Some(serial)), ..disk }
                 }
@@ -125,7 +125,7 @@ fn is_replaced(target: &Target, nqn: &str, disk: &Disk) -> bool {
     namespaces.any(|namespace| namespace.enabled && namespace.device_path != device_path(disk))
 }
 
-/// Who gets a controller gets all of its namespaces: so each of them must be
+/// A host of a controller gets all of its namespaces: so each of them must be
 /// one that may be passed through, and the first stands for all.
 fn share_controllers(disks: &[Disk], config: &Config, decisions: &mut [Result<Access, Refusal>]) {
     let mut all: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
@@ -166,7 +166,7 @@ pub fn desired(exports: &[Export], queues: impl Fn(&Disk) -> u16) -> BTreeMap<St
         .collect()
 }
 
-/// Whether the subsystem `nqn` is the business of whoever exports disks by hand:
+/// Whether the subsystem `nqn` belongs to a person who exports disks by command:
 /// it has the name of a disk that is not exported otherwise, so it is just
 /// being made or taken down. `exports` has no claim to it, yet it is no
 /// leftover, unless its device is one that is gone.
@@ -218,7 +218,7 @@ pub fn by_diskseq_controller(disk: &Disk) -> Option<String> {
         .then(|| format!("{}-controller", disk.diskseq))
 }
 
-/// What hosts know the disk as now, if it is exported. It goes on under that
+/// The identity by which hosts know the disk now, if it is exported. It goes on under that
 /// name even if another one would be found for it today: its twin may have been
 /// pulled, or a part of sysfs not be readable this time.
 pub fn exported_as(target: &Target, disk: &Disk) -> Option<Identity> {
@@ -235,7 +235,7 @@ pub fn exported_as(target: &Target, disk: &Disk) -> Option<Identity> {
     })
 }
 
-/// What hosts may do with the disk now, if it is exported.
+/// The access of hosts to the disk now, if it is exported.
 pub fn exported_access(target: &Target, disk: &Disk) -> Option<Access> {
     export_of(target, disk).map(|(_, _, access)| access)
 }
@@ -523,13 +523,13 @@ mod tests {
         (fake, ports)
     }
 
-    /// What a sync by hand does.
+    /// The operations of a sync by command.
     fn sync_plan(disks: &[Disk], target: &Target, ports: &[PortId]) -> Vec<Op> {
         let exports = decide(&Machine::new(None, &[], ""), disks.to_vec(), &Config::default(), target);
         plan_disks(&desired(&exports, |_| 2), target, ports).into_values().flatten().collect()
     }
 
-    /// What is done without anybody saying so.
+    /// The operations without any command.
     fn own_plan(disks: &[Disk], target: &Target, ports: &[PortId]) -> Vec<Op> {
         let exports = decide(&Machine::new(None, &[], ""), disks.to_vec(), &by_hand(), target);
         let plan = plan_disks(&desired(&exports, |_| 2), target, ports);

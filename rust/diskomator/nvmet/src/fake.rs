@@ -1,6 +1,6 @@
 //! A stand-in for `/sys/kernel/config/nvmet` that enforces the kernel's rules
 //! (`drivers/nvme/target/configfs.c`, `fs/configfs/dir.c`), for tests of
-//! plans. What it says is compared with a real kernel by the end-to-end tests.
+//! plans. Its answers are compared with a real kernel's by the end-to-end tests.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +9,7 @@ use super::model::{Namespace, Port, PortAddress, PortId, Subsystem, Target};
 use super::plan::Op;
 use crate::identity::NQN_MAX;
 
-/// What the kernel answers, by its names.
+/// The kernel's answers, by its names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Errno {
     /// ENOENT

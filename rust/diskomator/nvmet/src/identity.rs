@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::model::{LISTENER_NQN, NSID, NSID_MAX, Target};
 
-/// What each of our NQNs starts with (NVM Express Base Specification, "NVMe
+/// The start of each of our NQNs (NVM Express Base Specification, "NVMe
 /// Qualified Names": `nqn.`, a date, a reversed domain name, a colon).
 pub const NQN_PREFIX: &str = "nqn.2026-11.io.github.diskomator:";
 
@@ -92,7 +92,7 @@ fn is_universal(mac: [u8; 6]) -> bool {
     mac[0] & 0b10 == 0
 }
 
-/// What an exported disk is called.
+/// The names of an exported disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// The NVMe Qualified Name of its subsystem.

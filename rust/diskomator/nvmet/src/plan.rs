@@ -54,7 +54,7 @@ impl fmt::Display for Op {
 /// Our ports, and how to get them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortPlan {
-    /// What the listener needs, before any port.
+    /// The operations for the listener, before any port.
     pub listener: Vec<Op>,
     /// The ports that every disk is to be linked to, and what each of them
     /// needs first.
@@ -63,7 +63,7 @@ pub struct PortPlan {
 
 /// Makes every address of `addresses` listen, with the listener linked.
 ///
-/// A port of somebody else that has one of the addresses is used as it is,
+/// A port of another owner that has one of the addresses is used as it is,
 /// since the kernel would let no second one listen there.
 pub fn plan_ports(addresses: &[PortAddress], actual: &Target) -> PortPlan {
     let mut listener = Vec::new();
@@ -118,7 +118,7 @@ pub fn plan_no_ports(addresses: &[PortAddress], actual: &Target) -> Vec<Op> {
     ops
 }
 
-/// What each disk needs, by NQN; disks that need nothing are left out.
+/// The operations for each disk, by NQN; disks that need none are left out.
 /// Subsystems of other people are never touched.
 pub fn plan_disks(
     desired: &BTreeMap<String, Subsystem>,
@@ -134,7 +134,7 @@ pub fn plan_disks(
         .collect()
 }
 
-/// What one disk needs.
+/// The operations for one disk.
 pub fn plan_disk(nqn: &str, desired: Option<&Subsystem>, actual: &Target, ports: &[PortId]) -> Vec<Op> {
     let found = actual.subsystems.get(nqn);
     let links = links(actual, nqn);
@@ -156,7 +156,7 @@ pub fn plan_disk(nqn: &str, desired: Option<&Subsystem>, actual: &Target, ports:
     }
 }
 
-/// What is to be removed again after `ops` failed half-way: all of a subsystem
+/// The operations that remove the rest of `ops` that failed half-way: all of a subsystem
 /// that they made, but only a namespace that is not enabled of one that was
 /// there. Hosts are told for good that a subsystem is gone once it is.
 pub fn plan_undo(nqn: &str, ops: &[Op], actual: &Target) -> Vec<Op> {
@@ -185,8 +185,8 @@ fn teardown(nqn: &str, found: &Subsystem, links: &BTreeSet<PortId>) -> Vec<Op> {
     ops
 }
 
-/// What of a disk's plan tells hosts that the disk goes, and from where on they
-/// are cut off.
+/// The part of a disk's plan that tells hosts that the disk goes, and the part that
+/// cuts them off.
 pub fn parted_at_the_cut(ops: &[Op]) -> (&[Op], &[Op]) {
     let cut = ops.iter().position(|op| matches!(op, Op::Unlink(_))).unwrap_or(ops.len());
     ops.split_at(cut)
@@ -658,7 +658,7 @@ mod tests {
         wanted
     }
 
-    /// What hosts and other people do meanwhile, by chance.
+    /// Random changes by hosts and other processes.
     fn disturb(fake: &mut Fake, rng: &mut Rng) {
         let target = fake.target();
         for nqn in target.subsystems.keys() {

@@ -37,14 +37,14 @@ pub enum Refusal {
     Mounted,
     /// The settings of this boot leave it to a person to export it.
     ByHandOnly {
-        /// What it will then be called.
+        /// The name that it will then have.
         identity: Box<Identity>,
         /// The setting: `none`, or the patterns that do not take it.
         setting: String,
     },
 }
 
-/// What hosts may do with a disk.
+/// The access of hosts to a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     /// Read and write.

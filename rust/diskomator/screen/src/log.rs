@@ -29,7 +29,7 @@ pub struct Record {
     pub priority: u8,
     /// Since the kernel started, in milliseconds.
     pub millis: u64,
-    /// What it says, in one line.
+    /// Its text, in one line.
     pub text: String,
 }
 
@@ -72,7 +72,7 @@ impl Log {
         self.records.iter().filter(move |record| !errors_only || record.level <= Level::Warning)
     }
 
-    /// What should be known of it without reading it: programs that end again
+    /// Its troubles, for a person who does not read it: programs that end again
     /// and again, and kernel faults, in words a person can send on.
     pub fn troubles(&self) -> Vec<String> {
         let mut troubles: Vec<String> = Vec::new();
@@ -108,7 +108,7 @@ impl Log {
     }
 }
 
-/// What `BusyBox`'s init says of a program that it starts again
+/// The message of `BusyBox`'s init about a program that it starts again
 /// (`init/init.c`): `process '/usr/sbin/x' (pid 9) exited. Scheduling for restart.`
 fn restarted(text: &str) -> Option<&str> {
     let (_, rest) = text.split_once("process '")?;

@@ -26,7 +26,7 @@ pub struct Snapshot {
     pub disks: Vec<Disk>,
     /// Why there are no disks to show, if they could not be listed.
     pub problem: Option<String>,
-    /// What a person should know before anything goes wrong, the gravest first.
+    /// Warnings before anything goes wrong, the gravest first.
     pub warnings: Vec<String>,
     /// How to log in over the network, if that is possible.
     pub ssh: Option<Ssh>,
@@ -36,7 +36,7 @@ pub struct Snapshot {
 
 /// So long after the start disks and network cards may still be on their way.
 pub const STARTING: Duration = Duration::from_secs(20);
-/// What is said first where a setting keeps disks from being exported by themselves.
+/// The first line where a setting keeps disks from being exported without a command.
 pub(crate) const BY_HAND: &str = "No disk is exported by itself: the setting diskomator.export says so.";
 
 /// The machine itself.
@@ -46,9 +46,9 @@ pub struct Machine {
     pub name: Option<String>,
     /// The version of this program.
     pub version: &'static str,
-    /// Who made it and what they call it.
+    /// Its vendor and model.
     pub model: Option<String>,
-    /// What the processor calls itself.
+    /// The processor's name.
     pub processor: Option<String>,
     /// How many of them the kernel sees.
     pub processors: usize,
@@ -128,7 +128,7 @@ pub struct Disk {
     pub diskseq: u64,
     /// In bytes.
     pub size: u64,
-    /// What the maker calls it, and whether this machine was started from it.
+    /// The maker's name for it, and whether this machine was started from it.
     pub model: Option<String>,
     /// The maker's number.
     pub serial: Option<String>,
@@ -136,21 +136,21 @@ pub struct Disk {
     pub firmware: Option<String>,
     /// How it is attached: `nvme`, `ata`, …
     pub bus: String,
-    /// What other machines call it.
+    /// Its name on other machines.
     pub nqn: Option<String>,
     /// Whether its bay has a light that can be switched.
     pub has_light: bool,
-    /// What became of it.
+    /// Its state.
     pub state: DiskState,
     /// The hosts that are connected to it,
     pub hosts: Vec<Host>,
     /// and their controllers.
     pub controllers: Vec<Controller>,
-    /// What hosts do with it, while some are connected.
+    /// The I/O of hosts, while some are connected.
     pub traffic: Option<Traffic>,
 }
 
-/// What became of a disk.
+/// The state of a disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DiskState {
     /// Other machines can use it.
@@ -194,7 +194,7 @@ impl Snapshot {
     }
 }
 
-/// What to type on the other machine to get all disks, through one address.
+/// The command for the other machine to get all disks, through one address.
 pub fn connect_line(address: &Address) -> String {
     // A zone behind the address, as in fe80::1%eth0, is lost on the way from the
     // discovery log to the disks.
@@ -202,7 +202,7 @@ pub fn connect_line(address: &Address) -> String {
     format!("nvme connect-all -t tcp -a {}{link}", address.ip)
 }
 
-/// What to type on the other machine to log in, through one address.
+/// The command for the other machine to log in, through one address.
 pub fn login_line(address: &Address) -> String {
     let zone = if address.needs_zone() { "%<interface>" } else { "" };
     format!("ssh root@{}{zone}", address.ip)

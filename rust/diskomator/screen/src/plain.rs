@@ -13,7 +13,7 @@ use crate::model::{
 
 /// Longer names are cut; the maker's name and number of NVMe are 40 and 20.
 const NAME_MAX: usize = 16;
-/// What is shown of a model, in characters.
+/// The most that is shown of a model, in characters.
 pub const MODEL_MAX: usize = 30;
 const SERIAL_MAX: usize = 20;
 
@@ -47,7 +47,7 @@ pub fn render(snapshot: &Snapshot, width: usize) -> String {
     text.lines().map(|line| cut(line, width) + "\n").collect()
 }
 
-/// How to export disks where that takes a word of somebody. First of all, as
+/// How to export disks where that takes a command. First of all, as
 /// nothing below is of use before.
 fn export_lines(text: &mut String) {
     text.push_str(BY_HAND);
@@ -156,7 +156,7 @@ fn line(text: &mut String, line: &str) {
     text.push('\n');
 }
 
-/// What became of a disk, in a few words.
+/// The state of a disk, in a few words.
 fn state_text(disk: &Disk) -> String {
     match &disk.state {
         DiskState::Exported => "exported".to_owned(),
@@ -168,7 +168,7 @@ fn state_text(disk: &Disk) -> String {
     }
 }
 
-/// What has become different, a line for each thing, in words for a log.
+/// The changes, a line for each, in words for a log.
 pub fn changes(before: &Snapshot, now: &Snapshot) -> Vec<String> {
     let mut lines = Vec::new();
     for link in &now.links {

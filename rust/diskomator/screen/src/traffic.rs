@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use disks::disk::{Activity, human_size};
 
-/// What is remembered of the past.
+/// The number of past seconds that are kept.
 const HISTORY: usize = 60;
 /// A disk that is at work and finishes nothing for so long hangs.
 const HUNG: Duration = Duration::from_secs(2);
 
-/// What goes on at a disk.
+/// The I/O at a disk.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// Bytes read in a second.

@@ -44,7 +44,7 @@ const FIRST_TABLE: u32 = 1 << 24;
 /// `INFINITY_LIFE_TIME` of the kernel's `net/addrconf.h`.
 const FOR_EVER: u32 = u32::MAX;
 
-/// What was asked of the kernel, and its answer.
+/// A request to the kernel, and its error.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to {what}")]
 pub struct NetlinkError {
@@ -61,7 +61,7 @@ impl NetlinkError {
         Self { what: what.into(), source }
     }
 
-    /// What the kernel said.
+    /// The kernel's error.
     pub fn io(&self) -> &io::Error {
         &self.source
     }
@@ -87,7 +87,7 @@ pub struct Link {
     pub mac: Option<Mac>,
     /// It is the loopback interface.
     pub is_loopback: bool,
-    /// Somebody brought it up.
+    /// It was brought up.
     pub is_up: bool,
     /// It is up and the other end is there.
     pub has_carrier: bool,
@@ -735,7 +735,7 @@ impl Netlink {
     }
 }
 
-/// What a [`Monitor`] listens to.
+/// The events that a [`Monitor`] listens to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Watch {
     /// Links that come, go and change.
