@@ -98,7 +98,7 @@ pub(crate) fn run(mut args: lexopt::Parser) -> Result<(), Failure> {
         None if json => print_json(&listing(&settings)),
         None => print(&text(&listing(&settings))),
         Some(wanted) => {
-            let Some(setting) = Config::setting(wanted.strip_prefix(Config::PREFIX).unwrap_or(&wanted)) else {
+            let Some(setting) = Config::setting(Config::without_prefix(&wanted).unwrap_or(&wanted)) else {
                 let error = format!("there is no setting {wanted:?}; `diskomator config` lists them");
                 return Err(Failure::Usage(error.into()));
             };
@@ -150,7 +150,7 @@ mod tests {
             let words = listing(&settings)
                 .settings
                 .into_iter()
-                .map(|row| format!("{}{}={}", Config::PREFIX, row.name, row.value));
+                .map(|row| format!("{}.{}={}", Config::NAME, row.name, row.value));
             let again = words.collect::<Vec<_>>().join(" ");
             assert_eq!(Config::from_cmdline(&again), (settings.config, vec![]));
         }

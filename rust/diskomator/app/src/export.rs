@@ -21,6 +21,7 @@ use nvmet::model::{DISCOVERY_NQN, LISTENER_NQN, Subsystem, Target, is_ours};
 use nvmet::plan::{Op, parted_at_the_cut, plan_disks, plan_no_hosts, plan_no_ports, plan_ports};
 use nvmet::policy::Access;
 use runtime::{Failure, level_filter, print};
+use settings::Product;
 
 use crate::exporter::{ExportError, Exporter, Observation, carry_out, carry_out_or_undo};
 use crate::listing::list;
@@ -108,7 +109,7 @@ const POLL: Duration = Duration::from_millis(10);
 pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
     let root = Root::default();
     let config: Config = given::read(&root).0.config;
-    logger::init("diskomator-export".to_owned(), level_filter(config.system.log), false);
+    logger::init(format!("{}-export", Config::NAME), level_filter(config.system.log), false);
     let nobody = || {};
     match parse(args)? {
         Command::Help => print(USAGE),

@@ -53,7 +53,6 @@ impl AsMut<System> for Config {
 
 impl Product for Config {
     const NAME: &'static str = "diskomator";
-    const PREFIX: &'static str = "diskomator.";
     const SETTINGS: &'static [Setting<Self>] = &[
         system::debug(),
         EXPORT,
@@ -84,7 +83,7 @@ const EXPORT: Setting<Config> = Setting {
     name: "export",
     syntax: "=DISKS",
     text: "which disks are exported by themselves: `all`, `none`, or patterns. \
-               The others are exported by `diskomator export sync DISK`, typed in the shell",
+           The others are exported by `diskomator export sync DISK`, typed in the shell",
     is_list: false,
     set: |config, value| selection(value).map(|value| config.export = value),
     values: |config| vec![config.export.to_string()],
@@ -114,7 +113,7 @@ const PASSTHRU: Setting<Config> = Setting {
     name: "passthru",
     syntax: "[=DISKS]",
     text: "with which NVMe disks hosts get the controller itself, for SMART, firmware and format commands, and all \
-               of its namespaces, unless it is read-only; without `=DISKS`, with all",
+           of its namespaces, unless it is read-only; without `=DISKS`, with all",
     is_list: false,
     set: |config, value| selection(switch(value)).map(|value| config.passthru = value),
     values: |config| vec![config.passthru.to_string()],

@@ -161,7 +161,6 @@ mod tests {
 
     impl Product for Config {
         const NAME: &'static str = "gate";
-        const PREFIX: &'static str = "gate.";
         const SETTINGS: &'static [Setting<Self>] = &[
             system::debug(),
             system::log(),

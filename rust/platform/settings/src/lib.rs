@@ -25,10 +25,8 @@ const KERNEL_IP: &str = "ip";
 
 /// The values of all settings of a product.
 pub trait Product: AsRef<System> + AsMut<System> + Clone + fmt::Debug + Default + PartialEq + 'static {
-    /// Its name, as in the names of its machines.
+    /// Its name, as in the names of its machines and, before a dot, of its settings.
     const NAME: &'static str;
-    /// The start of each setting's name: the name of the product and a dot.
-    const PREFIX: &'static str;
     /// The table of its settings, sorted by name.
     const SETTINGS: &'static [Setting<Self>];
     /// The effect of a source of settings that can't be read, such as `nothing is exported`.
@@ -37,6 +35,16 @@ pub trait Product: AsRef<System> + AsMut<System> + Clone + fmt::Debug + Default 
     /// The setting with this name, without the prefix.
     fn setting(name: &str) -> Option<&'static Setting<Self>> {
         Self::SETTINGS.iter().find(|setting| setting.name == name)
+    }
+
+    /// The setting that `word` names, with the prefix.
+    fn setting_of(word: &str) -> Option<&'static Setting<Self>> {
+        Self::without_prefix(word).and_then(Self::setting)
+    }
+
+    /// The rest of a word that starts with the prefix.
+    fn without_prefix(word: &str) -> Option<&str> {
+        word.strip_prefix(Self::NAME)?.strip_prefix('.')
     }
 
     /// The settings of a kernel command line alone, as [`Settings::read`] has them.
@@ -141,7 +149,7 @@ impl<C: Product> Settings<C> {
                 Some((name, value)) => (name, Some(value)),
                 None => (word.as_str(), None),
             };
-            let setting = name.strip_prefix(C::PREFIX).and_then(C::setting);
+            let setting = C::setting_of(name);
             if let Some(setting) = setting.filter(|_| number > end) {
                 self.refuse(source, setting, value, Problem::AfterEnd);
             } else if number > end || is_file(word) {
@@ -150,7 +158,7 @@ impl<C: Product> Settings<C> {
                 self.take_kernel_ip(source, value.unwrap_or_default());
             } else if let Some(setting) = setting {
                 self.set(source, setting, value);
-            } else if is_ours(C::PREFIX, name) {
+            } else if is_ours(C::NAME, name) {
                 self.warn(word.clone(), source, None, warning::unknown::<C>(word));
             }
         }
@@ -170,8 +178,8 @@ impl<C: Product> Settings<C> {
 
     fn take_credential(&mut self, credential: &Credential, secure_boot: bool) {
         let Credential { name, source, .. } = credential;
-        let Some(setting) = name.strip_prefix(C::PREFIX).and_then(C::setting) else {
-            if is_ours(C::PREFIX, name) {
+        let Some(setting) = C::setting_of(name) else {
+            if is_ours(C::NAME, name) {
                 self.warn(name.clone(), *source, None, warning::unknown::<C>(name));
             }
             return;
@@ -213,7 +221,7 @@ impl<C: Product> Settings<C> {
             self.note(source, setting);
         }
         let value = value.map(|value| format!("={value:?}")).unwrap_or_default();
-        let what = format!("{}{}{value}", C::PREFIX, setting.name);
+        let what = format!("{}.{}{value}", C::NAME, setting.name);
         self.warn(what, source, instead.map(|instead| instead.effect), problem);
     }
 
@@ -272,7 +280,7 @@ fn around<'line>(line: &'line [String], image: &[String]) -> (&'line [String], &
 /// How many of the words that a boot loader hands over are the name of the file that it started. iPXE has it before
 /// what is typed, as the script or the URL has it, with all spaces in it.
 fn file_name<C: Product>(words: &[String]) -> usize {
-    let is_setting = |word: &String| word.strip_prefix(C::PREFIX).and_then(C::setting).is_some();
+    let is_setting = |word: &String| C::setting_of(word).is_some();
     let words = words.iter().take_while(|word| !is_setting(word) && *word != END && !word.contains('='));
     let mut words = words.enumerate();
     let first = words.next();
@@ -281,7 +289,7 @@ fn file_name<C: Product>(words: &[String]) -> usize {
         // `diskomator-257` is no typo, unlike `diskomator.foo` and `diskomater.debug`.
         None => usize::from(first.is_some_and(|(_, word)| {
             let is_typo = !matches!(warning::unknown::<C>(word), Problem::Unknown { nearest: None });
-            !is_typo && !word.starts_with(C::PREFIX)
+            !is_typo && C::without_prefix(word).is_none()
         })),
     }
 }
@@ -303,8 +311,7 @@ fn nearest(known: impl Iterator<Item = &'static str>, word: &str) -> Option<&'st
 }
 
 /// `diskomator.x` and `diskomater.debug` are meant for us; `dm_mod.create` is not.
-fn is_ours(prefix: &str, name: &str) -> bool {
-    let ours = prefix.trim_end_matches('.');
+fn is_ours(ours: &str, name: &str) -> bool {
     name.split_once(['.', '-', '_']).is_some_and(|(first, _)| strsim::osa_distance(first, ours) <= 2)
 }
 

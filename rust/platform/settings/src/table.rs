@@ -79,8 +79,8 @@ pub fn markdown<C: Product>() -> String {
     let mut text = String::from("| Setting | What it does | Default |\n|---|---|---|\n");
     for setting in C::SETTINGS {
         let Setting { name, syntax, text: what, .. } = setting;
-        let (prefix, default) = (C::PREFIX, setting.default_value());
-        let _ = writeln!(text, "| `{prefix}{name}{syntax}` | {what} | `{default}` |");
+        let (product, default) = (C::NAME, setting.default_value());
+        let _ = writeln!(text, "| `{product}.{name}{syntax}` | {what} | `{default}` |");
     }
     text
 }

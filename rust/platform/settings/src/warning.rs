@@ -135,5 +135,5 @@ pub(super) fn unknown<C: Product>(word: &str) -> Problem {
     let name = word.split('=').next().unwrap_or(word);
     let setting = name.split_once(['.', '-', '_']).map_or(name, |(_, setting)| setting);
     let nearest = nearest(C::SETTINGS.iter().map(|setting| setting.name), setting);
-    Problem::Unknown { nearest: nearest.map(|nearest| format!("{}{nearest}", C::PREFIX)) }
+    Problem::Unknown { nearest: nearest.map(|nearest| format!("{}.{nearest}", C::NAME)) }
 }

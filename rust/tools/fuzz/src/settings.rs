@@ -48,7 +48,7 @@ pub fn settings(data: &[u8]) {
 fn credentials(data: &[u8]) {
     let mut credentials = from_smbios(data);
     for setting in Config::SETTINGS {
-        let name = format!("{}{}", Config::PREFIX, setting.name);
+        let name = format!("{}.{}", Config::NAME, setting.name);
         let is_base64 = data.first().is_some_and(|first| first & 1 == 1);
         let content = if is_base64 { Content::Base64(data.to_vec()) } else { Content::Plain(data.to_vec()) };
         credentials.push(Credential { name, source: Source::BesideImage, content });
@@ -60,7 +60,7 @@ fn credentials(data: &[u8]) {
         let values = Config::SETTINGS.iter().flat_map(|setting| {
             let values = settings.values(setting);
             assert!(!values.is_empty());
-            values.into_iter().map(|(value, _)| format!("\"{}{}={value}\"", Config::PREFIX, setting.name))
+            values.into_iter().map(|(value, _)| format!("\"{}.{}={value}\"", Config::NAME, setting.name))
         });
         let line: Vec<String> = values.collect();
         // A quote would end the word, and the command line knows no other way to write one.
