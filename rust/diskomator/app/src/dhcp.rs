@@ -7,18 +7,19 @@
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
 use disks::config::Config;
 use kernel::error::chain;
-use kernel::netlink::{self, Lifetimes, Link, Monitor, Netlink, Origin, Route6, Watch};
+use kernel::netlink::{Link, Monitor, Netlink, Watch};
 use kernel::packet::{ArpSocket, LeasedSocket, PacketSocket};
 use kernel::root::Root;
 use kernel::signals::{Farewell, Termination};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
+use netplan::{self, Family, Hold, Lifetimes, Net, Origin, Via};
 use netproto::addressing::{Address, Addressing};
 use netproto::arp::Packet;
 use netproto::dhcp::client::{Client, Event, Identity, Loss, Moment, Output, Transmit, Way};
@@ -29,9 +30,8 @@ use netproto::net::{Mac, Prefix4};
 use runtime::{Failure, chosen_links, print, start_daemon};
 use settings::Product;
 
-use crate::answers;
 use crate::dhcp6::Port6;
-use crate::hold::{Holder, Wish, forget_links, set_up_ipv4};
+use crate::network::{Holder, answer, forget_answers, prefix4, set_up_ipv4, set_up_ipv6};
 
 const HELP: &str = "\
 Usage: diskomator dhcp [--interface NAME]...
@@ -158,7 +158,7 @@ impl Daemon {
         loop {
             let next = self.act();
             if self.is_leaving && self.ports.values().all(|port| port.client.is_gone() && port.six.is_gone()) {
-                answers::forget_all(&self.netlink);
+                forget_answers(&self.netlink);
                 log::info!("stopped; the addresses were given back");
                 return Ok(());
             }
@@ -232,7 +232,6 @@ impl Daemon {
             stays
         });
         let present: Vec<u32> = links.iter().map(|link| link.index).collect();
-        forget_links(&self.netlink, &present);
         self.choose(&links, &addresses);
         self.own = links.iter().filter_map(|link| link.mac).collect();
         for link in links {
@@ -260,13 +259,13 @@ impl Daemon {
             }
         }
         let own: Vec<u32> = self.ports.keys().copied().collect();
-        answers::keep(&self.netlink, &own, &present, &addresses);
+        answer(&self.netlink, &own, &present, &addresses);
     }
 
     /// Chooses the link for the addresses that name none: the one that has them
     /// from an earlier run, else the first with a carrier, for as long as it is
     /// there.
-    fn choose(&mut self, links: &[Link], addresses: &[netlink::Address]) {
+    fn choose(&mut self, links: &[Link], addresses: &[netplan::Address]) {
         if !self.addressing.needs_choice() {
             return;
         }
@@ -293,9 +292,9 @@ impl Daemon {
 
     /// A link that was not there before: up with it, and on with the address
     /// that an earlier run gave it.
-    fn appeared(&self, link: &Link, mac: Mac, addresses: &[netlink::Address]) -> Port {
+    fn appeared(&self, link: &Link, mac: Mac, addresses: &[netplan::Address]) -> Port {
         log::info!("{}: Ethernet link {mac}", link.name);
-        enable_ipv6(&self.root, &link.name);
+        set_up_ipv6(&self.root, &link.name);
         set_up_ipv4(&self.root, &link.name);
         let seed = self.seeds.hash_one((link.index, self.started));
         let mut identity = Identity::of(Config::NAME, mac);
@@ -307,12 +306,12 @@ impl Daemon {
         let mut six = Port6::new(identity, seed);
         let from = |origin| {
             let ours = addresses.iter().filter(move |address| {
-                address.link == link.index && address.origin == Some(origin) && address.prefix4().is_some()
+                address.link == link.index && address.origin == Some(origin) && address.ip.is_ipv4()
             });
-            let longest = ours.max_by_key(|address| address.valid.unwrap_or(Duration::MAX))?;
-            let prefix = longest.prefix4()?;
+            let longest = ours.max_by_key(|address| address.lifetimes.valid.unwrap_or(Duration::MAX))?;
+            let prefix = prefix4(longest)?;
             log::info!("{}: the address {prefix} is there already", link.name);
-            Some((prefix, longest.valid))
+            Some((prefix, longest.lifetimes.valid))
         };
         if let Some((prefix, _)) = from(Origin::LinkLocal) {
             link_local.adopt(prefix);
@@ -421,29 +420,16 @@ impl Port {
 
     /// Makes the kernel have the addresses of the settings.
     fn set_addresses(&self, netlink: &Netlink, addresses: &[Address]) {
-        let holder = self.holder(netlink);
-        let wishes: Vec<Wish> = addresses.iter().filter_map(wish).collect();
-        holder.hold(Origin::Setting, &wishes);
+        let holds: Vec<Hold> = addresses.iter().map(hold).collect();
         for address in addresses {
             log::info!("{}: the address is {}/{} by a setting", self.name, address.ip, address.prefix_len);
-            if let IpAddr::V6(ip) = address.ip {
-                let own = (ip, address.prefix_len);
-                let set = netlink.set_address6(self.index, own, Lifetimes::FOR_EVER, holder.metric(), Origin::Setting);
-                holder.warn(set);
-            }
-            if let Some(IpAddr::V6(router)) = address.gateway {
-                holder.warn(netlink.set_route6(Route6 {
-                    link: self.index,
-                    destination: (Ipv6Addr::UNSPECIFIED, 0),
-                    router: Some(router),
-                    metric: holder.metric(),
-                    table: None,
-                }));
-            }
+        }
+        for family in [Family::V4, Family::V6] {
+            self.holder(netlink).hold(Origin::Setting, family, &holds);
         }
     }
 
-    fn changed(&mut self, now: Moment, link: &Link, addresses: &[netlink::Address]) {
+    fn changed(&mut self, now: Moment, link: &Link, addresses: &[netplan::Address]) {
         if self.name != link.name {
             log::info!("{}: now called {}", self.name, link.name);
             self.name.clone_from(&link.name);
@@ -634,7 +620,7 @@ impl Port {
                 let level = if why == Loss::Released { log::Level::Info } else { log::Level::Warn };
                 log::log!(level, "{}: {address} is no longer ours: {why}", self.name);
                 self.leased_socket = None;
-                self.holder(netlink).hold(Origin::Dhcp, &[]);
+                self.holder(netlink).hold(Origin::Dhcp, Family::V4, &[]);
                 self.link_local.unleased(now);
             }
             Event::Disputed { address, by } => {
@@ -649,18 +635,17 @@ impl Port {
     }
 
     fn apply_link_local(&mut self, netlink: &Netlink, event: ipv4ll::Event) {
-        let wish = |address| Wish { address, left: None, routes: Vec::new() };
         match event {
             ipv4ll::Event::Held(address) => {
                 log::info!("{}: no DHCP server; the link-local address is {address}", self.name);
-                self.holder(netlink).hold(Origin::LinkLocal, &[wish(address)]);
+                self.holder(netlink).hold(Origin::LinkLocal, Family::V4, &[leased(address, None, &[])]);
             }
             ipv4ll::Event::Lost { address, by } => {
                 match by {
                     Some(mac) => log::warn!("{}: {mac} has {address}, too; another one will do", self.name),
                     None => log::info!("{}: {address} is not needed any more", self.name),
                 }
-                self.holder(netlink).hold(Origin::LinkLocal, &[]);
+                self.holder(netlink).hold(Origin::LinkLocal, Family::V4, &[]);
             }
         }
     }
@@ -673,7 +658,8 @@ impl Port {
     fn hold(&mut self, netlink: &Netlink, lease: &Lease, left: Option<Duration>) {
         let address = lease.address;
         self.set_mtu(netlink, lease.mtu);
-        self.holder(netlink).hold(Origin::Dhcp, &[Wish { address, left, routes: lease.routes.clone() }]);
+        let wanted = leased(address, left, &lease.routes);
+        self.holder(netlink).hold(Origin::Dhcp, Family::V4, &[wanted]);
         self.open_leased(address.address());
     }
 
@@ -703,34 +689,24 @@ fn register(registry: &mio::Registry, index: u32, name: &str, socket: &impl AsFd
     outcome.is_ok()
 }
 
-/// An IPv4 address of the settings, for the kernel.
-fn wish(address: &Address) -> Option<Wish> {
-    let prefix = address.prefix4()?;
-    let routes = match address.gateway {
-        Some(IpAddr::V4(router)) => {
-            vec![lease::Route { destination: Prefix4::ANY, router: Some(router), on_link: !prefix.contains(router) }]
-        }
-        _ => Vec::new(),
-    };
-    Some(Wish { address: prefix, left: None, routes })
+/// An address of the settings, for the kernel.
+fn hold(address: &Address) -> Hold {
+    let net = Net { ip: address.ip, len: address.prefix_len };
+    // An IPv6 router's address is mostly one of its link.
+    let is_outside = |router| address.ip.is_ipv6() || !net.contains(router);
+    let default =
+        |router| Via { destination: Family::of(address.ip).any(), router: Some(router), on_link: is_outside(router) };
+    Hold { address: net, lifetimes: Lifetimes::FOR_EVER, routes: address.gateway.into_iter().map(default).collect() }
 }
 
-/// The kernel does the rest: link-local addresses, and what routers announce.
-fn enable_ipv6(root: &Root, link: &str) {
-    for (name, value) in [
-        // Each address has the card's number in it, so it is the same on each
-        // boot, and no other one comes and goes beside it.
-        ("addr_gen_mode", "0"),
-        ("use_tempaddr", "0"),
-        ("accept_ra", "1"),
-        // One packet of anybody's on the link would take over the way to a host.
-        ("accept_redirects", "0"),
-        ("disable_ipv6", "0"),
-    ] {
-        let path = format!("proc/sys/net/ipv6/conf/{link}/{name}");
-        let outcome = root.read(&path).and_then(|now| if now == value { Ok(()) } else { root.write(&path, value) });
-        if let Err(error) = outcome {
-            log::warn!("{link}: no IPv6: {}", chain(&error));
-        }
-    }
+/// An address of a lease, for the kernel; `left` is `None` for ever.
+fn leased(address: Prefix4, left: Option<Duration>, routes: &[lease::Route]) -> Hold {
+    let net = |prefix: Prefix4| Net { ip: prefix.address().into(), len: prefix.len() };
+    let via = |route: &lease::Route| Via {
+        destination: net(route.destination),
+        router: route.router.map(IpAddr::V4),
+        on_link: route.on_link,
+    };
+    let lifetimes = Lifetimes { preferred: left, valid: left };
+    Hold { address: net(address), lifetimes, routes: routes.iter().map(via).collect() }
 }

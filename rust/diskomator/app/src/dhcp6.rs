@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use kernel::dhcp6::{Dhcp6Socket, solicit_routers};
 use kernel::error::chain;
-use kernel::netlink::{Address, Lifetimes, Link, Origin};
+use kernel::netlink::Link;
+use netplan::{Address, Family, Hold, Lifetimes, Net, Origin};
 use netproto::dhcp::client::Identity;
 use netproto::dhcp6::client::{Client, Event, Loss, Output};
 use netproto::pace::Moment;
 
 use crate::dhcp::{Input, PACKETS_AT_ONCE};
-use crate::hold::Holder;
+use crate::network::{Holder, Outcome};
 
 /// How often routers are asked what they announce, and how long apart
 /// (`MAX_RTR_SOLICITATIONS` and `RTR_SOLICITATION_INTERVAL`, RFC 4861 section 10).
@@ -54,7 +55,7 @@ impl Port6 {
         let ours =
             addresses.iter().filter(|address| address.link == link.index && address.origin == Some(Origin::Dhcp));
         let usable = ours.filter_map(|address| match address.ip {
-            IpAddr::V6(ip) if !address.is_duplicate => Some((ip, address.valid)),
+            IpAddr::V6(ip) if !address.is_duplicate => Some((ip, address.lifetimes.valid)),
             _ => None,
         });
         if let Some((ip, valid)) = usable.max_by_key(|(_, valid)| valid.unwrap_or(Duration::MAX)) {
@@ -186,7 +187,10 @@ impl Port6 {
             Event::Bound { address, preferred, until, renewed } => {
                 let left = |end: Option<Moment>| end.map(|end| end.saturating_sub(now));
                 let lifetimes = Lifetimes { preferred: left(preferred), valid: left(until) };
-                if holder.hold6(Origin::Dhcp, Some((address, lifetimes))) {
+                // A lease says nothing about other addresses of its link.
+                let address_alone = Net { ip: address.into(), len: Family::V6.bits() };
+                let hold = Hold { address: address_alone, lifetimes, routes: Vec::new() };
+                if holder.hold(Origin::Dhcp, Family::V6, &[hold]) == Outcome::Changed {
                     self.tried = Some(address);
                 }
                 let term = lifetimes
@@ -199,11 +203,11 @@ impl Port6 {
                 let level = if why == Loss::Released { log::Level::Info } else { log::Level::Warn };
                 log::log!(level, "{name}: {address} is no longer ours: {why}");
                 self.tried = None;
-                holder.hold6(Origin::Dhcp, None);
+                holder.hold(Origin::Dhcp, Family::V6, &[]);
             }
             Event::Declined(address) => {
                 log::warn!("{name}: another host has {address}, which was given to us; declined");
-                holder.hold6(Origin::Dhcp, None);
+                holder.hold(Origin::Dhcp, Family::V6, &[]);
             }
             Event::Refused(why) => log::warn!("{name}: no IPv6 address by DHCP: {why}; asking on"),
             Event::Silence => log::warn!("{name}: no DHCPv6 server has answered yet; asking on"),

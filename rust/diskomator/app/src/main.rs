@@ -1,7 +1,6 @@
 //! The appliance's one binary. Each applet is one of its names: called as
 //! `diskomator-dhcp` it is what `diskomator dhcp` is.
 
-mod answers;
 mod applet;
 mod blink;
 mod config;
@@ -10,13 +9,13 @@ mod dhcp;
 mod dhcp6;
 mod export;
 mod exporter;
-mod hold;
 mod hosts;
 mod hotplug;
 mod listing;
 mod mdns;
 mod name;
 mod net;
+mod network;
 mod power;
 mod remote_log;
 mod ssh;

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use kernel::netlink::{self, Address, Link, Netlink};
+use kernel::netlink::{Link, Netlink};
 use kernel::root::Root;
+use netplan::{self, Address};
 use runtime::table;
 use runtime::{Failure, print, print_json};
 use screen::model::speed_text;
@@ -47,11 +48,11 @@ enum Origin {
 impl Origin {
     fn of(address: &Address) -> Self {
         match address.origin {
-            Some(netlink::Origin::Dhcp) => Self::Dhcp,
-            Some(netlink::Origin::LinkLocal) => Self::LinkLocal,
+            Some(netplan::Origin::Dhcp) => Self::Dhcp,
+            Some(netplan::Origin::LinkLocal) => Self::LinkLocal,
             None if address.is_link_local => Self::LinkLocal,
             None if address.is_announced => Self::Router,
-            Some(netlink::Origin::Setting) | None => Self::Static,
+            Some(netplan::Origin::Setting) | None => Self::Static,
         }
     }
 
@@ -117,7 +118,7 @@ fn row(root: &Root, link: Link, addresses: &[Address]) -> LinkRow {
                 prefix: address.prefix_len,
                 from: Origin::of(address),
                 usable: address.is_usable,
-                seconds_left: address.valid.map(|valid| valid.as_secs()),
+                seconds_left: address.lifetimes.valid.map(|valid| valid.as_secs()),
             })
             .collect(),
         speed: link_speed(root, &link.name),

@@ -1,9 +1,11 @@
-//! The kernel's messages about links, addresses, routes and rules.
+//! What the kernel says about links, addresses, routes and rules.
 
-use kernel::netlink::{Address, Link, Route, Route6, Rule};
-use netproto::net::Mac;
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
+
+use kernel::netlink::{Link, message};
+use netplan::Route;
+use netproto::net::Mac;
 
 /// A netlink message: what is taken for a route or a rule of ours is the same
 /// after a way to the kernel and back.
@@ -17,29 +19,23 @@ pub fn netlink(data: &[u8]) {
             assert!(link.mac.is_none_or(Mac::is_station));
         }
         RouteNetlinkMessage::NewAddress(message) => {
-            if let Some(address) = Address::from_message(&message) {
-                assert!(address.prefix4().is_none_or(|prefix| prefix.address() == address.ip));
+            if let Some(address) = message::address(&message) {
+                assert!(!address.is_duplicate || !address.is_usable);
             }
         }
         RouteNetlinkMessage::NewRoute(message) => {
-            if let Some((route, _)) = Route6::from_message(&message) {
-                let again = there_and_back(RouteNetlinkMessage::NewRoute(route.to_message()));
-                let Some(RouteNetlinkMessage::NewRoute(message)) = again else { panic!("no route: {again:?}") };
-                assert_eq!(Route6::from_message(&message), Some((route, 0)));
-            }
-            let Some(route) = Route::from_message(&message) else { return };
-            let again = there_and_back(RouteNetlinkMessage::NewRoute(route.to_message()));
+            let Some((route, _)) = message::route(&message) else { return };
+            let again = there_and_back(RouteNetlinkMessage::NewRoute(message::to_route(&route)));
             let Some(RouteNetlinkMessage::NewRoute(message)) = again else { panic!("no route: {again:?}") };
-            let again = Route::from_message(&message).expect("it is ours");
+            let (again, _) = message::route(&message).expect("it is a route");
             assert!(route.replaces(&again) && again.replaces(&route));
-            assert_eq!((again.link, again.router, again.source), (route.link, route.router, route.source));
-            assert_eq!(again.origin, route.origin);
+            assert_eq!(Route { destination: route.destination, ..again }, route);
         }
         RouteNetlinkMessage::NewRule(message) => {
-            let Some(rule) = Rule::from_message(&message) else { return };
-            let again = there_and_back(RouteNetlinkMessage::NewRule(rule.to_message()));
+            let Some(rule) = message::rule(&message) else { return };
+            let again = there_and_back(RouteNetlinkMessage::NewRule(message::to_rule(&rule)));
             let Some(RouteNetlinkMessage::NewRule(message)) = again else { panic!("no rule: {again:?}") };
-            assert_eq!(Rule::from_message(&message), Some(rule));
+            assert_eq!(message::rule(&message), Some(rule));
         }
         _ => {}
     }

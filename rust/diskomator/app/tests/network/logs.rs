@@ -85,7 +85,7 @@ fn the_way_to_a_host_is_known_with_its_source_its_router_and_its_hardware_addres
         // A link-local address is on the link that is named.
         let own = wait_for("a link-local address", || {
             let addresses = netlink.addresses().unwrap();
-            let usable = |address: &&kernel::netlink::Address| address.is_link_local && address.is_usable;
+            let usable = |address: &&netplan::Address| address.is_link_local && address.is_usable;
             addresses.iter().filter(usable).find(|address| address.ip.is_ipv6()).map(|address| address.ip)
         });
         let way = netlink.way_to(ip("fe80::1"), Some(link)).unwrap();
