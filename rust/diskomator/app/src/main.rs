@@ -16,6 +16,7 @@ mod hotplug;
 mod listing;
 mod mdns;
 mod name;
+mod name_in_use;
 mod net;
 mod power;
 mod remote_log;
