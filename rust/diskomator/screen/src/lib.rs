@@ -2,6 +2,7 @@
 //! as plain lines.
 #![forbid(unsafe_code)]
 
+pub mod bindings;
 pub mod log;
 pub mod model;
 mod overview;
@@ -9,6 +10,7 @@ mod pages;
 pub mod plain;
 pub mod traffic;
 pub mod ui;
+mod widgets;
 
 pub use model::Snapshot;
 pub use ui::Ui;

@@ -10,7 +10,7 @@ use crate::model::{
     Address, BY_HAND, Disk, DiskState, Link, STARTING, Snapshot, connect_line, printable, shortened, speed_text,
 };
 use crate::traffic::{Blocks, rate_text, sparkline};
-use crate::ui::{fitted, state_word};
+use crate::widgets::{fitted, state_word};
 
 /// Draws it between the first row and the last.
 pub(crate) fn draw(canvas: &mut Canvas, snapshot: &Snapshot, blocks: Blocks, codes: &mut Codes) {

@@ -4,38 +4,12 @@ use disks::disk::human_size;
 use tui::canvas::{BAD, Canvas, FAINT, GOOD, Line, ORIGIN, PLAIN, SELECTED, STRONG, Size, TITLE, WARN, line, wrap};
 use tui::screen::Screen;
 
+use crate::bindings::{BINDINGS, MOVES, Page};
 use crate::log::{Level, Record};
 use crate::model::{Disk, DiskState, Snapshot, connect_line, printable, shortened};
 use crate::overview::{link_row, table};
 use crate::traffic::{Blocks, rate_text, sparkline};
-use crate::ui::{BINDINGS, fitted, state_word};
-
-/// Lines of which some are seen: puts them from row 1 to before the last, and
-/// returns how far down the view is at most.
-pub(crate) fn scrolled(canvas: &mut Canvas, lines: &[Line], top: usize) -> usize {
-    let Size { width, height } = canvas.size();
-    let room = height - 2;
-    let top = top.min(lines.len().saturating_sub(room));
-    for (y, row) in (1..height - 1).zip(lines.iter().skip(top)) {
-        canvas.put_line(1, y, width, row);
-    }
-    scroll_bar(canvas, top, room, lines.len());
-    top
-}
-
-/// Where the view is, at the right edge, if there is more than is seen.
-fn scroll_bar(canvas: &mut Canvas, top: usize, room: usize, all: usize) {
-    if all <= room || room == 0 {
-        return;
-    }
-    let x = canvas.size().width - 1;
-    let length = (room * room / all).max(1);
-    let start = top * (room - length) / (all - room).max(1);
-    for row in 0..room {
-        let (glyph, style) = if (start..start + length).contains(&row) { ('█', PLAIN) } else { ('│', FAINT) };
-        canvas.set(x, row + 1, glyph, style);
-    }
-}
+use crate::widgets::{below, field, fitted, scrolled, state_word};
 
 /// Every disk, and below all of the one that is chosen.
 pub(crate) fn disks(canvas: &mut Canvas, snapshot: &Snapshot, chosen: usize, blocks: Blocks) {
@@ -43,29 +17,6 @@ pub(crate) fn disks(canvas: &mut Canvas, snapshot: &Snapshot, chosen: usize, blo
     let details = snapshot.disks.get(chosen).map(|disk| disk_details(disk, width, blocks)).unwrap_or_default();
     let end = below(canvas, &details, "diskomator export list");
     table(canvas, snapshot, 1, end, Some(chosen), blocks);
-}
-
-/// All of what is chosen, below a list; returns the row at which that ends. The list has the
-/// larger half. What has no room there a command tells.
-fn below(canvas: &mut Canvas, details: &[Line], command: &str) -> usize {
-    let Size { width, height } = canvas.size();
-    let room = details.len().min((height - 2) / 2);
-    if room == 0 {
-        return height - 1;
-    }
-    let end = height - 2 - room;
-    for x in 0..width {
-        canvas.set(x, end, '─', FAINT);
-    }
-    for (y, row) in (end + 1..height - 1).zip(details) {
-        canvas.put_line(1, y, width, row);
-    }
-    if details.len() > room {
-        canvas.fill(0, height - 2, width, PLAIN);
-        let text: Line = vec![("... more than has room here: ".to_owned(), PLAIN), (command.to_owned(), STRONG)];
-        canvas.put_line(1, height - 2, width, &text);
-    }
-    end
 }
 
 fn disk_details(disk: &Disk, width: usize, blocks: Blocks) -> Vec<Line> {
@@ -114,14 +65,6 @@ fn disk_details(disk: &Disk, width: usize, blocks: Blocks) -> Vec<Line> {
         rows.extend(field("Host", &format!("{address}  {}", host.nqn), width));
     }
     rows
-}
-
-/// A value with its name before it, in as many rows as it takes.
-fn field(name: &str, value: &str, width: usize) -> Vec<Line> {
-    const NAME: usize = 9;
-    let rows = wrap(&printable(value), width.saturating_sub(NAME + 3));
-    let lead = |number| if number == 0 { format!("{name:NAME$}") } else { " ".repeat(NAME) };
-    rows.into_iter().enumerate().map(|(number, text)| vec![(lead(number), TITLE), (text, PLAIN)]).collect()
 }
 
 /// Who is connected, and below to what the one is that is chosen.
@@ -276,9 +219,9 @@ pub(crate) fn help(width: usize) -> Vec<Line> {
     let name_width = BINDINGS.iter().map(|binding| binding.name.len()).max().unwrap_or(0).max(9);
     for (title, page) in [
         ("Everywhere", None),
-        ("Among the disks, for the one that is chosen", Some(crate::ui::Page::Disks)),
-        ("Among the hosts, for the one that is chosen", Some(crate::ui::Page::Hosts)),
-        ("In the log", Some(crate::ui::Page::Log)),
+        ("Among the disks, for the one that is chosen", Some(Page::Disks)),
+        ("Among the hosts, for the one that is chosen", Some(Page::Hosts)),
+        ("In the log", Some(Page::Log)),
     ] {
         rows.push(line(title, TITLE));
         for binding in BINDINGS.iter().filter(|binding| binding.page == page) {
@@ -294,12 +237,7 @@ pub(crate) fn help(width: usize) -> Vec<Line> {
             rows.push(row);
         }
         if page.is_none() {
-            for (keys, what) in [
-                ("Tab ← →", "the next page, and the one before"),
-                ("↑ ↓ PgUp", "scroll, or choose; also PgDn, Home and End"),
-                ("Esc", "back to the overview"),
-                ("Alt-F9", "a root shell on the screen; Alt-F1 leads back"),
-            ] {
+            for (keys, what) in MOVES {
                 rows.push(vec![(format!("  {keys:name_width$} "), STRONG), (what.to_owned(), PLAIN)]);
             }
         }
@@ -317,7 +255,7 @@ pub(crate) mod tests {
 
     use crate::model::{Address, Link, Machine, Ssh};
     use crate::traffic::Traffic;
-    use crate::ui::{Page, Ui};
+    use crate::ui::Ui;
     use netproto::net::Mac;
     use nvmet::model::Host;
 

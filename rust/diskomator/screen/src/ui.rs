@@ -1,161 +1,15 @@
 //! What a person at one terminal is looking at, and what each key does.
 
 use nvmet::model::Host;
-use tui::canvas::{BAD, BAR, BAR_STRONG, Canvas, GOOD, Line, PLAIN, STRONG, Size, Style, TITLE, WARN, line, wrap};
+use tui::canvas::{BAD, BAR, BAR_STRONG, Canvas, GOOD, Size, Style};
 use tui::keys::Key;
 
-use crate::model::{Disk, DiskState, Snapshot, printable, shortened, uptime_text};
+use crate::bindings::{self, Act, BINDINGS, Binding, Command, DiskAct, Page};
+use crate::model::{Disk, Snapshot, printable, uptime_text};
 use crate::overview;
 use crate::pages;
 use crate::traffic::Blocks;
-
-/// What is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Page {
-    /// All in one view.
-    Overview,
-    /// Each disk.
-    Disks,
-    /// Each link and address.
-    Network,
-    /// Who is connected.
-    Hosts,
-    /// The kernel's log.
-    Log,
-    /// The machine, and what to know of it.
-    Machine,
-    /// The line to type, as a QR code alone.
-    Code,
-    /// What each key does.
-    Help,
-}
-
-/// What a key makes happen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Act {
-    /// Shows another page.
-    Go(Page),
-    /// Does something with the disk that is chosen.
-    Disk(DiskAct),
-    /// Ends the connections of the host that is chosen.
-    Disconnect,
-    /// Restarts the machine.
-    Reboot,
-    /// Switches it off.
-    PowerOff,
-    /// Gives a root shell.
-    Shell,
-    /// Shows only what went wrong, or all again.
-    ErrorsOnly,
-    /// Draws everything anew.
-    Redraw,
-    /// Leaves the full screen for plain lines.
-    Leave,
-}
-
-/// What can be done with a disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DiskAct {
-    /// Hosts can only read it.
-    ReadOnly,
-    /// Hosts can write to it.
-    ReadWrite,
-    /// It is not exported any more.
-    Remove,
-    /// It is exported.
-    Export,
-    /// Its light tells where it is.
-    Blink,
-}
-
-/// A key and what it does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Binding {
-    /// The key.
-    pub key: Key,
-    /// What is printed for it.
-    pub name: &'static str,
-    /// What it does, in a few words.
-    pub what: &'static str,
-    /// The command that does the same; `DISK` and `HOST` stand for those chosen.
-    pub command: &'static str,
-    /// On which page alone it counts.
-    pub page: Option<Page>,
-    /// Whether it is asked first.
-    pub asks: bool,
-    /// What it does.
-    pub act: Act,
-}
-
-const fn page(letter: char, name: &'static str, what: &'static str, command: &'static str, to: Page) -> Binding {
-    Binding { key: Key::Char(letter), name, what, command, page: None, asks: false, act: Act::Go(to) }
-}
-
-const fn disk(letter: char, name: &'static str, what: &'static str, command: &'static str, act: DiskAct) -> Binding {
-    let page = Some(Page::Disks);
-    Binding { key: Key::Char(letter), name, what, command, page, asks: true, act: Act::Disk(act) }
-}
-
-const fn deed(letter: char, name: &'static str, what: &'static str, command: &'static str, act: Act) -> Binding {
-    Binding { key: Key::Char(letter), name, what, command, page: None, asks: true, act }
-}
-
-/// Every key that does more than move, each with its command.
-pub const BINDINGS: [Binding; 21] = [
-    page('o', "o", "overview", "diskomator console --once", Page::Overview),
-    page('d', "d", "disks", "diskomator export list", Page::Disks),
-    page('n', "n", "network", "diskomator net", Page::Network),
-    page('c', "c", "connected hosts", "diskomator hosts", Page::Hosts),
-    page('l', "l", "log", "dmesg", Page::Log),
-    page('m', "m", "machine and warnings", "diskomator config", Page::Machine),
-    page('q', "q", "QR code alone", "diskomator console --once", Page::Code),
-    page('h', "h", "help", "diskomator --help", Page::Help),
-    page('?', "?", "help", "diskomator --help", Page::Help),
-    disk('r', "r", "hosts only read it", "diskomator export readonly DISK", DiskAct::ReadOnly),
-    disk('w', "w", "hosts read and write it", "diskomator export readwrite DISK", DiskAct::ReadWrite),
-    disk('u', "u", "not exported any more", "diskomator export remove DISK", DiskAct::Remove),
-    disk('e', "e", "export it", "diskomator export sync DISK", DiskAct::Export),
-    disk('b', "b", "blink its light", "diskomator blink DISK", DiskAct::Blink),
-    Binding {
-        key: Key::Char('x'),
-        name: "x",
-        what: "disconnect it",
-        command: "diskomator disconnect HOST",
-        page: Some(Page::Hosts),
-        asks: true,
-        act: Act::Disconnect,
-    },
-    deed('R', "R", "reboot", "diskomator reboot", Act::Reboot),
-    deed('P', "P", "power off", "diskomator poweroff", Act::PowerOff),
-    deed('s', "s", "root shell", "Alt-F9, or diskomator.debug", Act::Shell),
-    Binding {
-        key: Key::Char('f'),
-        name: "f",
-        what: "errors only, or all",
-        command: "dmesg -r",
-        page: Some(Page::Log),
-        asks: false,
-        act: Act::ErrorsOnly,
-    },
-    Binding {
-        key: Key::Ctrl('l'),
-        name: "Ctrl-L",
-        what: "draw everything anew",
-        command: "diskomator console --once",
-        page: None,
-        asks: false,
-        act: Act::Redraw,
-    },
-    Binding {
-        key: Key::Ctrl('c'),
-        name: "Ctrl-C",
-        what: "plain lines (serial)",
-        command: "diskomator console --once",
-        page: None,
-        asks: false,
-        act: Act::Leave,
-    },
-];
+use crate::widgets;
 
 /// What is to be done for a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -164,8 +18,8 @@ pub enum Outcome {
     Shown,
     /// Everything is to be drawn anew.
     Redraw,
-    /// This program is to be run with these arguments.
-    Run(Vec<String>),
+    /// This command is to be carried out.
+    Run(Command),
     /// A root shell is wanted.
     Shell,
     /// No full screen is wanted any more.
@@ -321,8 +175,9 @@ impl Ui {
             }
             Some(binding) if binding.page.is_none_or(|page| page == self.page) => self.act(binding, snapshot),
             Some(Binding { page: Some(page), what, .. }) => {
-                let (letter, thing) = if *page == Page::Disks { ("d", "disk") } else { ("c", "host") };
-                if *page != Page::Log {
+                let thing = if *page == Page::Disks { "disk" } else { "host" };
+                let opener = BINDINGS.iter().find(|binding| binding.act == Act::Go(*page));
+                if let Some(Binding { name: letter, .. }) = opener.filter(|_| *page != Page::Log) {
                     self.say(&format!("Choose a {thing} first: press {letter} (then: {what})."), true);
                 }
                 Outcome::Shown
@@ -446,80 +301,24 @@ impl Ui {
             Page::Hosts => pages::hosts(&mut canvas, snapshot, self.chosen),
             Page::Code => overview::code_page(&mut canvas, snapshot, self.chosen, &mut self.codes),
             Page::Log => self.top = pages::log(&mut canvas, snapshot, self.top, self.errors_only),
-            Page::Network => self.top = pages::scrolled(&mut canvas, &pages::network(snapshot, size.width), self.top),
-            Page::Machine => self.top = pages::scrolled(&mut canvas, &pages::machine(snapshot, size.width), self.top),
-            Page::Help => self.top = pages::scrolled(&mut canvas, &pages::help(size.width), self.top),
+            Page::Network => self.top = widgets::scrolled(&mut canvas, &pages::network(snapshot, size.width), self.top),
+            Page::Machine => self.top = widgets::scrolled(&mut canvas, &pages::machine(snapshot, size.width), self.top),
+            Page::Help => self.top = widgets::scrolled(&mut canvas, &pages::help(size.width), self.top),
         }
-        self.footer(&mut canvas);
+        match &self.note {
+            Some(note) => widgets::note(&mut canvas, &note.text, note.style),
+            None => widgets::key_row(&mut canvas, &bindings::footer(self.page, self.errors_only)),
+        }
         if let Some(question) = &self.question {
-            ask(&mut canvas, question);
+            widgets::question(&mut canvas, &question.text, question.grave);
         }
         canvas
     }
-
-    fn footer(&self, canvas: &mut Canvas) {
-        let Size { width, height } = canvas.size();
-        let y = height - 1;
-        canvas.fill(0, y, width, BAR);
-        if let Some(note) = &self.note {
-            let style = Style { paper: BAR.paper, ..note.style };
-            // What is longer than the row has others above it.
-            let lines = wrap(&note.text, width.saturating_sub(2));
-            let shown = lines.iter().rev().take(height / 2).rev();
-            let first = height - shown.len();
-            for (row, text) in (first..).zip(shown) {
-                canvas.fill(0, row, width, BAR);
-                canvas.put(1, row, width, text, style);
-            }
-            return;
-        }
-        let here: &[(&str, &str)] = match self.page {
-            Page::Disks => {
-                &[("r", "read-only"), ("w", "read-write"), ("u", "take away"), ("e", "export"), ("b", "blink")]
-            }
-            Page::Hosts => &[("x", "disconnect")],
-            Page::Log => &[("f", if self.errors_only { "all" } else { "errors only" })],
-            _ => &[],
-        };
-        let move_keys: &[(&str, &str)] = match self.page {
-            Page::Overview => &[],
-            Page::Disks | Page::Hosts | Page::Code => &[("Esc", "back"), ("h", "help"), ("↑↓", "choose")],
-            _ => &[("Esc", "back"), ("h", "help"), ("↑↓", "scroll")],
-        };
-        let pages: &[(&str, &str)] = match self.page {
-            Page::Overview => &[
-                ("d", "disks"),
-                ("n", "network"),
-                ("c", "hosts"),
-                ("l", "log"),
-                ("m", "machine"),
-                ("q", "QR"),
-                ("h", "help"),
-                ("R", "reboot"),
-                ("P", "off"),
-            ],
-            _ => &[("d", "disks"), ("n", "network"), ("c", "hosts"), ("l", "log"), ("m", "machine")],
-        };
-        let mut x = 1;
-        for (key, what) in here.iter().chain(move_keys).chain(pages) {
-            let needed = key.chars().count() + 1 + what.len();
-            if x + needed + 1 > width {
-                break;
-            }
-            x = canvas.put(x, y, width, key, BAR_STRONG);
-            x = canvas.put(x + 1, y, width, what, BAR) + 2;
-        }
-    }
 }
 
-/// The question about a deed, as things are now; `None` if there is nothing to do it with. The command
-/// of its outcome has the diskseq or the controllers, too: the kernel reuses names.
+/// The question about a deed, as things are now; `None` if there is nothing to do it with. Question and command
+/// are about the same row of the snapshot.
 fn pose(binding: &Binding, subject: Option<&Subject>, snapshot: &Snapshot) -> Option<Question> {
-    let words = |name: &str, more: &[String]| -> Outcome {
-        let words = binding.command.split(' ').skip(1);
-        let words = words.map(|word| if matches!(word, "DISK" | "HOST") { name } else { word }.to_owned());
-        Outcome::Run(words.chain(more.iter().cloned()).collect())
-    };
     let place = || subject.and_then(|subject| subject.place(snapshot));
     let mut losers = Vec::new();
     let (text, grave, outcome) = match binding.act {
@@ -527,11 +326,9 @@ fn pose(binding: &Binding, subject: Option<&Subject>, snapshot: &Snapshot) -> Op
         Act::Disk(act) => {
             let disk = snapshot.disks.get(place()?)?;
             losers.clone_from(&disk.hosts);
-            let mut more = vec!["--diskseq".to_owned(), disk.diskseq.to_string()];
-            if act == DiskAct::Blink && !disk.has_light {
-                more.push("--read".to_owned());
-            }
-            (disk_question(act, disk, snapshot), act == DiskAct::Remove, words(&printable(&disk.name), &more))
+            let (name, diskseq, has_light) = (disk.name.clone(), disk.diskseq, disk.has_light);
+            let command = Command::Disk { act, name, diskseq, has_light };
+            (disk_question(act, disk, snapshot), act == DiskAct::Remove, Outcome::Run(command))
         }
         Act::Disconnect => {
             let hosts = snapshot.hosts();
@@ -550,25 +347,23 @@ fn pose(binding: &Binding, subject: Option<&Subject>, snapshot: &Snapshot) -> Op
                 names.join(", ")
             );
             let controllers = disks.iter().flat_map(|disk| &disk.controllers);
-            let ids: Vec<String> = controllers.filter(|one| one.host == **host).map(|one| one.id.to_string()).collect();
-            // A host calls itself as it likes, and its controllers are enough.
-            let is_plain = host.nqn.starts_with("nqn.") && printable(&host.nqn) == host.nqn;
-            let nqn = Some(host.nqn.clone()).filter(|_| is_plain || host.address.is_none());
-            let mut names = nqn.iter().chain(&host.address).map(|name| printable(name));
-            let name = names.next().unwrap_or_default();
-            let mut more: Vec<String> = names.collect();
-            more.extend(["--controllers".to_owned(), ids.join(",")]);
-            (text, true, words(name.trim_start_matches('-'), &more))
+            let controllers = controllers.filter(|one| one.host == **host).map(|one| one.id).collect();
+            let command = Command::Disconnect { host: (*host).clone(), controllers };
+            (text, true, Outcome::Run(command))
         }
         Act::Reboot | Act::PowerOff => {
-            let what = if binding.act == Act::Reboot { "Restart this machine?" } else { "Switch this machine off?" };
+            let (what, command) = if binding.act == Act::Reboot {
+                ("Restart this machine?", Command::Reboot)
+            } else {
+                ("Switch this machine off?", Command::PowerOff)
+            };
             losers.extend(snapshot.hosts().into_iter().map(|(host, _)| host.clone()));
             let whose = match losers.len() {
                 0 => "No host is connected.".to_owned(),
                 1 => "ONE HOST IS CONNECTED and loses its disks.".to_owned(),
                 count => format!("{count} HOSTS ARE CONNECTED and lose their disks."),
             };
-            (format!("{what}\n{whose}"), true, words("", &[]))
+            (format!("{what}\n{whose}"), true, Outcome::Run(command))
         }
         Act::Shell => (
             "Open a root shell? It can do anything to this machine and its disks. On the screen it is on Alt-F9, and Alt-F1 leads back; on a serial line `exit` does.".to_owned(),
@@ -643,48 +438,6 @@ fn header(canvas: &mut Canvas, snapshot: &Snapshot, page: Page) {
     }
 }
 
-/// The question in the middle of everything.
-fn ask(canvas: &mut Canvas, question: &Question) {
-    let Size { width, height } = canvas.size();
-    let inner = width.saturating_sub(8).clamp(12, 64);
-    let mut lines: Vec<String> = question.text.lines().flat_map(|line| wrap(line, inner)).collect();
-    lines.truncate(height.saturating_sub(6).max(1));
-    let (w, h) = (inner + 4, lines.len() + 4);
-    let (x, y) = (width.saturating_sub(w) / 2, height.saturating_sub(h) / 2);
-    let edge = if question.grave { BAD } else { WARN };
-    canvas.frame(x, y, w, h, edge);
-    for (row, text) in (y + 1..).zip(&lines) {
-        canvas.put(x + 2, row, x + w - 2, text, STRONG);
-    }
-    let answer: Line = vec![
-        ("y".to_owned(), edge),
-        (" yes".to_owned(), PLAIN),
-        ("    any other key".to_owned(), edge),
-        (" no".to_owned(), PLAIN),
-    ];
-    canvas.put_line(x + 2, y + h - 2, x + w - 2, &answer);
-}
-
-/// What became of a disk, in a word and its colour.
-pub(crate) fn state_word(disk: &Disk) -> (&'static str, Style) {
-    if disk.traffic.as_ref().is_some_and(|traffic| traffic.is_hung) {
-        return ("hung", BAD);
-    }
-    match &disk.state {
-        DiskState::Exported => ("exported", GOOD),
-        DiskState::ReadOnly => ("read-only", WARN),
-        DiskState::Passthru => ("passthru", TITLE),
-        DiskState::NoMedium => ("no medium", PLAIN),
-        DiskState::Waiting => ("waiting", WARN),
-        DiskState::NotExported(_) => ("not exported", BAD),
-    }
-}
-
-/// A text as one line that ends with a mark if it is too long.
-pub(crate) fn fitted(text: &str, max: usize, style: Style) -> Line {
-    line(shortened(&printable(text), max), style)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -722,12 +475,16 @@ mod tests {
             ui.go(binding.page.unwrap_or(Page::Overview));
             ui.key(binding.key, &snapshot, SIZE);
             let done = ui.key(Key::Char('y'), &snapshot, SIZE);
-            let wanted = binding.command.replace("DISK", "nvme0n1").replace("HOST", "nqn.host");
             match done {
                 Outcome::Shell => assert_eq!(binding.act, Act::Shell),
-                Outcome::Run(words) => {
-                    assert!(format!("diskomator {}", words.join(" ")).starts_with(&wanted), "{words:?}");
+                Outcome::Run(Command::Disk { act, name, .. }) => {
+                    assert_eq!((binding.act, name.as_str()), (Act::Disk(act), "nvme0n1"));
                 }
+                Outcome::Run(Command::Disconnect { host, .. }) => {
+                    assert_eq!((binding.act, host.nqn.as_str()), (Act::Disconnect, "nqn.host"));
+                }
+                Outcome::Run(Command::Reboot) => assert_eq!(binding.act, Act::Reboot),
+                Outcome::Run(Command::PowerOff) => assert_eq!(binding.act, Act::PowerOff),
                 other => panic!("{other:?} for {}", binding.name),
             }
         }
@@ -779,20 +536,10 @@ mod tests {
         }
         let text = ui.render(&snapshot, SIZE).text();
         assert!(text.contains("192.0.2.2 to nvme0n1,") && text.contains("sdb"), "{text}");
-        let words = ["disconnect", "nqn.clone", "192.0.2.2", "--controllers", "2:102,3:103"];
-        assert_eq!(ui.key(Key::Char('y'), &snapshot, SIZE), Outcome::Run(words.map(str::to_owned).to_vec()));
-    }
-
-    #[test]
-    fn a_host_that_calls_itself_like_an_option_is_named_by_its_address() {
-        let mut snapshot = sample(1, 1);
-        snapshot.disks[0].hosts.clear();
-        connect(&mut snapshot, 0, 1, "--all", "192.0.2.1");
-        let mut ui = Ui::default();
-        ui.key(Key::Char('c'), &snapshot, SIZE);
-        ui.key(Key::Char('x'), &snapshot, SIZE);
-        let words = ["disconnect", "192.0.2.1", "--controllers", "1:101"].map(str::to_owned).to_vec();
-        assert_eq!(ui.key(Key::Char('y'), &snapshot, SIZE), Outcome::Run(words));
+        let host = Host { nqn: "nqn.clone".to_owned(), address: Some("192.0.2.2".to_owned()) };
+        let controllers = [(2, 102), (3, 103)].map(|(number, inode)| ControllerId { number, inode }).to_vec();
+        let command = Command::Disconnect { host, controllers };
+        assert_eq!(ui.key(Key::Char('y'), &snapshot, SIZE), Outcome::Run(command));
     }
 
     #[test]
@@ -898,7 +645,7 @@ mod tests {
         }
         let name = snapshot.disks[38].name.clone();
         assert!(ui.render(&snapshot, SIZE).text().contains(&format!("Let hosts only read {name}")));
-        let words = ["export", "readonly", &name, "--diskseq", "39"].map(str::to_owned).to_vec();
-        assert_eq!(ui.key(Key::Char('y'), &snapshot, SIZE), Outcome::Run(words));
+        let command = Command::Disk { act: DiskAct::ReadOnly, name, diskseq: 39, has_light: false };
+        assert_eq!(ui.key(Key::Char('y'), &snapshot, SIZE), Outcome::Run(command));
     }
 }

@@ -384,7 +384,8 @@ impl Console {
         let acted = !wishes.is_empty();
         for wish in wishes {
             match wish {
-                Wish::Run(words) => {
+                Wish::Run(command) => {
+                    let words = jobs::arguments(&command);
                     let text = format!("diskomator {}", words.join(" "));
                     match self.jobs.start(number, words) {
                         Ok(()) => view.say(&format!("{text} ..."), false),
