@@ -8,6 +8,8 @@ pub mod model;
 mod overview;
 mod pages;
 pub mod plain;
+#[cfg(test)]
+mod tests;
 pub mod traffic;
 pub mod ui;
 mod widgets;

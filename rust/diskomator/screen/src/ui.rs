@@ -441,7 +441,7 @@ fn header(canvas: &mut Canvas, snapshot: &Snapshot, page: Page) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pages::tests::sample;
+    use crate::tests::sample;
     use nvmet::hosts::{Controller, ControllerId};
 
     const SIZE: Size = Size { width: 80, height: 25 };
