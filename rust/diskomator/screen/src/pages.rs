@@ -11,7 +11,7 @@ use crate::overview::{link_row, table};
 use crate::traffic::{Blocks, rate_text, sparkline};
 use crate::widgets::{below, field, fitted, scrolled, state_word};
 
-/// Every disk, and below all of the one that is chosen.
+/// Every disk, and below the list the details of the chosen one.
 pub(crate) fn disks(canvas: &mut Canvas, snapshot: &Snapshot, chosen: usize, blocks: Blocks) {
     let width = canvas.size().width;
     let details = snapshot.disks.get(chosen).map(|disk| disk_details(disk, width, blocks)).unwrap_or_default();
@@ -67,7 +67,7 @@ fn disk_details(disk: &Disk, width: usize, blocks: Blocks) -> Vec<Line> {
     rows
 }
 
-/// Who is connected, and below to what the one is that is chosen.
+/// Every connected host, and below the list the NQN and disks of the chosen one.
 pub(crate) fn hosts(canvas: &mut Canvas, snapshot: &Snapshot, chosen: usize) {
     let width = canvas.size().width;
     let hosts = snapshot.hosts();
@@ -105,8 +105,7 @@ pub(crate) fn hosts(canvas: &mut Canvas, snapshot: &Snapshot, chosen: usize) {
     }
 }
 
-/// The end of the log, or as many rows before it as asked for; returns how many
-/// those are at most.
+/// The log, `back` rows before its end. Returns `back`, or less if the log has fewer rows.
 pub(crate) fn log(canvas: &mut Canvas, snapshot: &Snapshot, back: usize, errors_only: bool) -> usize {
     let Size { width, height } = canvas.size();
     let rows: Vec<Line> = snapshot.log.records(errors_only).flat_map(|record| log_rows(record, width - 2)).collect();
@@ -169,7 +168,7 @@ pub(crate) fn network(snapshot: &Snapshot, width: usize) -> Vec<Line> {
     rows
 }
 
-/// The machine, and everything to know of it.
+/// The machine, the way to log in to it, and all warnings.
 pub(crate) fn machine(snapshot: &Snapshot, width: usize) -> Vec<Line> {
     let machine = &snapshot.machine;
     let mut rows = vec![Line::new()];
@@ -213,7 +212,7 @@ pub(crate) fn machine(snapshot: &Snapshot, width: usize) -> Vec<Line> {
     rows
 }
 
-/// What each key does, and which command does the same.
+/// The keys, each with its act and the command that does the same.
 pub(crate) fn help(width: usize) -> Vec<Line> {
     let mut rows = vec![Line::new()];
     let name_width = BINDINGS.iter().map(|binding| binding.name.len()).max().unwrap_or(0).max(9);

@@ -109,7 +109,7 @@ pub(crate) fn sample(disks: usize, links: usize) -> Snapshot {
 
 const SIZES: [(usize, usize); 5] = [(40, 15), (80, 25), (100, 30), (160, 50), (240, 67)];
 
-/// What is drawn must be what `tests/golden` has; `GOLDEN=write` writes it anew, to be looked at.
+/// Compares a drawn screen with its file in `tests/golden`; `GOLDEN=write` writes the file anew, to be looked at.
 fn check_golden(name: &str, canvas: &Canvas) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/screen/{name}.txt"));
     let drawn = format!("{}--- looks\n{}", canvas.text(), canvas.looks());

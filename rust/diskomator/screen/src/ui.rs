@@ -1,4 +1,4 @@
-//! What a person at one terminal is looking at, and what each key does.
+//! The view of one terminal, and the effect of each key on it.
 
 use nvmet::model::Host;
 use tui::canvas::{BAD, BAR, BAR_STRONG, Canvas, GOOD, Size, Style};
@@ -11,12 +11,12 @@ use crate::pages;
 use crate::traffic::Blocks;
 use crate::widgets;
 
-/// What is to be done for a key.
+/// The caller's part of a key's effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// Nothing more than to draw.
+    /// The changed view is to be drawn.
     Shown,
-    /// Everything is to be drawn anew.
+    /// The whole screen is to be drawn anew.
     Redraw,
     /// This command is to be carried out.
     Run(Command),
@@ -29,13 +29,13 @@ pub enum Outcome {
 /// The row that a person looks at, however many others come before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Subject {
-    /// By its name and number in the kernel.
+    /// The disk's name and its number in the kernel (diskseq).
     Disk(String, u64),
     Host(Host),
 }
 
 impl Subject {
-    /// The row `place` of a page.
+    /// The subject in the row `place` of a page.
     fn at(page: Page, place: usize, snapshot: &Snapshot) -> Option<Self> {
         match page {
             Page::Disks => snapshot.disks.get(place).map(|disk| Self::Disk(disk.name.clone(), disk.diskseq)),
@@ -44,7 +44,7 @@ impl Subject {
         }
     }
 
-    /// The row at which it is.
+    /// The row of the subject; `None` if it is gone.
     fn place(&self, snapshot: &Snapshot) -> Option<usize> {
         match self {
             Self::Disk(name, diskseq) => {
@@ -54,7 +54,7 @@ impl Subject {
         }
     }
 
-    /// Why nothing is done with it.
+    /// The message about a subject that is gone.
     fn is_gone(&self) -> String {
         match self {
             Self::Disk(name, _) => format!("Nothing was done: {} is gone, or is another disk now.", printable(name)),
@@ -70,37 +70,37 @@ impl Subject {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Question {
     binding: Binding,
-    /// The disk or host that is meant, if one is.
+    /// The disk or host of the question; `None` if it is about the machine.
     subject: Option<Subject>,
-    /// The hosts that lose something by it. A host that connected after the question was not in it.
+    /// The hosts that would lose a disk. If they are others when the yes comes, it asks anew.
     hosts: Vec<Host>,
     text: String,
     grave: bool,
     outcome: Outcome,
 }
 
-/// What came of the last deed.
+/// A message about the last command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Note {
     text: String,
     style: Style,
 }
 
-/// What a person at one terminal is looking at.
+/// The view of one terminal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ui {
     page: Page,
-    /// Rows from the page's start, or of the log from its end.
+    /// The number of rows from the page's start to the view; on the log, from its end.
     top: usize,
-    /// The row of the disk or host that is chosen,
+    /// The row of the chosen disk, host or address.
     chosen: usize,
-    /// and which one that is, once it was seen.
+    /// The chosen disk or host, once it was drawn.
     subject: Option<Subject>,
     errors_only: bool,
     question: Option<Question>,
     note: Option<Note>,
     codes: overview::Codes,
-    /// What its font has.
+    /// The block characters of the terminal's font.
     pub blocks: Blocks,
 }
 
@@ -136,14 +136,14 @@ impl Ui {
         self.page
     }
 
-    /// Says what is being done, or came of it.
+    /// Shows a message about a command until the next key.
     pub fn say(&mut self, text: &str, is_bad: bool) {
-        // Many lines of an error are one here.
+        // The lines of an error become one.
         let text = printable(&text.trim().replace('\n', "; "));
         self.note = Some(Note { text, style: if is_bad { BAD } else { GOOD } });
     }
 
-    /// What is to be done for a key.
+    /// Handles a key, and returns the work that is left to the caller.
     pub fn key(&mut self, key: Key, snapshot: &Snapshot, size: Size) -> Outcome {
         self.note = None;
         if let Some(question) = self.question.take() {
@@ -151,7 +151,7 @@ impl Ui {
                 self.say("Nothing was done.", false);
                 return Outcome::Shown;
             }
-            // A yes is about what the question said, and that alone.
+            // A yes counts only for the facts that the question named.
             match pose(&question.binding, question.subject.as_ref(), snapshot) {
                 Some(now) if now == question => return question.outcome,
                 Some(now) => {
@@ -168,7 +168,7 @@ impl Ui {
         let is_gone = self.follow(snapshot);
         let binding = BINDINGS.iter().find(|binding| binding.key == key);
         match binding {
-            // The disk or host that was seen under the cursor is gone, so another one is in its row.
+            // The disk or host under the cursor is gone, and another one has moved to its row since it was drawn.
             Some(Binding { page: Some(page), asks: true, .. }) if *page == self.page && is_gone.is_some() => {
                 self.say(&is_gone.unwrap_or_default(), true);
                 Outcome::Shown
@@ -209,7 +209,7 @@ impl Ui {
         Outcome::Shown
     }
 
-    /// Keeps the choice on what was chosen, and says if that is gone.
+    /// Moves the cursor to the new row of the chosen disk or host. Returns a message if that is gone.
     fn follow(&mut self, snapshot: &Snapshot) -> Option<String> {
         let subject = self.subject.as_ref()?;
         match subject.place(snapshot) {
@@ -241,7 +241,7 @@ impl Ui {
             }
             _ => {}
         }
-        // On pages with rows to choose the choice moves, on others the view.
+        // Keys move the cursor on pages with rows to choose from, and the view on others.
         let count = match self.page {
             Page::Disks => Some(snapshot.disks.len()),
             Page::Hosts => Some(snapshot.hosts().len()),
@@ -272,7 +272,7 @@ impl Ui {
             Key::PageUp => place.saturating_sub(rows),
             Key::PageDown => place.saturating_add(rows),
             Key::Home => 0,
-            // What is too much is put right where the length of the page is known.
+            // `render`, which knows the length of the page, brings this back to its end.
             Key::End => usize::MAX / 2,
             _ => *place,
         }
@@ -281,12 +281,12 @@ impl Ui {
         Outcome::Shown
     }
 
-    /// Draws everything. It may put right how far down the view is.
+    /// Draws the screen. A view or cursor beyond the end of the page moves back to it.
     pub fn render(&mut self, snapshot: &Snapshot, size: Size) -> Canvas {
         let size = Size { width: size.width.clamp(20, 500), height: size.height.clamp(6, 200) };
         let mut canvas = Canvas::new(size);
         header(&mut canvas, snapshot, self.page);
-        // A disk or host that is gone leaves its row to the next.
+        // The row of a disk or host that is gone has the next one.
         self.follow(snapshot);
         self.chosen = match self.page {
             Page::Disks => self.chosen.min(snapshot.disks.len().saturating_sub(1)),
@@ -316,8 +316,8 @@ impl Ui {
     }
 }
 
-/// The question about a deed, as things are now; `None` if there is nothing to do it with. Question and command
-/// are about the same row of the snapshot.
+/// The question about an act, from the facts of this snapshot; `None` without a disk or host to act on. Question and
+/// command are made of the same row.
 fn pose(binding: &Binding, subject: Option<&Subject>, snapshot: &Snapshot) -> Option<Question> {
     let place = || subject.and_then(|subject| subject.place(snapshot));
     let mut losers = Vec::new();
@@ -334,7 +334,7 @@ fn pose(binding: &Binding, subject: Option<&Subject>, snapshot: &Snapshot) -> Op
             let hosts = snapshot.hosts();
             let (host, disks) = hosts.get(place()?)?;
             let who = match &host.address {
-                // Machines behind a router, or cloned ones.
+                // Hosts behind one router share an address.
                 Some(address) if hosts.iter().any(|(other, _)| other.nqn != host.nqn && other.address == host.address) => {
                     format!("{} ({})", printable(address), printable(&host.nqn))
                 }
@@ -468,7 +468,7 @@ mod tests {
                 assert_eq!(ui.key(binding.key, &snapshot, SIZE), Outcome::Shown);
                 assert!(ui.render(&snapshot, SIZE).text().contains("y yes    any other key no"), "{}", binding.name);
                 assert_eq!(ui.key(other, &snapshot, SIZE), Outcome::Shown, "{}", binding.name);
-                // The question is over.
+                // A key that answers no question ends it.
                 assert_eq!(ui.key(Key::Char('y'), &snapshot, SIZE), Outcome::Shown);
             }
             let mut ui = Ui::default();
@@ -565,7 +565,7 @@ mod tests {
             assert!(text.contains("has changed since the question") && text.contains("y yes"), "{text}");
             assert!(matches!(ui.key(Key::Char('y'), after, SIZE), Outcome::Run(_)), "{keys}");
         }
-        // Connected anew, it looks the same, and is not what was asked about.
+        // A new connection of the same host looks the same; the question was about the old one.
         let mut ui = Ui::default();
         for key in [Key::Char('c'), Key::Down, Key::Char('x')] {
             ui.key(key, &before, SIZE);
@@ -590,7 +590,7 @@ mod tests {
         ui.render(&before, SIZE);
         let mut after = before.clone();
         after.disks.insert(0, Disk { name: "new".to_owned(), diskseq: 77, ..before.disks[0].clone() });
-        // Pressed before the new row is drawn.
+        // The key comes before the new row is drawn.
         ui.key(Key::Char('u'), &after, SIZE);
         assert!(ui.render(&after, SIZE).text().contains(&format!("Take {} (", before.disks[1].name)));
         ui.key(Key::Char('n'), &after, SIZE);
