@@ -35,7 +35,7 @@ mod tests {
 
     #[test]
     fn what_a_key_of_the_console_does_a_command_does_too() {
-        let bindings = screen::ui::BINDINGS;
+        let bindings = screen::bindings::BINDINGS;
         for binding in bindings.iter().filter(|binding| binding.command.starts_with("diskomator ")) {
             let applet = binding.command.split(' ').nth(1).unwrap();
             let is_one = APPLETS.iter().any(|other| other.name == applet) || applet == "--help";

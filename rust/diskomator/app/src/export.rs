@@ -6,6 +6,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use disks::config::Config;
+use disks::kind::Bus;
 use disks::selection::Selection;
 use kernel::error::chain;
 use kernel::given;
@@ -80,7 +81,7 @@ List:
   and written since the disk appeared, by hosts or by this machine.
 
   As JSON: {\"machine\", \"disks\": [{\"name\", \"size\", \"block_size\" (bytes),
-  \"bus\" (nvme, ata, scsi, usb, mmc, virtio, virtual or other), \"model\",
+  \"bus\" (BUSES), \"model\",
   \"serial\", \"firmware\", \"removable\", \"boot\" (this machine was started from
   it), \"state\" (as above), \"read_only\" (hosts can only read), \"reason\",
   \"nqn\", \"uuid\", \"hosts\": [{\"nqn\", \"address\"}], \"bytes_read\",
@@ -88,6 +89,9 @@ List:
 
 Exit status: 0 done, 1 something could not be done, 2 wrong usage.
 ";
+
+/// The place of the buses in the text.
+const BUSES: &str = "BUSES";
 
 /// How long a command waits for a disk. The machine's shutdown waits for
 /// the command.
@@ -112,7 +116,7 @@ pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
     logger::init(format!("{}-export", Config::NAME), level_filter(config.system.log), false);
     let nobody = || {};
     match parse(args)? {
-        Command::Help => print(USAGE),
+        Command::Help => print(&USAGE.replace(BUSES, &Bus::keywords())),
         Command::List { json } => list(&mut Exporter::new(root, config, nobody), json),
         Command::Sync { dry_run: true, disks } => {
             sync_dry_run(&mut Exporter::new(root, explicit(config, &disks.words), nobody), &disks)

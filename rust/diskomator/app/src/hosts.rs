@@ -174,6 +174,8 @@ mod tests {
             parsed(&["nqn.h", "192.0.2.9", "--controllers", "1:10,2:20"]),
             Ok(Some(Wanted { controllers, ..wanted }))
         );
+        let like_an_option = Wanted { nqn: Some("--all".into()), ..Wanted::default() };
+        assert_eq!(parsed(&["--", "--all"]), Ok(Some(like_an_option)));
         assert_eq!(parsed(&["-h"]), Ok(None));
         for wrong in [&[][..], &["--all"], &["nqn.a", "nqn.b"], &["::1", "::2"], &["nqn.a", "--controllers", "x"]] {
             assert!(parsed(wrong).is_err(), "{wrong:?}");

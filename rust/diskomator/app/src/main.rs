@@ -14,6 +14,7 @@ mod hotplug;
 mod listing;
 mod mdns;
 mod name;
+mod name_in_use;
 mod net;
 mod network;
 mod power;

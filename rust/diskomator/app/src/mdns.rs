@@ -23,6 +23,7 @@ use netproto::pace::Moment;
 use runtime::{Failure, chosen_links, print, start_daemon};
 
 use crate::name::machine_name;
+use crate::name_in_use;
 
 const HELP: &str = "\
 Usage: diskomator mdns [--interface NAME]...
@@ -38,7 +39,8 @@ that there is an NVMe/TCP discovery controller (RFC 6763), until stopped:
       is the service, at port 8009
 
 If another machine has the name, this one is diskomator-XXXXXX-2, and so on, on
-all links. With SIGTERM or SIGINT it takes back what it told, and ends.
+all links. The file /run/diskomator-name has the name in use. With SIGTERM or
+SIGINT it takes back what it told, removes the file, and ends.
 
 Options:
   -i, --interface NAME  only this link; can be given more than once
@@ -78,6 +80,8 @@ struct Daemon {
     /// The machine's name, once there was a link, and how often it was taken.
     base: Option<String>,
     number: u32,
+    /// The name in the file that other applets read.
+    published: Option<String>,
     links: BTreeMap<u32, Port>,
     /// Open for as long as `poll` listens to it.
     _termination: Termination,
@@ -95,6 +99,17 @@ struct End {
     family: Family,
     responder: Responder,
     socket: Option<MulticastSocket>,
+}
+
+/// The outcome of one end's turn.
+#[derive(Default)]
+struct Acted {
+    /// The time at which the end has to act again.
+    next: Option<Moment>,
+    /// The number that the name has come to.
+    number: u32,
+    /// The first label of the name that the end has now.
+    published: Option<String>,
 }
 
 impl Daemon {
@@ -115,12 +130,21 @@ impl Daemon {
             poll,
             base: None,
             number: 1,
+            published: None,
             links: BTreeMap::new(),
             _termination: termination,
         })
     }
 
     fn run(mut self) -> Result<(), Failure> {
+        // A daemon that was killed leaves its name behind.
+        self.withdraw();
+        let ended = self.serve();
+        self.withdraw();
+        ended
+    }
+
+    fn serve(&mut self) -> Result<(), Failure> {
         let mut events = Events::with_capacity(64);
         let mut buffer = vec![0; MESSAGE_MAX];
         let mut unread: Vec<Token> = Vec::new();
@@ -227,12 +251,17 @@ impl Daemon {
         loop {
             let mut next: Option<Moment> = None;
             let number = self.number;
+            let mut published = None;
             for port in self.links.values_mut() {
                 for end in &mut port.ends {
-                    let (at, last) = end.act(&port.name, self.started);
-                    next = next.into_iter().chain(at).min();
-                    self.number = self.number.max(last);
+                    let acted = end.act(&port.name, self.started);
+                    next = next.into_iter().chain(acted.next).min();
+                    self.number = self.number.max(acted.number);
+                    published = acted.published.or(published);
                 }
+            }
+            if let Some(label) = published {
+                self.publish(label);
             }
             if self.number == number {
                 return next;
@@ -242,6 +271,25 @@ impl Daemon {
             for end in self.links.values_mut().flat_map(|port| &mut port.ends) {
                 end.responder.rename(now, self.number);
             }
+        }
+    }
+
+    /// Tells the other applets the name.
+    fn publish(&mut self, label: String) {
+        if self.published.as_ref() == Some(&label) {
+            return;
+        }
+        match name_in_use::write(&self.root, &label) {
+            Ok(()) => self.published = Some(label),
+            Err(error) => log::warn!("{}", chain(&error)),
+        }
+    }
+
+    /// Takes the name back from the other applets.
+    fn withdraw(&mut self) {
+        self.published = None;
+        if let Err(error) = name_in_use::remove(&self.root) {
+            log::warn!("{}", chain(&error));
         }
     }
 
@@ -294,10 +342,9 @@ impl End {
         self.socket.is_some()
     }
 
-    /// Does what is due. Returns when the next thing is, and the number that
-    /// the name has come to.
-    fn act(&mut self, link: &str, started: Instant) -> (Option<Moment>, u32) {
-        let mut last = 0;
+    /// Lets the responder do everything that is due.
+    fn act(&mut self, link: &str, started: Instant) -> Acted {
+        let mut acted = Acted::default();
         loop {
             match self.responder.poll(started.elapsed()) {
                 Output::Transmit(transmit) => {
@@ -309,15 +356,19 @@ impl End {
                 }
                 Output::Event(Event::Published { label }) => {
                     log::info!("{link}: known as {label}.local by {}", self.family);
+                    acted.published = Some(label);
                 }
                 Output::Event(Event::Renamed { label, number }) => {
                     log::warn!("{link}: the name is taken; from now on {label}.local");
-                    last = number;
+                    acted.number = number;
                 }
                 Output::Event(Event::Odd { from, faults }) => {
                     log::debug!("{link}: a message from {from} is odd: {faults}");
                 }
-                Output::Timeout(at) => return (at, last),
+                Output::Timeout(at) => {
+                    acted.next = at;
+                    return acted;
+                }
             }
         }
     }

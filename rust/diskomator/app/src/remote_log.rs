@@ -22,6 +22,7 @@ use netproto::syslog::{self, Clock, Progress, Record};
 use runtime::{Failure, print, start_daemon};
 
 use crate::name::machine_name;
+use crate::name_in_use;
 
 const HELP: &str = "\
 Usage: diskomator log [--syslog ADDRESS[:PORT]] [--netconsole ADDRESS[:PORT]]
@@ -109,7 +110,7 @@ struct Daemon {
     netlink: Netlink,
     monitor: Monitor,
     termination: Termination,
-    /// The machine's name, once there was a link.
+    /// The name that the machine tries first, once there was a link.
     name: Option<String>,
     syslog: Option<Sender>,
     console: Option<Console>,
@@ -175,7 +176,8 @@ impl Daemon {
             let links = self.netlink.links().unwrap_or_default();
             self.name = machine_name(&self.config, &self.root, &links);
         }
-        let name = self.name.as_deref().unwrap_or("-");
+        let name = name_in_use::read(&self.root);
+        let name = name.as_deref().or(self.name.as_deref()).unwrap_or("-");
         let now = self.started.elapsed();
         let console = self.console.as_mut().map(|console| console.act(now, &self.root, &self.netlink, name));
         let syslog = match &mut self.syslog {

@@ -1,6 +1,7 @@
 //! Disks: what sysfs says of a block device, read into what the rest needs.
 
-use std::fmt;
+pub use crate::kind::Bus;
+use crate::kind::{Kind, components, numbered};
 
 /// The files of one block device in sysfs, unparsed. Absent files are `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -63,42 +64,6 @@ pub struct Attributes {
     pub start: u64,
     /// This machine was started from it.
     pub boot: bool,
-}
-
-/// How a disk is attached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Bus {
-    /// NVMe, local or over fabrics.
-    Nvme,
-    /// SATA or PATA, but not behind USB or a SAS controller.
-    Ata,
-    /// SAS, parallel SCSI, RAID controllers, virtio-scsi, Hyper-V, UFS.
-    Scsi,
-    /// USB mass storage, also as UAS.
-    Usb,
-    /// SD cards and eMMC.
-    Mmc,
-    /// virtio-blk.
-    Virtio,
-    /// Made by the kernel out of something else: loop, dm, md, zram.
-    Virtual,
-    /// Any other controller.
-    Other,
-}
-
-impl fmt::Display for Bus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Nvme => "nvme",
-            Self::Ata => "ata",
-            Self::Scsi => "scsi",
-            Self::Usb => "usb",
-            Self::Mmc => "mmc",
-            Self::Virtio => "virtio",
-            Self::Virtual => "virtual",
-            Self::Other => "other",
-        })
-    }
 }
 
 /// The I/O between the kernel and a disk since it appeared.
@@ -220,13 +185,13 @@ impl Disk {
     /// Makes sense of what sysfs says.
     pub fn new(attributes: Attributes) -> Self {
         let a = attributes;
-        let (bus, place) = (bus(&a), bus_path(&a));
+        let (bus, place) = (Kind::of(&a.name).bus(&a.devpath), bus_path(&a));
         let ata = a.vpd_ata.as_deref().and_then(AtaIdentity::parse);
         let ata = ata.as_ref();
         let model = ata
             .and_then(|ata| clean(&ata.model))
             .or_else(|| full_model(a.vendor.as_deref(), a.model.as_deref()))
-            .or_else(|| (bus == Bus::Virtio).then(|| "virtio-blk".to_owned()));
+            .or_else(|| bus.model().map(str::to_owned));
         let part = a.partition.as_ref().map(|(number, _)| format!("-part{number}")).unwrap_or_default();
         let serial = [
             ata.map(|ata| ata.serial.clone()),
@@ -262,7 +227,7 @@ impl Disk {
             removable: a.removable,
             hidden: a.hidden,
             remote: a.transport.as_deref().is_some_and(|transport| transport != "pcie"),
-            wwid: a.wwid.as_deref().and_then(clean).map(|wwid| match hardware_partition(&a.name) {
+            wwid: a.wwid.as_deref().and_then(clean).map(|wwid| match Kind::hardware_part(&a.name) {
                 Some(partition) => format!("{wwid}-{partition}"),
                 None => wwid + &part,
             }),
@@ -275,6 +240,16 @@ impl Disk {
             is_serial_garbled,
             firmware,
         }
+    }
+
+    /// Its kind.
+    pub fn kind(&self) -> &'static Kind {
+        Kind::of(&self.name)
+    }
+
+    /// Whether it is opened and asked for what only it can tell.
+    pub fn is_probed(&self) -> bool {
+        !self.hidden && !self.remote && self.bus != Bus::Virtual && self.kind().is_probed()
     }
 
     /// Its name in log lines.
@@ -298,35 +273,31 @@ impl Disk {
         }
     }
 
-    /// Whether nothing can be written to it: its own switch, or a CD-ROM, which
-    /// burning software writes to, and not by block.
+    /// Whether nothing can be written to it, by its own switch or by its kind.
     pub fn is_read_only(&self) -> bool {
-        self.read_only || self.name.starts_with("sr")
+        self.read_only || self.kind().is_read_only
     }
 
     /// Whether its host should have little under way at it.
     pub fn is_slow(&self) -> bool {
-        self.rotational || self.bus == Bus::Mmc
+        self.rotational || self.kind().is_slow
     }
 
     /// The names by which udev would link to it in `/dev/disk/by-id`, as far as
     /// they are made of what the disk says of itself: `usb-SanDisk_Ultra_4C53`.
     pub fn ids(&self) -> Vec<String> {
-        let kind = match self.bus {
-            Bus::Virtual => "dm".to_owned(),
-            bus => bus.to_string(),
-        };
+        let bus = self.bus.by_id();
         let names = match (&self.model, &self.serial) {
-            (Some(model), Some(serial)) if self.bus != Bus::Virtio => Some(format!("{model}_{serial}")),
+            (Some(model), Some(serial)) if self.bus.model().is_none() => Some(format!("{model}_{serial}")),
             (_, Some(serial)) => Some(serial.clone()),
             (Some(model), None) => Some(model.clone()),
             (None, None) => None,
         };
         let wwn = self.wwid.as_ref().map(|wwid| match wwid.split_once("naa.") {
             Some((_, number)) => format!("wwn-0x{number}"),
-            None => format!("{kind}-{wwid}"),
+            None => format!("{bus}-{wwid}"),
         });
-        let text = names.map(|name| format!("{kind}-{name}")).into_iter().chain(wwn);
+        let text = names.map(|name| format!("{bus}-{name}")).into_iter().chain(wwn);
         text.map(|id| id.replace(' ', "_")).collect()
     }
 }
@@ -375,36 +346,6 @@ fn full_model(vendor: Option<&str>, model: Option<&str>) -> Option<String> {
     }
 }
 
-fn bus(a: &Attributes) -> Bus {
-    let has = |part: &str| components(&a.devpath).any(|component| component.starts_with(part));
-    if a.devpath.starts_with("devices/virtual/") && !has("nvme-") {
-        Bus::Virtual
-    } else if a.name.starts_with("nvme") {
-        Bus::Nvme
-    } else if has("usb") {
-        Bus::Usb
-    } else if a.name.starts_with("mmcblk") {
-        Bus::Mmc
-    } else if a.name.starts_with("vd") {
-        Bus::Virtio
-    } else if components(&a.devpath).any(|component| numbered(component, "ata").is_some()) {
-        Bus::Ata
-    } else if has("target") {
-        Bus::Scsi
-    } else {
-        Bus::Other
-    }
-}
-
-fn components(devpath: &str) -> impl DoubleEndedIterator<Item = &str> {
-    devpath.split('/').filter(|component| !component.is_empty())
-}
-
-fn numbered<'a>(component: &'a str, prefix: &str) -> Option<&'a str> {
-    let number = component.strip_prefix(prefix)?;
-    (!number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())).then_some(number)
-}
-
 /// `2:0:1:0`, the name of a SCSI device: host, channel, target, LUN.
 fn scsi_address(component: &str) -> Option<[&str; 4]> {
     let parts: Vec<&str> = component.split(':').collect();
@@ -424,13 +365,6 @@ fn is_pci_address(component: &str) -> bool {
             b'x' => byte.is_ascii_hexdigit(),
             other => byte == *other,
         })
-}
-
-/// `gp1` of `mmcblk0gp1`, `boot0` of `mmcblk0boot0`: an eMMC is parted in
-/// hardware, and its parts share its name and place.
-fn hardware_partition(name: &str) -> Option<&str> {
-    let rest = name.strip_prefix("mmcblk")?.trim_start_matches(|c: char| c.is_ascii_digit());
-    ["gp", "boot", "rpmb"].iter().any(|kind| rest.starts_with(kind)).then_some(rest)
 }
 
 fn lun(devpath: &str) -> u64 {
@@ -474,9 +408,11 @@ fn bus_path(a: &Attributes) -> Option<String> {
         return None;
     }
     // The number in its name is one of discovery, too, and the last resort.
-    let in_name = || a.name.strip_prefix("nvme")?.split_once('n')?.1.parse().ok();
+    let kind = Kind::of(&a.name);
+    let in_name =
+        || a.name.strip_prefix(kind.prefix).filter(|_| kind.is_always(Bus::Nvme))?.split_once('n')?.1.parse().ok();
     parts.extend(a.nsid.or_else(in_name).map(|nsid: u32| format!("nvme-{nsid}")));
-    parts.extend(hardware_partition(&a.name).map(str::to_owned));
+    parts.extend(Kind::hardware_part(&a.name).map(str::to_owned));
     Some(parts.join("-"))
 }
 

@@ -8,5 +8,6 @@
 pub mod boot;
 pub mod config;
 pub mod disk;
+pub mod kind;
 pub mod selection;
 pub mod worthless;

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::disk::{Bus, Disk};
+use crate::disk::Disk;
+use crate::kind::{Bus, KINDS};
 
 /// A list of patterns, parted by commas. Each names disks; one with `!` before
 /// it takes those out again. The last pattern that a disk matches decides. A
@@ -64,24 +65,17 @@ pub enum SelectionError {
     Field(String),
 }
 
-/// Patterns that are words of their own. A disk has none of these as its name.
-const KEYWORDS: [(&str, Pattern); 12] = [
+/// Patterns that are words of their own, as the keywords of buses are. No disk has one of these as its name.
+const KEYWORDS: [(&str, Pattern); 4] = [
     ("all", Pattern::All),
     ("removable", Pattern::Removable),
     ("read-only", Pattern::ReadOnly),
     ("boot", Pattern::Boot),
-    ("nvme", Pattern::Bus(Bus::Nvme)),
-    ("ata", Pattern::Bus(Bus::Ata)),
-    ("scsi", Pattern::Bus(Bus::Scsi)),
-    ("usb", Pattern::Bus(Bus::Usb)),
-    ("mmc", Pattern::Bus(Bus::Mmc)),
-    ("virtio", Pattern::Bus(Bus::Virtio)),
-    ("virtual", Pattern::Bus(Bus::Virtual)),
-    ("other", Pattern::Bus(Bus::Other)),
 ];
 
-/// The prefixes of the kernel's names of disks (`Documentation/admin-guide/devices.txt`).
-const NAMES: [&str; 12] = ["sd", "nvme", "vd", "mmcblk", "sr", "hd", "xvd", "pmem", "dm-", "md", "rssd", "fd"];
+fn keywords() -> impl Iterator<Item = (&'static str, Pattern)> {
+    KEYWORDS.into_iter().chain(Bus::ALL.map(|bus| (bus.keyword(), Pattern::Bus(bus))))
+}
 
 impl Selection {
     /// Every disk.
@@ -165,8 +159,8 @@ impl FromStr for Pattern {
         if text.is_empty() {
             return Err(SelectionError::Empty);
         }
-        if let Some((_, pattern)) = KEYWORDS.iter().find(|(word, _)| *word == text) {
-            return Ok(pattern.clone());
+        if let Some((_, pattern)) = keywords().find(|(word, _)| *word == text) {
+            return Ok(pattern);
         }
         if let Some(rest) = text.strip_prefix("size") {
             return size(rest).ok_or_else(|| SelectionError::Size(text.to_owned()));
@@ -186,15 +180,15 @@ impl FromStr for Pattern {
         }
         let is_name = |name: &str| {
             name.contains(['*', '?'])
-                || NAMES.iter().any(|known| {
-                    name.strip_prefix(known).is_some_and(|rest| {
+                || KINDS.iter().filter(|kind| kind.is_named()).any(|kind| {
+                    name.strip_prefix(kind.prefix).is_some_and(|rest| {
                         // `sda`, `nvme0n1`, but not `sdcard`.
                         rest.len() <= 2 || rest.starts_with(|c: char| c.is_ascii_digit())
                     })
                 })
         };
         if !is_name(name) {
-            let nearest = KEYWORDS.iter().map(|(word, _)| (strsim::osa_distance(word, text), *word)).min();
+            let nearest = keywords().map(|(word, _)| (strsim::osa_distance(word, text), word)).min();
             let nearest = nearest.filter(|(slips, _)| *slips <= 1).map(|(_, word)| word);
             let nearest = nearest.or((strsim::osa_distance("none", text) <= 1).then_some("none"));
             return Err(SelectionError::NoDisk { word: text.to_owned(), nearest });

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use disks::boot::{backup_size, boot_partition, has_partition, has_partition_in_backup, may_have_backup, table_size};
 use disks::disk::{Answer, Attributes};
+use disks::kind::{Kind, Media};
 use kernel::root::Root;
 use nix::libc;
 use uuid::Uuid;
@@ -49,7 +50,7 @@ pub(crate) struct Reply {
     pub(crate) error: Option<String>,
     /// Nothing is in the CD drive.
     pub(crate) is_empty: bool,
-    /// The serial number of a virtio disk.
+    /// The serial number of a disk that is asked for it.
     pub(crate) serial: Option<String>,
     /// This machine was started from a partition of it.
     pub(crate) is_boot_medium: bool,
@@ -73,9 +74,7 @@ impl Question {
     /// When to ask again.
     fn due(&self, name: &str) -> Option<Instant> {
         match &self.answered {
-            Some((at, reply)) if self.asked.is_none() && name.starts_with("sr") && !reply.is_empty => {
-                Some(*at + DISC_POLL)
-            }
+            Some((at, reply)) if self.asked.is_none() && has_discs(name) && !reply.is_empty => Some(*at + DISC_POLL),
             _ => None,
         }
     }
@@ -204,10 +203,14 @@ impl Prober {
     }
 }
 
+fn has_discs(name: &str) -> bool {
+    Kind::of(name).media == Media::Discs
+}
+
 /// Opens the disk, which also makes the kernel look at a medium that was
 /// changed, and reads what is wanted of it.
 fn interrogate(root: &Root, name: &str, block_size: u32, boot: Option<Uuid>) -> Reply {
-    let serial = if name.starts_with("vd") { root.read(format!("sys/block/{name}/serial")).ok() } else { None };
+    let serial = if Kind::of(name).is_serial_asked { root.read(format!("sys/block/{name}/serial")).ok() } else { None };
     let device = root.path(format!("dev/{name}"));
     // Without waiting for a medium, and without closing a tray.
     let mut disk = match File::options().read(true).custom_flags(libc::O_NONBLOCK).open(device) {
@@ -217,7 +220,7 @@ fn interrogate(root: &Root, name: &str, block_size: u32, boot: Option<Uuid>) -> 
     let block_size = usize::try_from(block_size).unwrap_or(512);
     Reply {
         error: None,
-        is_empty: name.starts_with("sr") && !holds_disc(&disk),
+        is_empty: has_discs(name) && !holds_disc(&disk),
         serial: serial.filter(|serial| !serial.is_empty()),
         is_boot_medium: boot.is_some_and(|boot| has_boot_partition(&mut disk, block_size, boot)),
     }

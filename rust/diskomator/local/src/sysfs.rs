@@ -8,6 +8,7 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt};
 use std::path::Path;
 
 use disks::disk::{Activity, Attributes, Bus, Disk};
+use disks::kind::Kind;
 use disks::selection::Selection;
 use kernel::root::{FileError, Root};
 use netproto::net::Mac;
@@ -64,7 +65,7 @@ pub fn ask_disks(root: &Root, prober: &mut Prober) -> Result<(), FileError> {
                 if key.1 != 0 {
                     prober.learn(&key, attributes);
                 }
-                if is_asked(&disk) {
+                if disk.is_probed() {
                     prober.ask(&key, disk.block_size);
                 }
             }
@@ -73,12 +74,6 @@ pub fn ask_disks(root: &Root, prober: &mut Prober) -> Result<(), FileError> {
     }
     prober.retain(|key| present.contains(key));
     Ok(())
-}
-
-/// Those that are never exported are left alone. Network block devices without a server hang.
-fn is_asked(disk: &Disk) -> bool {
-    let is_left = disk.hidden || disk.remote || disk.bus == Bus::Virtual;
-    !is_left && !disk.name.starts_with("fd") && !disk.name.starts_with("nbd")
 }
 
 /// The disk's name and `diskseq`, which is 0 on kernels before 5.15.
@@ -104,10 +99,8 @@ struct Usage {
 
 impl Usage {
     fn of(root: &Root, names: &[String]) -> Self {
-        /// Names of disks that are never made of others.
-        const PLAIN: [&str; 8] = ["sd", "sr", "vd", "nvme", "mmcblk", "loop", "zram", "ram"];
         let is_made_of_others = |name: &&String| {
-            !PLAIN.iter().any(|plain| name.starts_with(plain))
+            Kind::of(name).is_composed
                 && root.list(format!("sys/block/{name}/slaves")).is_ok_and(|slaves| !slaves.is_empty())
         };
         Self { mounted: mounted(root), has_holders: names.iter().any(|name| is_made_of_others(&name)) }
@@ -122,7 +115,7 @@ fn whole_disk(root: &Root, prober: &Prober, name: &str, usage: &Usage) -> Result
         None => attributes(root, name, Some(key.1).filter(|diskseq| *diskseq != 0), usage)?,
     };
     let mut disk = Disk::new(attributes.clone());
-    if !is_asked(&disk) {
+    if !disk.is_probed() {
         return Ok((disk, attributes));
     }
     let (answer, reply) = prober.answer(&key);
@@ -199,7 +192,8 @@ fn attributes(root: &Root, name: &str, diskseq: Option<u64>, usage: &Usage) -> R
     let resolved = root.resolve(&directory)?;
     let devpath = resolved.to_string_lossy().trim_start_matches("sys/").to_owned();
     // Each file that is not there costs as much as one that is, which counts with many disks.
-    let (is_usb, is_nvme) = (devpath.contains("/usb"), name.starts_with("nvme"));
+    let kind = Kind::of(name);
+    let (is_usb, is_nvme) = (devpath.contains("/usb"), kind.is_always(Bus::Nvme));
     let attributes = Attributes {
         diskseq,
         rotational: flag("queue/rotational"),
@@ -207,8 +201,8 @@ fn attributes(root: &Root, name: &str, diskseq: Option<u64>, usage: &Usage) -> R
         removable: flag("removable"),
         hidden: flag("hidden"),
         wwid: first(root, &directory, &["wwid", "device/wwid", "device/cid", "dm/uuid", "md/uuid"]),
-        // A virtio disk is asked for it when it is read: see `probe`.
-        serial: first(root, &directory, if name.starts_with("vd") { &[] } else { &["serial", "device/serial"] }),
+        // `probe` reads a serial number that the device itself is asked for.
+        serial: first(root, &directory, if kind.is_serial_asked { &[] } else { &["serial", "device/serial"] }),
         model: first(root, &directory, &["device/model", "device/name", "dm/name"]),
         vendor: first(root, &directory, &["device/vendor"]),
         firmware: first(root, &directory, &["device/firmware_rev", "device/rev", "device/fwrev"]),

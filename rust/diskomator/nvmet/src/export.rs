@@ -107,10 +107,7 @@ pub fn decide(machine: &Machine, disks: Vec<Disk>, config: &Config, target: &Tar
 
 /// Whether a decision is about a disk of its own, exported or not.
 fn is_disk(decision: &Result<Access, Refusal>) -> bool {
-    !matches!(
-        decision,
-        Err(Refusal::Virtual | Refusal::Hidden | Refusal::MmcSpecial | Refusal::Floppy | Refusal::Remote)
-    )
+    !decision.as_ref().is_err_and(Refusal::is_no_disk)
 }
 
 fn has_twin(disks: &[Disk], decisions: &[Result<Access, Refusal>], i: usize) -> bool {

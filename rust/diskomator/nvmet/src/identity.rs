@@ -10,7 +10,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use disks::disk::{Bus, Disk};
+use disks::disk::Disk;
+use disks::kind::{Identifiers, Media};
 use disks::worthless;
 use uuid::Uuid;
 
@@ -204,12 +205,12 @@ enum Medium {
 fn medium(disk: &Disk, all: &[&Disk]) -> Medium {
     let has_wwid = wwid(disk).is_some();
     let is_sound = has_own_serial(disk);
-    match disk.bus {
-        _ if disk.name.starts_with("sr") => Medium::Unknown,
-        Bus::Virtual | Bus::Mmc if has_wwid => Medium::Known,
-        Bus::Virtual | Bus::Mmc => Medium::Unknown,
+    match disk.bus.identifiers() {
+        _ if disk.kind().media == Media::Discs => Medium::Unknown,
+        Identifiers::Software | Identifiers::Card if has_wwid => Medium::Known,
+        Identifiers::Software | Identifiers::Card => Medium::Unknown,
         _ if is_card_reader(disk, all) => Medium::Unknown,
-        Bus::Usb if is_sound => Medium::OfItsPlace,
+        Identifiers::Electronics if is_sound => Medium::OfItsPlace,
         _ if is_sound => Medium::Known,
         _ if disk.removable || disk.is_placeless => Medium::Unknown,
         _ => Medium::OfItsPlace,
@@ -227,11 +228,11 @@ fn is_card_reader(disk: &Disk, all: &[&Disk]) -> bool {
     };
     let socket = |disk: &Disk| disk.bus_path.split("-scsi-").next().map(str::to_owned);
     let has_siblings = || all.iter().any(|other| other.lun != disk.lun && socket(other) == socket(disk));
-    match disk.bus {
-        Bus::Usb => disk.removable && (disk.lun != 0 || says_so() || has_siblings()),
-        Bus::Mmc => true,
-        Bus::Ata => false,
-        _ => disk.removable && !disk.name.starts_with("sr"),
+    match disk.bus.identifiers() {
+        Identifiers::Electronics => disk.removable && (disk.lun != 0 || says_so() || has_siblings()),
+        Identifiers::Card => true,
+        Identifiers::DiskAtPort => false,
+        Identifiers::Disk | Identifiers::Software => disk.removable && disk.kind().media != Media::Discs,
     }
 }
 
@@ -239,10 +240,10 @@ fn is_card_reader(disk: &Disk, all: &[&Disk]) -> bool {
 /// electronics of USB disks and of card readers say something of themselves, and
 /// often the same as all others of their kind; others say nothing.
 fn belongs_to_its_place(disk: &Disk) -> bool {
-    match disk.bus {
-        Bus::Usb | Bus::Mmc => true,
-        Bus::Virtual => wwid(disk).is_none(),
-        _ => is_card_reader(disk, &[]) || !has_own_serial(disk),
+    match disk.bus.identifiers() {
+        Identifiers::Electronics | Identifiers::Card => true,
+        Identifiers::Software => wwid(disk).is_none(),
+        Identifiers::Disk | Identifiers::DiskAtPort => is_card_reader(disk, &[]) || !has_own_serial(disk),
     }
 }
 
@@ -374,7 +375,7 @@ fn last(text: &str, most: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use disks::disk::Attributes;
+    use disks::disk::{Attributes, Bus};
     use netproto::rng::Rng;
 
     const BOOT: &str = "3f0d6c1e-6f0a-4a53-9d7e-0a4c6d2b9f11";

@@ -4,6 +4,7 @@ use std::fmt;
 
 use disks::config::Config;
 use disks::disk::{Answer, Bus, Disk};
+use disks::kind::{Exported, Never};
 
 use crate::identity::Identity;
 
@@ -59,15 +60,42 @@ impl Refusal {
     /// Whether a person who looks for disks wants to hear of this one at all.
     pub fn worth_showing(&self) -> bool {
         match self {
-            Self::Virtual | Self::Hidden | Self::MmcSpecial | Self::Remote => false,
-            Self::Floppy
+            Self::Hidden => false,
+            refusal => refusal.never().is_none_or(Never::is_shown),
+        }
+    }
+
+    /// Whether it is about something that is no disk of this machine, whatever
+    /// the state of the machine and of the disk.
+    pub fn is_no_disk(&self) -> bool {
+        *self == Self::Hidden || self.never().is_some()
+    }
+
+    fn never(&self) -> Option<Never> {
+        match self {
+            Self::Virtual => Some(Never::Virtual),
+            Self::MmcSpecial => Some(Never::MmcSpecial),
+            Self::Floppy => Some(Never::Floppy),
+            Self::Remote => Some(Never::Remote),
+            Self::Hidden
             | Self::Awaited
             | Self::Unanswered
             | Self::PassedThrough(_)
             | Self::InParts
             | Self::Held(_)
             | Self::Mounted
-            | Self::ByHandOnly { .. } => true,
+            | Self::ByHandOnly { .. } => None,
+        }
+    }
+}
+
+impl From<Never> for Refusal {
+    fn from(never: Never) -> Self {
+        match never {
+            Never::Virtual => Self::Virtual,
+            Never::MmcSpecial => Self::MmcSpecial,
+            Never::Floppy => Self::Floppy,
+            Never::Remote => Self::Remote,
         }
     }
 }
@@ -99,18 +127,15 @@ pub fn exportable(disk: &Disk, config: &Config) -> Result<Access, Refusal> {
     if disk.remote {
         return Err(Refusal::Remote);
     }
-    // Network block devices have no bus of their own, and no local disk behind them.
-    if disk.name.starts_with("nbd") || disk.bus == Bus::Virtual && !is_asked_for(disk, config) {
-        return Err(Refusal::Virtual);
+    match disk.kind().exported {
+        Exported::No(never) => return Err(never.into()),
+        // Asked for by name; then the disks that it is made of are held, and not exported.
+        Exported::ByName if config.export.asks_for(disk) => {}
+        Exported::Yes if disk.bus != Bus::Virtual => {}
+        Exported::ByName | Exported::Yes => return Err(Refusal::Virtual),
     }
     if disk.in_parts {
         return Err(Refusal::InParts);
-    }
-    if disk.bus == Bus::Mmc && (disk.name.contains("boot") || disk.name.contains("rpmb")) {
-        return Err(Refusal::MmcSpecial);
-    }
-    if disk.name.starts_with("fd") {
-        return Err(Refusal::Floppy);
     }
     answered(disk)?;
     if !disk.holders.is_empty() {
@@ -135,12 +160,6 @@ pub fn answered(disk: &Disk) -> Result<(), Refusal> {
         Answer::Awaited => Err(Refusal::Awaited),
         Answer::Overdue => Err(Refusal::Unanswered),
     }
-}
-
-/// Device mapper and md put disks together into others: these are exported when
-/// they are asked for by name, and then what they are made of is not.
-fn is_asked_for(disk: &Disk, config: &Config) -> bool {
-    (disk.name.starts_with("dm-") || disk.name.starts_with("md")) && config.export.asks_for(disk)
 }
 
 #[cfg(test)]
@@ -183,6 +202,20 @@ mod tests {
         assert_eq!(refusal(&path), Some(Refusal::Hidden));
         for name in ["mmcblk0boot0", "mmcblk0boot1", "mmcblk0rpmb"] {
             assert_eq!(refusal(&disk(name, "pci0000:00")), Some(Refusal::MmcSpecial), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_kind_is_refused_whatever_it_is_attached_to() {
+        for (name, devpath, reason) in [
+            ("mmcblk0boot0", "pci0000:00/0000:00:14.0/usb1/1-2/mmc_host/mmc0/mmc0:0001", "eMMC boot partition"),
+            ("mtdblock0", "pci0000:00/0000:00:1f.5/spi_master/spi0/mtd/mtd0", "virtual device"),
+            ("rbd0", "rbd/0", "disk of another machine"),
+            ("fd0", "platform/floppy.0", "floppy"),
+        ] {
+            let disk = Disk { in_parts: true, ..disk(name, devpath) };
+            assert_eq!(refusal(&disk).map(|refusal| refusal.to_string()).as_deref(), Some(reason), "{name}");
+            assert!(!disk.is_probed(), "{name}");
         }
     }
 

@@ -2,13 +2,17 @@
 //! as plain lines.
 #![forbid(unsafe_code)]
 
+pub mod bindings;
 pub mod log;
 pub mod model;
 mod overview;
 mod pages;
 pub mod plain;
+#[cfg(test)]
+mod tests;
 pub mod traffic;
 pub mod ui;
+mod widgets;
 
 pub use model::Snapshot;
 pub use ui::Ui;

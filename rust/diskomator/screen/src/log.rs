@@ -97,15 +97,6 @@ impl Log {
         }
         troubles
     }
-
-    /// The name that the machine has come to have on the network, if it was not
-    /// free: what `diskomator mdns` said last.
-    pub fn network_name(&self) -> Option<&str> {
-        self.records.iter().rev().find_map(|record| {
-            let said = record.text.strip_prefix("diskomator-mdns: ")?;
-            said.split_once("the name is taken; from now on ").map(|(_, name)| name)
-        })
-    }
 }
 
 /// The message of `BusyBox`'s init about a program that it starts again
@@ -176,13 +167,5 @@ mod tests {
         }
         assert_eq!(log.records(false).count(), KEPT);
         assert_eq!(log.records(true).next().unwrap().text, "5");
-    }
-
-    #[test]
-    fn a_name_that_was_taken_is_found_out() {
-        let mut log = Log::default();
-        assert_eq!(log.network_name(), None);
-        log.add(parsed("28,1,0,-;diskomator-mdns: eth0: the name is taken; from now on diskomator-1-2.local"));
-        assert_eq!(log.network_name(), Some("diskomator-1-2.local"));
     }
 }

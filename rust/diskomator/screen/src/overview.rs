@@ -1,4 +1,4 @@
-//! The overview: what to type, large; then the network, and every disk.
+//! The overview: the line to type, large; then the network, and every disk.
 
 use std::fmt;
 
@@ -10,9 +10,9 @@ use crate::model::{
     Address, BY_HAND, Disk, DiskState, Link, STARTING, Snapshot, connect_line, printable, shortened, speed_text,
 };
 use crate::traffic::{Blocks, rate_text, sparkline};
-use crate::ui::{fitted, state_word};
+use crate::widgets::{fitted, state_word};
 
-/// Draws it between the first row and the last.
+/// Draws the overview between the first row and the last.
 pub(crate) fn draw(canvas: &mut Canvas, snapshot: &Snapshot, blocks: Blocks, codes: &mut Codes) {
     let Size { width, height } = canvas.size();
     let (first, last) = (1, height - 1);
@@ -20,7 +20,7 @@ pub(crate) fn draw(canvas: &mut Canvas, snapshot: &Snapshot, blocks: Blocks, cod
     let warnings = warnings(snapshot, width, if height < 20 { 1 } else { 3 });
     let roomy = usize::from(height >= 30);
 
-    // What is below: warnings, then disks, of which some must have room.
+    // The lower part: warnings, then disks, of which some must have room.
     let disk_rows = snapshot.disks.len().max(1) + 1;
     let below_least = warnings.len() + disk_rows.min(5);
     let code = addresses.first().filter(|_| !snapshot.is_by_hand).and_then(|(address, _)| {
@@ -30,7 +30,7 @@ pub(crate) fn draw(canvas: &mut Canvas, snapshot: &Snapshot, blocks: Blocks, cod
             let code = Code { modules: modules.clone()?, quiet, scale };
             (first + roomy + code.height() + below <= last && code.width() + beside <= width).then_some(code)
         };
-        // As large as it may be while every disk is still seen.
+        // The largest code that leaves room for every disk; if there is none, for some.
         fits(4, 2, all, 80).or_else(|| fits(4, 1, below_least, 50)).or_else(|| fits(2, 1, below_least, 46))
     });
 
@@ -41,7 +41,7 @@ pub(crate) fn draw(canvas: &mut Canvas, snapshot: &Snapshot, blocks: Blocks, cod
         left_width = x - 2;
         code_height = code.height();
     }
-    // What is beside the code may be longer, as long as the disks are seen.
+    // The text beside the code may be longer than the code, as long as the disks have room.
     let above = last - first - roomy;
     let room = above.saturating_sub(warnings.len() + disk_rows + 2 * roomy);
     let room = room.max(if code.is_some() { code_height } else { above.saturating_sub(below_least) });
@@ -94,8 +94,7 @@ pub(crate) fn code_page(canvas: &mut Canvas, snapshot: &Snapshot, chosen: usize,
     }
 }
 
-/// The last QR code that was made. Making one is the most work by far of drawing
-/// a screen.
+/// The last QR code, kept because making one takes by far the most time of drawing a screen.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Codes(Option<(String, QrCode)>);
 
@@ -118,12 +117,12 @@ impl Codes {
 struct Code {
     modules: QrCode,
     quiet: usize,
-    /// 1: two modules in a cell, one above the other; 2: each module is two cells wide.
+    /// The width of a module in cells. At 1, a cell has two modules, one above the other.
     scale: usize,
 }
 
 impl Code {
-    /// In modules, with the quiet zone at both ends.
+    /// The width and height in modules, with the quiet zone at both ends.
     fn side(&self) -> usize {
         usize::try_from(self.modules.size()).unwrap_or(0) + 2 * self.quiet
     }
@@ -136,7 +135,7 @@ impl Code {
         if self.scale == 2 { self.side() } else { self.side().div_ceil(2) }
     }
 
-    /// Whether a module is light. What is outside is.
+    /// Whether a module is light. The quiet zone is.
     fn is_light(&self, x: usize, y: usize) -> bool {
         let at = |place: usize| i32::try_from(place).unwrap_or(0) - i32::try_from(self.quiet).unwrap_or(0);
         !self.modules.get_module(at(x), at(y))
@@ -156,14 +155,14 @@ impl Code {
                         (false, false) => ' ',
                     }
                 };
-                // White is not a colour that is bright by itself: the light is drawn.
+                // Light modules are glyphs, because white paper is not bright on every terminal.
                 canvas.set(x + column, y + row, glyph, STRONG);
             }
         }
     }
 }
 
-/// What is beside the QR code, in at most `room` rows.
+/// The text beside the QR code, in at most `room` rows.
 fn left(snapshot: &Snapshot, addresses: &[(Address, &str)], width: usize, room: usize) -> Vec<Line> {
     let by_hand = if snapshot.is_by_hand { by_hand(width) } else { Vec::new() };
     let (mut head, mut large) = (by_hand, Vec::new());
@@ -181,7 +180,7 @@ fn left(snapshot: &Snapshot, addresses: &[(Address, &str)], width: usize, room: 
     let hint = hint(addresses, width);
     let network = network_rows(snapshot, width);
     let machine = machine_rows(snapshot, width);
-    // In the order of their weight, what has room.
+    // The large address goes first if the room is short, then the machine.
     let needed = head.len() + hint.len() + 1 + network.len();
     let with_machine = needed + 1 + machine.len() <= room || room >= 16;
     let machine = if with_machine { machine } else { Vec::new() };
@@ -202,7 +201,7 @@ fn left(snapshot: &Snapshot, addresses: &[(Address, &str)], width: usize, room: 
     rows
 }
 
-/// As many rows as there is room for, and a word of the others.
+/// As many rows as there is room for; the last one names the number of the others.
 fn with_more(mut rows: Vec<Line>, room: usize) -> Vec<Line> {
     if rows.len() > room {
         let more = rows.len() + 1 - room.max(1);
@@ -212,8 +211,7 @@ fn with_more(mut rows: Vec<Line>, room: usize) -> Vec<Line> {
     rows
 }
 
-/// How to export disks where that takes a word of somebody. First of all, as
-/// nothing below is of use before.
+/// The way to export disks if none is exported by itself. It comes first, because no host sees a disk before.
 fn by_hand(width: usize) -> Vec<Line> {
     let text =
         format!("{BY_HAND} Choose disks with d and export them with e, or type on Alt-F9: diskomator export sync");
@@ -225,7 +223,7 @@ fn is_starting(snapshot: &Snapshot) -> bool {
     snapshot.uptime < STARTING
 }
 
-/// Before there is an address: what is going on.
+/// The state of each link before there is an address.
 fn first_steps(snapshot: &Snapshot) -> Vec<Line> {
     let mut rows = vec![line("Waiting for a network address", STRONG)];
     if snapshot.links.is_empty() {
@@ -251,7 +249,7 @@ fn to_type(address: &Address, width: usize) -> Vec<Line> {
     let mut rows = vec![line("On another Linux machine, type as root:", STRONG)];
     let text = connect_line(address);
     let most = width.saturating_sub(2).max(1);
-    // In the shell's own way, where it does not fit.
+    // A backslash continues a line that is too long, as in a shell.
     let parts: Vec<String> = if text.len() <= most {
         vec![text]
     } else {
@@ -271,7 +269,7 @@ fn to_type(address: &Address, width: usize) -> Vec<Line> {
     rows
 }
 
-/// What else is to be said of the line to type.
+/// A hint for the line to type.
 fn hint(all: &[(Address, &str)], width: usize) -> Vec<Line> {
     let zone = all.iter().any(|(address, _)| address.needs_zone());
     let text = match (all.len(), zone) {
@@ -284,9 +282,9 @@ fn hint(all: &[(Address, &str)], width: usize) -> Vec<Line> {
     wrap(text, width).into_iter().map(|row| line(row, PLAIN)).collect()
 }
 
-/// An address in figures that are read from afar; nothing if it does not fit.
+/// An address in figures that can be read from afar; no rows if it does not fit.
 fn banner(text: &str, width: usize) -> Vec<Line> {
-    /// Five rows of three pixels each, from the top; the last digit is the right one.
+    /// A figure's five rows of three pixels, from the top; the lowest bit is the right pixel.
     const fn figure(c: char) -> Option<[u8; 5]> {
         Some(match c {
             '0' => [7, 5, 5, 5, 7],
@@ -376,7 +374,7 @@ pub(crate) fn link_row(link: &Link, width: usize) -> Line {
     row
 }
 
-/// What machine it is, and how to log in to it.
+/// The machine, and the way to log in to it.
 fn machine_rows(snapshot: &Snapshot, width: usize) -> Vec<Line> {
     let machine = &snapshot.machine;
     let mut rows = Vec::new();
@@ -396,7 +394,7 @@ fn machine_rows(snapshot: &Snapshot, width: usize) -> Vec<Line> {
     rows
 }
 
-/// What should be known, in at most `most` rows.
+/// The warnings, in at most `most` rows.
 fn warnings(snapshot: &Snapshot, width: usize, most: usize) -> Vec<Line> {
     let mut rows: Vec<Line> = Vec::new();
     for warning in &snapshot.warnings {
@@ -422,8 +420,7 @@ fn warnings(snapshot: &Snapshot, width: usize, most: usize) -> Vec<Line> {
     rows
 }
 
-/// A model of at most `max` characters. The mark of the disk that this machine
-/// was started from is not what is cut.
+/// A model of at most `max` characters. The mark of the disk that this machine was started from stays whole.
 fn model_text(model: &str, max: usize) -> String {
     const MARK: &str = " [boot]";
     match model.strip_suffix(MARK) {
@@ -432,21 +429,21 @@ fn model_text(model: &str, max: usize) -> String {
     }
 }
 
-/// The columns of the disks, as wide as this screen lets them be.
+/// The widths of the columns of disks, in characters.
 struct Columns {
     name: usize,
     model: usize,
     serial: usize,
-    /// 0 where there is no room for it.
+    /// Zero if the bus has no room.
     bus: usize,
     state: usize,
-    /// Reading and writing apart, and requests.
+    /// Whether reads, writes and requests have a column each.
     detailed: bool,
     spark: usize,
 }
 
 const SIZE_WIDTH: usize = 8;
-/// A model that is shorter tells little.
+/// A model cut to fewer characters tells little.
 const MODEL_LEAST: usize = 14;
 const HOSTS_WIDTH: usize = 5;
 const RATE_WIDTH: usize = 10;
@@ -464,10 +461,11 @@ impl Columns {
         let state = longest(|disk| state_word(disk).0.len(), 5, 9);
         let rates = if detailed { 2 * (RATE_WIDTH + 2) + 9 } else { RATE_WIDTH + 2 };
         let hosts = if width >= 60 { HOSTS_WIDTH + 2 + rates } else { 0 };
-        // A mark and a space before the state.
+        // The second 2 is a mark and a space before the state.
         let fixed = 2 + name + 2 + SIZE_WIDTH + 2 + 2 + state + hosts;
         let left = width.saturating_sub(fixed + 1);
-        // A picture of what flows is worth some letters of a model, but not all: the name tells the bus, too.
+        // The picture of the traffic may cost letters of the model, but the bus goes before the model is too short:
+        // the disk's name tells the bus, too.
         let flows = hosts > 0 && width >= 70 && disks.iter().any(|disk| disk.traffic.is_some());
         let picture = if flows { 9 } else { 0 };
         let bus_room = if bus > 0 { bus + 2 } else { 0 };
@@ -489,7 +487,7 @@ impl Columns {
         }
     }
 
-    /// Everything before the state.
+    /// The columns before the state.
     fn lead(&self, name: &str, size: &str, model: &str, serial: &str, bus: &str) -> String {
         let mut text = format!("{:width$}  {size:>SIZE_WIDTH$}", shortened(name, self.name), width = self.name);
         if self.model > 0 {
@@ -557,9 +555,9 @@ impl Columns {
     }
 }
 
-/// The disks from row `y` to before row `end`, with the first row above them.
-/// With one chosen, those around it are shown, and which of how many; without,
-/// how many more there are.
+/// The disks from row `y` to before row `end`, below a row of titles. If not all have room and one is chosen, the
+/// rows are those around it, and a line tells their numbers; if none is, they are the first ones, and a line tells the
+/// count of the others.
 pub(crate) fn table(
     canvas: &mut Canvas,
     snapshot: &Snapshot,

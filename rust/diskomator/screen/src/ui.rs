@@ -1,171 +1,25 @@
-//! What a person at one terminal is looking at, and what each key does.
+//! The view of one terminal, and the effect of each key on it.
 
 use nvmet::model::Host;
-use tui::canvas::{BAD, BAR, BAR_STRONG, Canvas, GOOD, Line, PLAIN, STRONG, Size, Style, TITLE, WARN, line, wrap};
+use tui::canvas::{BAD, BAR, BAR_STRONG, Canvas, GOOD, Size, Style};
 use tui::keys::Key;
 
-use crate::model::{Disk, DiskState, Snapshot, printable, shortened, uptime_text};
+use crate::bindings::{self, Act, BINDINGS, Binding, Command, DiskAct, Page};
+use crate::model::{Disk, Snapshot, printable, uptime_text};
 use crate::overview;
 use crate::pages;
 use crate::traffic::Blocks;
+use crate::widgets;
 
-/// What is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Page {
-    /// All in one view.
-    Overview,
-    /// Each disk.
-    Disks,
-    /// Each link and address.
-    Network,
-    /// Who is connected.
-    Hosts,
-    /// The kernel's log.
-    Log,
-    /// The machine, and what to know of it.
-    Machine,
-    /// The line to type, as a QR code alone.
-    Code,
-    /// What each key does.
-    Help,
-}
-
-/// What a key makes happen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Act {
-    /// Shows another page.
-    Go(Page),
-    /// Does something with the disk that is chosen.
-    Disk(DiskAct),
-    /// Ends the connections of the host that is chosen.
-    Disconnect,
-    /// Restarts the machine.
-    Reboot,
-    /// Switches it off.
-    PowerOff,
-    /// Gives a root shell.
-    Shell,
-    /// Shows only what went wrong, or all again.
-    ErrorsOnly,
-    /// Draws everything anew.
-    Redraw,
-    /// Leaves the full screen for plain lines.
-    Leave,
-}
-
-/// What can be done with a disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DiskAct {
-    /// Hosts can only read it.
-    ReadOnly,
-    /// Hosts can write to it.
-    ReadWrite,
-    /// It is not exported any more.
-    Remove,
-    /// It is exported.
-    Export,
-    /// Its light tells where it is.
-    Blink,
-}
-
-/// A key and what it does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Binding {
-    /// The key.
-    pub key: Key,
-    /// What is printed for it.
-    pub name: &'static str,
-    /// What it does, in a few words.
-    pub what: &'static str,
-    /// The command that does the same; `DISK` and `HOST` stand for those chosen.
-    pub command: &'static str,
-    /// On which page alone it counts.
-    pub page: Option<Page>,
-    /// Whether it is asked first.
-    pub asks: bool,
-    /// What it does.
-    pub act: Act,
-}
-
-const fn page(letter: char, name: &'static str, what: &'static str, command: &'static str, to: Page) -> Binding {
-    Binding { key: Key::Char(letter), name, what, command, page: None, asks: false, act: Act::Go(to) }
-}
-
-const fn disk(letter: char, name: &'static str, what: &'static str, command: &'static str, act: DiskAct) -> Binding {
-    let page = Some(Page::Disks);
-    Binding { key: Key::Char(letter), name, what, command, page, asks: true, act: Act::Disk(act) }
-}
-
-const fn deed(letter: char, name: &'static str, what: &'static str, command: &'static str, act: Act) -> Binding {
-    Binding { key: Key::Char(letter), name, what, command, page: None, asks: true, act }
-}
-
-/// Every key that does more than move, each with its command.
-pub const BINDINGS: [Binding; 21] = [
-    page('o', "o", "overview", "diskomator console --once", Page::Overview),
-    page('d', "d", "disks", "diskomator export list", Page::Disks),
-    page('n', "n", "network", "diskomator net", Page::Network),
-    page('c', "c", "connected hosts", "diskomator hosts", Page::Hosts),
-    page('l', "l", "log", "dmesg", Page::Log),
-    page('m', "m", "machine and warnings", "diskomator config", Page::Machine),
-    page('q', "q", "QR code alone", "diskomator console --once", Page::Code),
-    page('h', "h", "help", "diskomator --help", Page::Help),
-    page('?', "?", "help", "diskomator --help", Page::Help),
-    disk('r', "r", "hosts only read it", "diskomator export readonly DISK", DiskAct::ReadOnly),
-    disk('w', "w", "hosts read and write it", "diskomator export readwrite DISK", DiskAct::ReadWrite),
-    disk('u', "u", "not exported any more", "diskomator export remove DISK", DiskAct::Remove),
-    disk('e', "e", "export it", "diskomator export sync DISK", DiskAct::Export),
-    disk('b', "b", "blink its light", "diskomator blink DISK", DiskAct::Blink),
-    Binding {
-        key: Key::Char('x'),
-        name: "x",
-        what: "disconnect it",
-        command: "diskomator disconnect HOST",
-        page: Some(Page::Hosts),
-        asks: true,
-        act: Act::Disconnect,
-    },
-    deed('R', "R", "reboot", "diskomator reboot", Act::Reboot),
-    deed('P', "P", "power off", "diskomator poweroff", Act::PowerOff),
-    deed('s', "s", "root shell", "Alt-F9, or diskomator.debug", Act::Shell),
-    Binding {
-        key: Key::Char('f'),
-        name: "f",
-        what: "errors only, or all",
-        command: "dmesg -r",
-        page: Some(Page::Log),
-        asks: false,
-        act: Act::ErrorsOnly,
-    },
-    Binding {
-        key: Key::Ctrl('l'),
-        name: "Ctrl-L",
-        what: "draw everything anew",
-        command: "diskomator console --once",
-        page: None,
-        asks: false,
-        act: Act::Redraw,
-    },
-    Binding {
-        key: Key::Ctrl('c'),
-        name: "Ctrl-C",
-        what: "plain lines (serial)",
-        command: "diskomator console --once",
-        page: None,
-        asks: false,
-        act: Act::Leave,
-    },
-];
-
-/// What is to be done for a key.
+/// The caller's part of a key's effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// Nothing more than to draw.
+    /// The changed view is to be drawn.
     Shown,
-    /// Everything is to be drawn anew.
+    /// The whole screen is to be drawn anew.
     Redraw,
-    /// This program is to be run with these arguments.
-    Run(Vec<String>),
+    /// This command is to be carried out.
+    Run(Command),
     /// A root shell is wanted.
     Shell,
     /// No full screen is wanted any more.
@@ -175,13 +29,13 @@ pub enum Outcome {
 /// The row that a person looks at, however many others come before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Subject {
-    /// By its name and number in the kernel.
+    /// The disk's name and its number in the kernel (diskseq).
     Disk(String, u64),
     Host(Host),
 }
 
 impl Subject {
-    /// The row `place` of a page.
+    /// The subject in the row `place` of a page.
     fn at(page: Page, place: usize, snapshot: &Snapshot) -> Option<Self> {
         match page {
             Page::Disks => snapshot.disks.get(place).map(|disk| Self::Disk(disk.name.clone(), disk.diskseq)),
@@ -190,7 +44,7 @@ impl Subject {
         }
     }
 
-    /// The row at which it is.
+    /// The row of the subject; `None` if it is gone.
     fn place(&self, snapshot: &Snapshot) -> Option<usize> {
         match self {
             Self::Disk(name, diskseq) => {
@@ -200,7 +54,7 @@ impl Subject {
         }
     }
 
-    /// Why nothing is done with it.
+    /// The message about a subject that is gone.
     fn is_gone(&self) -> String {
         match self {
             Self::Disk(name, _) => format!("Nothing was done: {} is gone, or is another disk now.", printable(name)),
@@ -216,37 +70,37 @@ impl Subject {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Question {
     binding: Binding,
-    /// The disk or host that is meant, if one is.
+    /// The disk or host of the question; `None` if it is about the machine.
     subject: Option<Subject>,
-    /// The hosts that lose something by it. A host that connected after the question was not in it.
+    /// The hosts that would lose a disk. If they are others when the yes comes, it asks anew.
     hosts: Vec<Host>,
     text: String,
     grave: bool,
     outcome: Outcome,
 }
 
-/// What came of the last deed.
+/// A message about the last command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Note {
     text: String,
     style: Style,
 }
 
-/// What a person at one terminal is looking at.
+/// The view of one terminal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ui {
     page: Page,
-    /// Rows from the page's start, or of the log from its end.
+    /// The number of rows from the page's start to the view; on the log, from its end.
     top: usize,
-    /// The row of the disk or host that is chosen,
+    /// The row of the chosen disk, host or address.
     chosen: usize,
-    /// and which one that is, once it was seen.
+    /// The chosen disk or host, once it was drawn.
     subject: Option<Subject>,
     errors_only: bool,
     question: Option<Question>,
     note: Option<Note>,
     codes: overview::Codes,
-    /// What its font has.
+    /// The block characters of the terminal's font.
     pub blocks: Blocks,
 }
 
@@ -282,14 +136,14 @@ impl Ui {
         self.page
     }
 
-    /// Says what is being done, or came of it.
+    /// Shows a message about a command until the next key.
     pub fn say(&mut self, text: &str, is_bad: bool) {
-        // Many lines of an error are one here.
+        // The lines of an error become one.
         let text = printable(&text.trim().replace('\n', "; "));
         self.note = Some(Note { text, style: if is_bad { BAD } else { GOOD } });
     }
 
-    /// What is to be done for a key.
+    /// Handles a key, and returns the work that is left to the caller.
     pub fn key(&mut self, key: Key, snapshot: &Snapshot, size: Size) -> Outcome {
         self.note = None;
         if let Some(question) = self.question.take() {
@@ -297,7 +151,7 @@ impl Ui {
                 self.say("Nothing was done.", false);
                 return Outcome::Shown;
             }
-            // A yes is about what the question said, and that alone.
+            // A yes counts only for the facts that the question named.
             match pose(&question.binding, question.subject.as_ref(), snapshot) {
                 Some(now) if now == question => return question.outcome,
                 Some(now) => {
@@ -314,15 +168,16 @@ impl Ui {
         let is_gone = self.follow(snapshot);
         let binding = BINDINGS.iter().find(|binding| binding.key == key);
         match binding {
-            // The disk or host that was seen under the cursor is gone, so another one is in its row.
+            // The disk or host under the cursor is gone, and another one has moved to its row since it was drawn.
             Some(Binding { page: Some(page), asks: true, .. }) if *page == self.page && is_gone.is_some() => {
                 self.say(&is_gone.unwrap_or_default(), true);
                 Outcome::Shown
             }
             Some(binding) if binding.page.is_none_or(|page| page == self.page) => self.act(binding, snapshot),
             Some(Binding { page: Some(page), what, .. }) => {
-                let (letter, thing) = if *page == Page::Disks { ("d", "disk") } else { ("c", "host") };
-                if *page != Page::Log {
+                let thing = if *page == Page::Disks { "disk" } else { "host" };
+                let opener = BINDINGS.iter().find(|binding| binding.act == Act::Go(*page));
+                if let Some(Binding { name: letter, .. }) = opener.filter(|_| *page != Page::Log) {
                     self.say(&format!("Choose a {thing} first: press {letter} (then: {what})."), true);
                 }
                 Outcome::Shown
@@ -354,7 +209,7 @@ impl Ui {
         Outcome::Shown
     }
 
-    /// Keeps the choice on what was chosen, and says if that is gone.
+    /// Moves the cursor to the new row of the chosen disk or host. Returns a message if that is gone.
     fn follow(&mut self, snapshot: &Snapshot) -> Option<String> {
         let subject = self.subject.as_ref()?;
         match subject.place(snapshot) {
@@ -386,7 +241,7 @@ impl Ui {
             }
             _ => {}
         }
-        // On pages with rows to choose the choice moves, on others the view.
+        // Keys move the cursor on pages with rows to choose from, and the view on others.
         let count = match self.page {
             Page::Disks => Some(snapshot.disks.len()),
             Page::Hosts => Some(snapshot.hosts().len()),
@@ -417,7 +272,7 @@ impl Ui {
             Key::PageUp => place.saturating_sub(rows),
             Key::PageDown => place.saturating_add(rows),
             Key::Home => 0,
-            // What is too much is put right where the length of the page is known.
+            // `render`, which knows the length of the page, brings this back to its end.
             Key::End => usize::MAX / 2,
             _ => *place,
         }
@@ -426,12 +281,12 @@ impl Ui {
         Outcome::Shown
     }
 
-    /// Draws everything. It may put right how far down the view is.
+    /// Draws the screen. A view or cursor beyond the end of the page moves back to it.
     pub fn render(&mut self, snapshot: &Snapshot, size: Size) -> Canvas {
         let size = Size { width: size.width.clamp(20, 500), height: size.height.clamp(6, 200) };
         let mut canvas = Canvas::new(size);
         header(&mut canvas, snapshot, self.page);
-        // A disk or host that is gone leaves its row to the next.
+        // The row of a disk or host that is gone has the next one.
         self.follow(snapshot);
         self.chosen = match self.page {
             Page::Disks => self.chosen.min(snapshot.disks.len().saturating_sub(1)),
@@ -446,80 +301,24 @@ impl Ui {
             Page::Hosts => pages::hosts(&mut canvas, snapshot, self.chosen),
             Page::Code => overview::code_page(&mut canvas, snapshot, self.chosen, &mut self.codes),
             Page::Log => self.top = pages::log(&mut canvas, snapshot, self.top, self.errors_only),
-            Page::Network => self.top = pages::scrolled(&mut canvas, &pages::network(snapshot, size.width), self.top),
-            Page::Machine => self.top = pages::scrolled(&mut canvas, &pages::machine(snapshot, size.width), self.top),
-            Page::Help => self.top = pages::scrolled(&mut canvas, &pages::help(size.width), self.top),
+            Page::Network => self.top = widgets::scrolled(&mut canvas, &pages::network(snapshot, size.width), self.top),
+            Page::Machine => self.top = widgets::scrolled(&mut canvas, &pages::machine(snapshot, size.width), self.top),
+            Page::Help => self.top = widgets::scrolled(&mut canvas, &pages::help(size.width), self.top),
         }
-        self.footer(&mut canvas);
+        match &self.note {
+            Some(note) => widgets::note(&mut canvas, &note.text, note.style),
+            None => widgets::key_row(&mut canvas, &bindings::footer(self.page, self.errors_only)),
+        }
         if let Some(question) = &self.question {
-            ask(&mut canvas, question);
+            widgets::question(&mut canvas, &question.text, question.grave);
         }
         canvas
     }
-
-    fn footer(&self, canvas: &mut Canvas) {
-        let Size { width, height } = canvas.size();
-        let y = height - 1;
-        canvas.fill(0, y, width, BAR);
-        if let Some(note) = &self.note {
-            let style = Style { paper: BAR.paper, ..note.style };
-            // What is longer than the row has others above it.
-            let lines = wrap(&note.text, width.saturating_sub(2));
-            let shown = lines.iter().rev().take(height / 2).rev();
-            let first = height - shown.len();
-            for (row, text) in (first..).zip(shown) {
-                canvas.fill(0, row, width, BAR);
-                canvas.put(1, row, width, text, style);
-            }
-            return;
-        }
-        let here: &[(&str, &str)] = match self.page {
-            Page::Disks => {
-                &[("r", "read-only"), ("w", "read-write"), ("u", "take away"), ("e", "export"), ("b", "blink")]
-            }
-            Page::Hosts => &[("x", "disconnect")],
-            Page::Log => &[("f", if self.errors_only { "all" } else { "errors only" })],
-            _ => &[],
-        };
-        let move_keys: &[(&str, &str)] = match self.page {
-            Page::Overview => &[],
-            Page::Disks | Page::Hosts | Page::Code => &[("Esc", "back"), ("h", "help"), ("↑↓", "choose")],
-            _ => &[("Esc", "back"), ("h", "help"), ("↑↓", "scroll")],
-        };
-        let pages: &[(&str, &str)] = match self.page {
-            Page::Overview => &[
-                ("d", "disks"),
-                ("n", "network"),
-                ("c", "hosts"),
-                ("l", "log"),
-                ("m", "machine"),
-                ("q", "QR"),
-                ("h", "help"),
-                ("R", "reboot"),
-                ("P", "off"),
-            ],
-            _ => &[("d", "disks"), ("n", "network"), ("c", "hosts"), ("l", "log"), ("m", "machine")],
-        };
-        let mut x = 1;
-        for (key, what) in here.iter().chain(move_keys).chain(pages) {
-            let needed = key.chars().count() + 1 + what.len();
-            if x + needed + 1 > width {
-                break;
-            }
-            x = canvas.put(x, y, width, key, BAR_STRONG);
-            x = canvas.put(x + 1, y, width, what, BAR) + 2;
-        }
-    }
 }
 
-/// The question about a deed, as things are now; `None` if there is nothing to do it with. The command
-/// of its outcome has the diskseq or the controllers, too: the kernel reuses names.
+/// The question about an act, from the facts of this snapshot; `None` without a disk or host to act on. Question and
+/// command are made of the same row.
 fn pose(binding: &Binding, subject: Option<&Subject>, snapshot: &Snapshot) -> Option<Question> {
-    let words = |name: &str, more: &[String]| -> Outcome {
-        let words = binding.command.split(' ').skip(1);
-        let words = words.map(|word| if matches!(word, "DISK" | "HOST") { name } else { word }.to_owned());
-        Outcome::Run(words.chain(more.iter().cloned()).collect())
-    };
     let place = || subject.and_then(|subject| subject.place(snapshot));
     let mut losers = Vec::new();
     let (text, grave, outcome) = match binding.act {
@@ -527,17 +326,15 @@ fn pose(binding: &Binding, subject: Option<&Subject>, snapshot: &Snapshot) -> Op
         Act::Disk(act) => {
             let disk = snapshot.disks.get(place()?)?;
             losers.clone_from(&disk.hosts);
-            let mut more = vec!["--diskseq".to_owned(), disk.diskseq.to_string()];
-            if act == DiskAct::Blink && !disk.has_light {
-                more.push("--read".to_owned());
-            }
-            (disk_question(act, disk, snapshot), act == DiskAct::Remove, words(&printable(&disk.name), &more))
+            let (name, diskseq, has_light) = (disk.name.clone(), disk.diskseq, disk.has_light);
+            let command = Command::Disk { act, name, diskseq, has_light };
+            (disk_question(act, disk, snapshot), act == DiskAct::Remove, Outcome::Run(command))
         }
         Act::Disconnect => {
             let hosts = snapshot.hosts();
             let (host, disks) = hosts.get(place()?)?;
             let who = match &host.address {
-                // Machines behind a router, or cloned ones.
+                // Hosts behind one router share an address.
                 Some(address) if hosts.iter().any(|(other, _)| other.nqn != host.nqn && other.address == host.address) => {
                     format!("{} ({})", printable(address), printable(&host.nqn))
                 }
@@ -550,25 +347,23 @@ fn pose(binding: &Binding, subject: Option<&Subject>, snapshot: &Snapshot) -> Op
                 names.join(", ")
             );
             let controllers = disks.iter().flat_map(|disk| &disk.controllers);
-            let ids: Vec<String> = controllers.filter(|one| one.host == **host).map(|one| one.id.to_string()).collect();
-            // A host calls itself as it likes, and its controllers are enough.
-            let is_plain = host.nqn.starts_with("nqn.") && printable(&host.nqn) == host.nqn;
-            let nqn = Some(host.nqn.clone()).filter(|_| is_plain || host.address.is_none());
-            let mut names = nqn.iter().chain(&host.address).map(|name| printable(name));
-            let name = names.next().unwrap_or_default();
-            let mut more: Vec<String> = names.collect();
-            more.extend(["--controllers".to_owned(), ids.join(",")]);
-            (text, true, words(name.trim_start_matches('-'), &more))
+            let controllers = controllers.filter(|one| one.host == **host).map(|one| one.id).collect();
+            let command = Command::Disconnect { host: (*host).clone(), controllers };
+            (text, true, Outcome::Run(command))
         }
         Act::Reboot | Act::PowerOff => {
-            let what = if binding.act == Act::Reboot { "Restart this machine?" } else { "Switch this machine off?" };
+            let (what, command) = if binding.act == Act::Reboot {
+                ("Restart this machine?", Command::Reboot)
+            } else {
+                ("Switch this machine off?", Command::PowerOff)
+            };
             losers.extend(snapshot.hosts().into_iter().map(|(host, _)| host.clone()));
             let whose = match losers.len() {
                 0 => "No host is connected.".to_owned(),
                 1 => "ONE HOST IS CONNECTED and loses its disks.".to_owned(),
                 count => format!("{count} HOSTS ARE CONNECTED and lose their disks."),
             };
-            (format!("{what}\n{whose}"), true, words("", &[]))
+            (format!("{what}\n{whose}"), true, Outcome::Run(command))
         }
         Act::Shell => (
             "Open a root shell? It can do anything to this machine and its disks. On the screen it is on Alt-F9, and Alt-F1 leads back; on a serial line `exit` does.".to_owned(),
@@ -643,52 +438,10 @@ fn header(canvas: &mut Canvas, snapshot: &Snapshot, page: Page) {
     }
 }
 
-/// The question in the middle of everything.
-fn ask(canvas: &mut Canvas, question: &Question) {
-    let Size { width, height } = canvas.size();
-    let inner = width.saturating_sub(8).clamp(12, 64);
-    let mut lines: Vec<String> = question.text.lines().flat_map(|line| wrap(line, inner)).collect();
-    lines.truncate(height.saturating_sub(6).max(1));
-    let (w, h) = (inner + 4, lines.len() + 4);
-    let (x, y) = (width.saturating_sub(w) / 2, height.saturating_sub(h) / 2);
-    let edge = if question.grave { BAD } else { WARN };
-    canvas.frame(x, y, w, h, edge);
-    for (row, text) in (y + 1..).zip(&lines) {
-        canvas.put(x + 2, row, x + w - 2, text, STRONG);
-    }
-    let answer: Line = vec![
-        ("y".to_owned(), edge),
-        (" yes".to_owned(), PLAIN),
-        ("    any other key".to_owned(), edge),
-        (" no".to_owned(), PLAIN),
-    ];
-    canvas.put_line(x + 2, y + h - 2, x + w - 2, &answer);
-}
-
-/// What became of a disk, in a word and its colour.
-pub(crate) fn state_word(disk: &Disk) -> (&'static str, Style) {
-    if disk.traffic.as_ref().is_some_and(|traffic| traffic.is_hung) {
-        return ("hung", BAD);
-    }
-    match &disk.state {
-        DiskState::Exported => ("exported", GOOD),
-        DiskState::ReadOnly => ("read-only", WARN),
-        DiskState::Passthru => ("passthru", TITLE),
-        DiskState::NoMedium => ("no medium", PLAIN),
-        DiskState::Waiting => ("waiting", WARN),
-        DiskState::NotExported(_) => ("not exported", BAD),
-    }
-}
-
-/// A text as one line that ends with a mark if it is too long.
-pub(crate) fn fitted(text: &str, max: usize, style: Style) -> Line {
-    line(shortened(&printable(text), max), style)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pages::tests::sample;
+    use crate::tests::sample;
     use nvmet::hosts::{Controller, ControllerId};
 
     const SIZE: Size = Size { width: 80, height: 25 };
@@ -715,19 +468,23 @@ mod tests {
                 assert_eq!(ui.key(binding.key, &snapshot, SIZE), Outcome::Shown);
                 assert!(ui.render(&snapshot, SIZE).text().contains("y yes    any other key no"), "{}", binding.name);
                 assert_eq!(ui.key(other, &snapshot, SIZE), Outcome::Shown, "{}", binding.name);
-                // The question is over.
+                // A key that answers no question ends it.
                 assert_eq!(ui.key(Key::Char('y'), &snapshot, SIZE), Outcome::Shown);
             }
             let mut ui = Ui::default();
             ui.go(binding.page.unwrap_or(Page::Overview));
             ui.key(binding.key, &snapshot, SIZE);
             let done = ui.key(Key::Char('y'), &snapshot, SIZE);
-            let wanted = binding.command.replace("DISK", "nvme0n1").replace("HOST", "nqn.host");
             match done {
                 Outcome::Shell => assert_eq!(binding.act, Act::Shell),
-                Outcome::Run(words) => {
-                    assert!(format!("diskomator {}", words.join(" ")).starts_with(&wanted), "{words:?}");
+                Outcome::Run(Command::Disk { act, name, .. }) => {
+                    assert_eq!((binding.act, name.as_str()), (Act::Disk(act), "nvme0n1"));
                 }
+                Outcome::Run(Command::Disconnect { host, .. }) => {
+                    assert_eq!((binding.act, host.nqn.as_str()), (Act::Disconnect, "nqn.host"));
+                }
+                Outcome::Run(Command::Reboot) => assert_eq!(binding.act, Act::Reboot),
+                Outcome::Run(Command::PowerOff) => assert_eq!(binding.act, Act::PowerOff),
                 other => panic!("{other:?} for {}", binding.name),
             }
         }
@@ -779,20 +536,10 @@ mod tests {
         }
         let text = ui.render(&snapshot, SIZE).text();
         assert!(text.contains("192.0.2.2 to nvme0n1,") && text.contains("sdb"), "{text}");
-        let words = ["disconnect", "nqn.clone", "192.0.2.2", "--controllers", "2:102,3:103"];
-        assert_eq!(ui.key(Key::Char('y'), &snapshot, SIZE), Outcome::Run(words.map(str::to_owned).to_vec()));
-    }
-
-    #[test]
-    fn a_host_that_calls_itself_like_an_option_is_named_by_its_address() {
-        let mut snapshot = sample(1, 1);
-        snapshot.disks[0].hosts.clear();
-        connect(&mut snapshot, 0, 1, "--all", "192.0.2.1");
-        let mut ui = Ui::default();
-        ui.key(Key::Char('c'), &snapshot, SIZE);
-        ui.key(Key::Char('x'), &snapshot, SIZE);
-        let words = ["disconnect", "192.0.2.1", "--controllers", "1:101"].map(str::to_owned).to_vec();
-        assert_eq!(ui.key(Key::Char('y'), &snapshot, SIZE), Outcome::Run(words));
+        let host = Host { nqn: "nqn.clone".to_owned(), address: Some("192.0.2.2".to_owned()) };
+        let controllers = [(2, 102), (3, 103)].map(|(number, inode)| ControllerId { number, inode }).to_vec();
+        let command = Command::Disconnect { host, controllers };
+        assert_eq!(ui.key(Key::Char('y'), &snapshot, SIZE), Outcome::Run(command));
     }
 
     #[test]
@@ -818,7 +565,7 @@ mod tests {
             assert!(text.contains("has changed since the question") && text.contains("y yes"), "{text}");
             assert!(matches!(ui.key(Key::Char('y'), after, SIZE), Outcome::Run(_)), "{keys}");
         }
-        // Connected anew, it looks the same, and is not what was asked about.
+        // A new connection of the same host looks the same; the question was about the old one.
         let mut ui = Ui::default();
         for key in [Key::Char('c'), Key::Down, Key::Char('x')] {
             ui.key(key, &before, SIZE);
@@ -843,7 +590,7 @@ mod tests {
         ui.render(&before, SIZE);
         let mut after = before.clone();
         after.disks.insert(0, Disk { name: "new".to_owned(), diskseq: 77, ..before.disks[0].clone() });
-        // Pressed before the new row is drawn.
+        // The key comes before the new row is drawn.
         ui.key(Key::Char('u'), &after, SIZE);
         assert!(ui.render(&after, SIZE).text().contains(&format!("Take {} (", before.disks[1].name)));
         ui.key(Key::Char('n'), &after, SIZE);
@@ -898,7 +645,7 @@ mod tests {
         }
         let name = snapshot.disks[38].name.clone();
         assert!(ui.render(&snapshot, SIZE).text().contains(&format!("Let hosts only read {name}")));
-        let words = ["export", "readonly", &name, "--diskseq", "39"].map(str::to_owned).to_vec();
-        assert_eq!(ui.key(Key::Char('y'), &snapshot, SIZE), Outcome::Run(words));
+        let command = Command::Disk { act: DiskAct::ReadOnly, name, diskseq: 39, has_light: false };
+        assert_eq!(ui.key(Key::Char('y'), &snapshot, SIZE), Outcome::Run(command));
     }
 }

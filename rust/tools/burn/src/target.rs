@@ -7,7 +7,8 @@ use std::ops::Range;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use disks::disk::{Bus, Disk, human_size};
+use disks::disk::{Disk, human_size};
+use disks::kind::{Identifiers, Media};
 use kernel::root::{FileError, Root};
 use local::sysfs;
 use thiserror::Error;
@@ -132,10 +133,10 @@ impl Target {
         let disk = sysfs::disk(root, name)?;
         // A card, but no eMMC, which is soldered in.
         let is_card = || root.read(format!("sys/block/{name}/device/type")).is_ok_and(|kind| kind == "SD");
-        let is_stick = match disk.bus {
-            Bus::Usb => true,
-            Bus::Mmc => is_card(),
-            _ => disk.removable,
+        let is_stick = match disk.bus.identifiers() {
+            Identifiers::Electronics => true,
+            Identifiers::Card => is_card(),
+            Identifiers::Disk | Identifiers::DiskAtPort | Identifiers::Software => disk.removable,
         };
         let own = own(root, name);
         let devices = with_holders(root, &own);
@@ -169,7 +170,7 @@ impl Target {
         ];
         let disk = &self.disk;
         in_use.into_iter().flatten().next().or_else(|| {
-            Some(if disk.name.starts_with("sr") {
+            Some(if disk.kind().media == Media::Discs {
                 Refusal::Optical
             } else if disk.size == 0 {
                 Refusal::Empty
@@ -205,7 +206,7 @@ impl fmt::Display for Target {
 pub(crate) fn candidates(root: &Root, least: u64) -> Vec<(PathBuf, Target)> {
     let names = root.list("sys/block").unwrap_or_default();
     let targets = names.iter().filter_map(|name| Target::look(root, name).ok());
-    let fit = targets.filter(|target| target.disk.bus != Bus::Virtual && target.refusal(least, false).is_none());
+    let fit = targets.filter(|target| target.disk.is_probed() && target.refusal(least, false).is_none());
     fit.map(|target| (path_by_id(root, &target.disk.name), target)).collect()
 }
 

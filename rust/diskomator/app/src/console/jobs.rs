@@ -9,8 +9,42 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
+use screen::bindings::{Command as Wanted, DiskAct};
+
 /// This program.
 const PROGRAM: &str = "/proc/self/exe";
+
+/// The arguments with which this program carries out a command. They name the diskseq or the controllers, because
+/// another disk or host may have the same name by then.
+pub(super) fn arguments(command: &Wanted) -> Vec<String> {
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    match command {
+        Wanted::Disk { act, name, diskseq, has_light } => {
+            let verb: &[&str] = match act {
+                DiskAct::ReadOnly => &["export", "readonly"],
+                DiskAct::ReadWrite => &["export", "readwrite"],
+                DiskAct::Remove => &["export", "remove"],
+                DiskAct::Export => &["export", "sync"],
+                DiskAct::Blink => &["blink"],
+            };
+            let by_reading: &[&str] = if *act == DiskAct::Blink && !has_light { &["--read"] } else { &[] };
+            words(&[verb, &[name, "--diskseq", &diskseq.to_string()], by_reading].concat())
+        }
+        Wanted::Disconnect { host, controllers } => {
+            let ids: Vec<String> = controllers.iter().map(ToString::to_string).collect();
+            // A host chooses its NQN, which may look like an option or an address.
+            let is_plain = host.nqn.starts_with("nqn.") && host.nqn.chars().all(|c| c == ' ' || c.is_ascii_graphic());
+            let nqn = Some(host.nqn.as_str()).filter(|_| is_plain || host.address.is_none());
+            let names: Vec<&str> = nqn.into_iter().chain(host.address.as_deref()).collect();
+            if names.iter().any(|name| name.starts_with('-')) {
+                return words(&[&["disconnect", "--controllers", &ids.join(","), "--"], names.as_slice()].concat());
+            }
+            words(&[&["disconnect"], names.as_slice(), &["--controllers", &ids.join(",")]].concat())
+        }
+        Wanted::Reboot => words(&["reboot"]),
+        Wanted::PowerOff => words(&["poweroff"]),
+    }
+}
 
 /// The result of a job.
 pub(super) struct Done {
@@ -89,5 +123,65 @@ impl Jobs {
     /// Those that have ended.
     pub(super) fn finished(&self) -> Vec<Done> {
         self.receiver.try_iter().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nvmet::hosts::ControllerId;
+    use nvmet::model::Host;
+    use screen::bindings::{Act, BINDINGS};
+
+    use super::*;
+
+    fn disk(act: DiskAct, has_light: bool) -> Wanted {
+        Wanted::Disk { act, name: "sda".to_owned(), diskseq: 39, has_light }
+    }
+
+    fn disconnect(nqn: &str, address: Option<&str>) -> Wanted {
+        let host = Host { nqn: nqn.to_owned(), address: address.map(str::to_owned) };
+        let controllers = [(2, 102), (3, 103)].map(|(number, inode)| ControllerId { number, inode }).to_vec();
+        Wanted::Disconnect { host, controllers }
+    }
+
+    #[test]
+    fn each_command_has_its_arguments() {
+        for (command, words) in [
+            (disk(DiskAct::ReadOnly, false), "export readonly sda --diskseq 39"),
+            (disk(DiskAct::ReadWrite, false), "export readwrite sda --diskseq 39"),
+            (disk(DiskAct::Remove, true), "export remove sda --diskseq 39"),
+            (disk(DiskAct::Export, true), "export sync sda --diskseq 39"),
+            (disk(DiskAct::Blink, true), "blink sda --diskseq 39"),
+            (disk(DiskAct::Blink, false), "blink sda --diskseq 39 --read"),
+            (disconnect("nqn.h", Some("192.0.2.2")), "disconnect nqn.h 192.0.2.2 --controllers 2:102,3:103"),
+            (disconnect("nqn.h", None), "disconnect nqn.h --controllers 2:102,3:103"),
+            (Wanted::Reboot, "reboot"),
+            (Wanted::PowerOff, "poweroff"),
+        ] {
+            assert_eq!(arguments(&command).join(" "), words);
+        }
+    }
+
+    #[test]
+    fn a_host_that_calls_itself_like_an_option_is_named_by_its_address() {
+        let words = |nqn, address| arguments(&disconnect(nqn, address)).join(" ");
+        assert_eq!(words("--all", Some("192.0.2.1")), "disconnect 192.0.2.1 --controllers 2:102,3:103");
+        assert_eq!(words("--all", None), "disconnect --controllers 2:102,3:103 -- --all");
+    }
+
+    #[test]
+    fn the_help_page_names_the_command_that_a_key_runs() {
+        for binding in BINDINGS.iter().filter(|binding| binding.asks) {
+            let command = match binding.act {
+                Act::Disk(act) => disk(act, true),
+                Act::Disconnect => disconnect("nqn.h", None),
+                Act::Reboot => Wanted::Reboot,
+                Act::PowerOff => Wanted::PowerOff,
+                // The terminal itself becomes the shell.
+                Act::Shell | Act::Go(_) | Act::ErrorsOnly | Act::Redraw | Act::Leave => continue,
+            };
+            let told = binding.command.replace("DISK", "sda").replace("HOST", "nqn.h");
+            assert!(format!("diskomator {}", arguments(&command).join(" ")).starts_with(&told), "{told}");
+        }
     }
 }

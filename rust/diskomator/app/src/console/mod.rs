@@ -41,7 +41,7 @@ use screen::plain::render;
 use screen::traffic::Meter;
 use view::{View, Wish};
 
-use crate::ssh;
+use crate::{name_in_use, ssh};
 
 const HELP: &str = "\
 Usage: diskomator console [--once | --splash]
@@ -306,7 +306,7 @@ impl Console {
         }
         if is_due(self.network) {
             self.network = None;
-            match self.observer.look_at_network(&self.log, &mut self.snapshot) {
+            match self.observer.look_at_network(&mut self.snapshot) {
                 Ok(()) => self.draw = Some(Instant::now()),
                 Err(error) => log::error!("{}", chain(&error)),
             }
@@ -384,7 +384,8 @@ impl Console {
         let acted = !wishes.is_empty();
         for wish in wishes {
             match wish {
-                Wish::Run(words) => {
+                Wish::Run(command) => {
+                    let words = jobs::arguments(&command);
                     let text = format!("diskomator {}", words.join(" "));
                     match self.jobs.start(number, words) {
                         Ok(()) => view.say(&format!("{text} ..."), false),
@@ -457,7 +458,13 @@ fn watch_exports(root: &Root, exports: &Directories) -> bool {
     directories.extend(root.list(HOSTS).unwrap_or_default().iter().map(|item| format!("{HOSTS}/{item}")));
     let mut watched = directories.into_iter().filter(|directory| root.exists(directory)).peekable();
     let found = root.exists(NVMET) && watched.peek().is_some();
-    let watched = watched.chain(ssh::WATCHED.into_iter().filter(|directory| root.exists(directory)).map(str::to_owned));
+    let watched = watched.chain(
+        ssh::WATCHED
+            .into_iter()
+            .chain([name_in_use::DIRECTORY])
+            .filter(|directory| root.exists(directory))
+            .map(str::to_owned),
+    );
     for directory in watched {
         if let Err(error) = exports.add(root.path(directory)) {
             // It may just have been removed, which its parent tells.

@@ -17,7 +17,7 @@ use screen::log::Log;
 use screen::model::{Address, Disk, DiskState, Link, Machine, Snapshot, Ssh};
 
 use crate::exporter::{ExportError, Exporter, Observation, State, state};
-use crate::name::machine_name;
+use crate::name::current_name;
 use crate::net::{link_speed, origin_name};
 use crate::ssh;
 
@@ -77,10 +77,10 @@ impl Observer {
     }
 
     /// Looks at links and addresses alone.
-    pub(super) fn look_at_network(&self, log: &Log, snapshot: &mut Snapshot) -> Result<(), NetlinkError> {
+    pub(super) fn look_at_network(&self, snapshot: &mut Snapshot) -> Result<(), NetlinkError> {
         let (links, name) = self.links()?;
         snapshot.links = links;
-        snapshot.machine.name = log.network_name().map(str::to_owned).or(name);
+        snapshot.machine.name = name;
         Ok(())
     }
 
@@ -102,7 +102,7 @@ impl Observer {
             Err(error) => (Vec::new(), Vec::new(), Some(chain(&error))),
         };
         self.exports = exports;
-        self.machine.name = log.network_name().map(str::to_owned).or(name);
+        self.machine.name = name;
         self.machine.memory_free = machine::memory_free(root).unwrap_or_default();
         self.machine.screen = machine::screen(root);
         Ok(Snapshot {
@@ -147,7 +147,7 @@ impl Observer {
         let root = &self.exporter.root;
         let addresses = self.netlink.addresses()?;
         let links: Vec<netlink::Link> = self.netlink.links()?.into_iter().filter(|link| !link.is_loopback).collect();
-        let name = machine_name(&self.exporter.config, root, &links).map(|name| format!("{name}.local"));
+        let name = current_name(&self.exporter.config, root, &links).map(|name| format!("{name}.local"));
         let links = links.into_iter().map(|link| {
             let own = addresses.iter().filter(|address| address.link == link.index && address.is_usable);
             let addresses: Vec<Address> = own

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use kernel::terminal::{Kind, Terminal};
 use mio::{Registry, Token};
 use screen::Ui;
+use screen::bindings::{Command, Page};
 use screen::log::Log;
 use screen::model::{Snapshot, uptime_text};
 use screen::plain::{changes, render};
 use screen::traffic::Blocks;
-use screen::ui::{Outcome, Page};
+use screen::ui::Outcome;
 use tui::keys::{Key, Parser};
 use tui::{Canvas, Size};
 
@@ -62,9 +63,9 @@ pub(super) struct View {
     is_behind: bool,
 }
 
-/// The wish of a person: arguments of this program, or a shell.
+/// A command for this program, or a shell, that a key asks for.
 pub(super) enum Wish {
-    Run(Vec<String>),
+    Run(Command),
     Shell,
 }
 
@@ -306,7 +307,7 @@ impl View {
                     self.note(sent);
                 }
             }
-            Outcome::Run(words) => wishes.push(Wish::Run(words)),
+            Outcome::Run(command) => wishes.push(Wish::Run(command)),
             Outcome::Shell if self.terminal.kind() == Kind::Screen => {
                 if let Err(error) = self.terminal.show_shell() {
                     self.ui.say(&format!("The shell cannot be shown: {error}. Alt-F9 may."), true);
@@ -436,7 +437,7 @@ mod tests {
         line.hear_alone(b"P");
         assert!(line.hear_alone(b"y\r").is_empty());
         line.hear_alone(b"P");
-        assert!(matches!(line.hear_alone(b"y").as_slice(), [Wish::Run(words)] if *words == ["poweroff"]));
+        assert!(matches!(line.hear_alone(b"y").as_slice(), [Wish::Run(Command::PowerOff)]));
     }
 
     #[test]

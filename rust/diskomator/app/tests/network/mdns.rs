@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -118,6 +119,7 @@ fn avahi_finds_the_machine_on_each_link_until_it_stops() {
         wait_for("the new address", || (avahi.resolve("-4", name)? == "198.51.100.9").then_some(()));
 
         assert_eq!(daemon.terminate(), Some(0));
+        assert!(!Path::new("/run/diskomator-name").exists());
         wait_for("nothing", || avahi.browse().is_empty().then_some(()));
     });
 }
@@ -134,6 +136,9 @@ fn a_name_that_is_taken_gets_a_number_on_all_links() {
         assert_eq!(avahi.resolve("-4", "diskomator-000001.local").as_deref().map(|ip| ip.ends_with(".1")), Some(true));
         assert!(lab.log().contains("the name is taken; from now on diskomator-000001-2.local"), "{}", lab.log());
         assert!(!lab.log().contains("-3"), "{}", lab.log());
+        wait_for("the name for other applets", || {
+            (fs::read_to_string("/run/diskomator-name").ok()? == "diskomator-000001-2\n").then_some(())
+        });
     });
 }
 
