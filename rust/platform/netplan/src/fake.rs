@@ -2,6 +2,8 @@
 //! routes and rules, as far as plans meet them. A test of the network tests compares
 //! it with the real one.
 
+pub mod chance;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -110,10 +112,9 @@ impl Fake {
                 self.routes.remove(at);
                 Ok(())
             }
+            NetOp::Add(Item::Rule(rule)) if self.rules.contains(rule) => Err(Errno::Exists),
+            // `fib_nl_newrule` of the kernel's `net/core/fib_rules.c` replaces nothing.
             NetOp::Add(Item::Rule(rule)) | NetOp::Replace(Item::Rule(rule)) => {
-                if self.rules.contains(rule) {
-                    return Err(Errno::Exists);
-                }
                 self.rules.push(*rule);
                 Ok(())
             }
@@ -134,13 +135,15 @@ impl Fake {
                 return Err(Errno::Exists);
             }
             let old = prefix_route(found);
+            let was_for_ever = found.lifetimes.valid.is_none();
             *found = Address { prefix_len: found.prefix_len, is_link_local: found.is_link_local, ..new.clone() };
             let moved = prefix_route(found);
-            if is_up && !*is_second && old != moved {
-                let is_shared = |(other, _): &(Address, bool)| other.ip.is_ipv6() && prefix_route(other) == old;
-                if !self.addresses.iter().any(is_shared) {
-                    self.routes.retain(|route| Some(*route) != old);
-                }
+            if new.ip.is_ipv6() {
+                let old = self.prefix_route6(new.link, new.net().network());
+                self.routes.retain(|route| !was_for_ever || Some(*route) != old || old == moved);
+                self.add_prefix_route(moved);
+            } else if is_up && !*is_second && old != moved {
+                self.routes.retain(|route| Some(*route) != old);
                 self.add_prefix_route(moved);
             }
             return Ok(());
@@ -156,6 +159,15 @@ impl Fake {
             self.add_prefix_route(prefix_route(new));
         }
         Ok(())
+    }
+
+    /// `addrconf_get_prefix_route` of the kernel's `net/ipv6/addrconf.c`: of several
+    /// routes to the network the one with the least metric, whatever address made it.
+    fn prefix_route6(&self, link: u32, network: Net) -> Option<Route> {
+        let is_one = |route: &&Route| {
+            (route.table, route.link, route.router, route.destination) == (MAIN_TABLE, link, None, network)
+        };
+        self.routes.iter().filter(is_one).min_by_key(|route| route.metric).copied()
     }
 
     fn add_prefix_route(&mut self, route: Option<Route>) {
@@ -183,6 +195,11 @@ impl Fake {
             if !is_there {
                 self.drop_routes_from(gone.ip);
             }
+            // `fib_inetaddr_event` of the kernel's `net/ipv4/fib_frontend.c`: a link
+            // without an address has no IPv4.
+            if !self.addresses.iter().any(|(other, _)| other.link == gone.link && other.ip.is_ipv4()) {
+                self.routes.retain(|route| route.link != gone.link || route.family() == Family::V6);
+            }
             let next = self.addresses.iter_mut().find(|(other, _)| !is_second && net(other) == net(&gone));
             if let Some((next, is_second)) = next {
                 *is_second = false;
@@ -193,12 +210,9 @@ impl Fake {
             }
         } else if gone.lifetimes.valid.is_none() {
             let is_shared = self.addresses.iter().any(|(other, _)| net(other) == net(&gone));
-            let found = self.routes.iter().position(|route| {
-                (route.table, route.link, route.router, route.destination)
-                    == (MAIN_TABLE, gone.link, None, gone.net().network())
-            });
+            let found = self.prefix_route6(gone.link, gone.net().network());
             if let Some(found) = found.filter(|_| !is_shared) {
-                self.routes.remove(found);
+                self.routes.retain(|route| *route != found);
             }
         }
         Ok(())

@@ -13,6 +13,7 @@ mod logs;
 mod matrix;
 mod mdns;
 mod odd;
+mod planned;
 mod servers;
 mod wire;
 

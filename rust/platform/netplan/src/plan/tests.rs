@@ -2,29 +2,11 @@ use netproto::rng::Rng;
 
 use super::*;
 use crate::fake::Fake;
-use crate::{Hold, Lifetimes, Net, Origin, Scope, Via, answers, held, metric};
+use crate::fake::chance::{self, STATIC, lease};
+use crate::{Hold, Lifetimes, Origin, Scope, answers, held, metric};
 
 const LINKS: [u32; 2] = [2, 3];
 const GONE: u32 = 9;
-/// `RTPROT_STATIC`: routes that people add.
-const STATIC: u8 = 4;
-
-fn net(text: &str) -> Net {
-    let (ip, len) = text.split_once('/').unwrap();
-    Net { ip: ip.parse().unwrap(), len: len.parse().unwrap() }
-}
-
-fn lease(address: &str, router: Option<&str>) -> Hold {
-    let address = net(address);
-    let route = |router: &str| {
-        let router = router.parse().unwrap();
-        let on_link = !address.contains(router) || Family::of(router) == Family::V6;
-        Via { destination: Family::of(router).any(), router: Some(router), on_link }
-    };
-    let hour = Some(Duration::from_secs(3600));
-    let lifetimes = Lifetimes { preferred: hour, valid: hour };
-    Hold { address, lifetimes, routes: router.into_iter().map(route).collect() }
-}
 
 fn dhcp(link: u32, holds: &[Hold]) -> Desired {
     held(link, Origin::Dhcp, Family::V4, holds)
@@ -163,73 +145,14 @@ fn without_answers_the_rules_of_ipv4_stay() {
     assert!(state.routes.iter().all(|route| route.family() == Family::V4 || route.table == MAIN_TABLE));
 }
 
-/// Leases, settings and a link-local address by chance.
-fn random_desired(rng: &mut Rng) -> Desired {
-    let link = LINKS[usize::try_from(rng.below(2)).unwrap()];
-    let origin = Origin::ALL[usize::try_from(rng.below(3)).unwrap()];
-    let mut holds = Vec::new();
-    if rng.below(3) == 0 {
-        for _ in 0..rng.below(3) {
-            let router = ["fe80::1", "fe80::2"].get(usize::try_from(rng.below(3)).unwrap());
-            let address = format!("2001:db8::{}/{}", rng.below(3) + 1, 64 + 64 * (rng.below(5) / 4));
-            holds.retain(|hold: &Hold| hold.address.ip.to_string() != address.split('/').next().unwrap());
-            holds.push(lease(&address, router.copied()));
-        }
-        let origin = if origin == Origin::LinkLocal { Origin::Dhcp } else { origin };
-        return held(link, origin, Family::V6, &holds);
-    }
-    for _ in 0..rng.below(3) {
-        let (network, len) =
-            ([0, 1][usize::try_from(rng.below(2)).unwrap()], [24, 25, 32][usize::try_from(rng.below(3)).unwrap()]);
-        let address = format!("192.0.{network}.{}/{len}", rng.below(3) + 10);
-        let router = [format!("192.0.{network}.1"), "198.51.100.1".to_owned()];
-        let router = router.get(usize::try_from(rng.below(3)).unwrap()).map(String::as_str);
-        let mut hold = match origin {
-            Origin::LinkLocal => lease(&format!("169.254.0.{}/16", rng.below(3) + 1), None),
-            Origin::Dhcp | Origin::Setting => lease(&address, router),
-        };
-        if rng.below(4) == 0 {
-            let destination = net(["203.0.113.0/24", "192.0.0.0/24"][usize::try_from(rng.below(2)).unwrap()]);
-            hold.routes.push(Via { destination, router: None, on_link: false });
-        }
-        holds.retain(|other: &Hold| other.address != hold.address);
-        holds.push(hold);
-    }
-    held(link, origin, Family::V4, &holds)
-}
-
-/// An object that another program may add.
-fn foreign(rng: &mut Rng) -> NetOp {
-    let link = LINKS[usize::try_from(rng.below(2)).unwrap()];
-    let address = |text: &str| {
-        let mut address =
-            held(link, Origin::Setting, Family::of(net(text).ip), &[lease(text, None)]).addresses.remove(0);
-        (address.origin, address.metric, address.lifetimes) = (None, 0, Lifetimes::FOR_EVER);
-        Item::Address(address)
-    };
-    let route = |destination: &str, table: u32, metric: u32| {
-        let destination = net(destination);
-        let (router, on_link, source) = (None, false, None);
-        Item::Route(Route { table, destination, metric, link, router, on_link, source, protocol: STATIC })
-    };
-    let own_table = crate::link_table(link);
-    let ip: std::net::IpAddr = "192.0.0.10".parse().unwrap();
-    NetOp::Add(match rng.below(8) {
-        0 => address("192.0.0.10/24"),
-        1 => address("2001:db8::1/64"),
-        2 => route("0.0.0.0/0", MAIN_TABLE, metric(link)),
-        3 => route("0.0.0.0/0", own_table, metric(link)),
-        4 => route("2001:db8::/64", own_table, 256),
-        5 => route("::/0", MAIN_TABLE, 1024),
-        6 => Item::Rule(Rule { source: ip, table: MAIN_TABLE, priority: crate::RULE_PRIORITY }),
-        _ => Item::Rule(Rule { source: ip, table: Origin::Dhcp.table(GONE), priority: 999 }),
-    })
-}
-
-/// Objects without a tag that are of no kernel's making.
-fn foreigners(state: &State) -> Vec<Item> {
+/// Objects without a tag that are of no kernel's making. The kernel removes all IPv4
+/// routes of a link with its last IPv4 address: those of links without one in the
+/// state `after` don't count.
+fn foreigners_left(state: &State, after: &State) -> Vec<Item> {
+    let has_ipv4 = |link| after.addresses.iter().any(|address| address.link == link && address.ip.is_ipv4());
     let addresses = state.addresses.iter().filter(|address| address.origin.is_none()).cloned().map(Item::Address);
-    let routes = state.routes.iter().filter(|route| route.protocol == STATIC).copied().map(Item::Route);
+    let routes = state.routes.iter().filter(|route| route.protocol == STATIC);
+    let routes = routes.filter(|route| route.family() == Family::V6 || has_ipv4(route.link)).copied().map(Item::Route);
     let rules = state.rules.iter().filter(|rule| !rule.is_ours()).copied().map(Item::Rule);
     addresses.chain(routes).chain(rules).collect()
 }
@@ -243,7 +166,7 @@ fn disturb(fake: &mut Fake, rng: &mut Rng) {
     }
     for _ in 0..rng.below(3) {
         // Fails where it is there already.
-        let _ = fake.apply(&foreign(rng));
+        let _ = fake.apply(&chance::foreign(LINKS, GONE, &mut |bound| rng.below(bound)));
     }
 }
 
@@ -255,27 +178,38 @@ fn from_any_state_to_any_other_one_plan_does_even_after_a_kill_anywhere() {
         let mut fake = Fake::new(&LINKS);
         for _ in 0..8 {
             let is_answers = rng.below(3) == 0;
-            let held = random_desired(&mut rng);
+            let held = chance::desired(LINKS, &mut |bound| rng.below(bound));
             // As the daemon does: from the state of the moment.
             let wanted = |state: &State| if is_answers { answers(state, &LINKS, &LINKS) } else { held.clone() };
             let ops = plan(&wanted(&fake.state()), &fake.state());
             longest = longest.max(ops.len());
             for killed_after in 0..=ops.len() {
                 let mut half = fake.clone();
-                let before = foreigners(&half.state());
+                let before = half.state();
                 for op in &ops[..killed_after] {
                     half.apply(op).unwrap_or_else(|errno| panic!("seed {seed}: {errno:?} from {op}\n{ops:#?}"));
                 }
-                assert_eq!(foreigners(&half.state()), before, "seed {seed}: {:?}", texts(&ops));
+                let state = half.state();
+                assert_eq!(
+                    foreigners_left(&state, &state),
+                    foreigners_left(&before, &state),
+                    "seed {seed}: {:?}",
+                    texts(&ops)
+                );
                 disturb(&mut half, &mut rng);
-                let before = foreigners(&half.state());
+                let before = half.state();
                 let now = wanted(&half.state());
                 for op in plan(&now, &half.state()) {
                     half.apply(&op).unwrap_or_else(|errno| panic!("seed {seed}: {errno:?} from {op}"));
                 }
                 assert_eq!(plan(&now, &half.state()), [], "seed {seed}, killed after {killed_after}");
                 let state = half.state();
-                assert_eq!(foreigners(&state), before, "seed {seed}: {:?}", texts(&ops));
+                assert_eq!(
+                    foreigners_left(&state, &state),
+                    foreigners_left(&before, &state),
+                    "seed {seed}: {:?}",
+                    texts(&ops)
+                );
                 for address in &now.addresses {
                     assert!(state.addresses.iter().any(|found| address.is_at(found)), "seed {seed}");
                 }
