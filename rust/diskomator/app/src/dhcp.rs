@@ -16,7 +16,7 @@ use kernel::error::chain;
 use kernel::netlink::{Link, Monitor, Netlink, Watch};
 use kernel::packet::{ArpSocket, LeasedSocket, PacketSocket};
 use kernel::root::Root;
-use kernel::signals::{Farewell, Termination};
+use kernel::signals::{ReleaseSignal, Termination};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use netplan::{self, Family, Hold, Lifetimes, Net, Origin, Via};
@@ -30,8 +30,8 @@ use netproto::net::{Mac, Prefix4};
 use runtime::{Failure, chosen_links, print, start_daemon};
 use settings::Product;
 
-use crate::dhcp6::Port6;
-use crate::network::{Holder, answer, forget_answers, prefix4, set_up_ipv4, set_up_ipv6};
+use crate::dhcp6::Dhcp6Link;
+use crate::network::{Holder, forget_source_routes, keep_source_routes, prefix4, set_up_ipv4, set_up_ipv6};
 
 const HELP: &str = "\
 Usage: diskomator dhcp [--interface NAME]...
@@ -53,7 +53,7 @@ Options:
 /// The sources of events. Links have the tokens from `FIRST_LINK` on.
 const TERMINATION: Token = Token(0);
 const MONITOR: Token = Token(1);
-const FAREWELL: Token = Token(2);
+const RELEASE: Token = Token(2);
 const FIRST_LINK: usize = 3;
 
 /// How long to leave a link alone that did not come up.
@@ -84,18 +84,18 @@ struct Daemon {
     netlink: Netlink,
     monitor: Monitor,
     poll: Poll,
-    ports: BTreeMap<u32, Port>,
+    ports: BTreeMap<u32, ManagedLink>,
     /// The hardware addresses of all links. A packet from one of them is no
     /// other host's.
     own: Vec<Mac>,
     /// Addresses are given back; then this ends.
     is_leaving: bool,
     /// Open for as long as `poll` listens to them.
-    _signals: (Termination, Farewell),
+    _signals: (Termination, ReleaseSignal),
 }
 
 /// One link.
-struct Port {
+struct ManagedLink {
     index: u32,
     name: String,
     mac: Mac,
@@ -115,7 +115,7 @@ struct Port {
     is_stubborn: bool,
     client: Client,
     link_local: LinkLocal,
-    six: Port6,
+    six: Dhcp6Link,
     socket: Option<PacketSocket>,
     arp_socket: Option<ArpSocket>,
     /// The addresses that the ARP socket hears of.
@@ -126,11 +126,11 @@ struct Port {
 impl Daemon {
     fn new(root: Root, only: Vec<String>, addressing: Addressing, name: Option<String>) -> Result<Self, Failure> {
         let mut termination = Termination::new().map_err(Failure::failed)?;
-        let mut farewell = Farewell::new().map_err(Failure::failed)?;
+        let mut release = ReleaseSignal::new().map_err(Failure::failed)?;
         let mut monitor = Monitor::new(Watch::LinksAndIpv6).map_err(Failure::failed)?;
         let poll = Poll::new().map_err(Failure::failed)?;
         poll.registry().register(&mut termination, TERMINATION, Interest::READABLE).map_err(Failure::failed)?;
-        poll.registry().register(&mut farewell, FAREWELL, Interest::READABLE).map_err(Failure::failed)?;
+        poll.registry().register(&mut release, RELEASE, Interest::READABLE).map_err(Failure::failed)?;
         poll.registry().register(&mut monitor, MONITOR, Interest::READABLE).map_err(Failure::failed)?;
         Ok(Self {
             root,
@@ -146,7 +146,7 @@ impl Daemon {
             ports: BTreeMap::new(),
             own: Vec::new(),
             is_leaving: false,
-            _signals: (termination, farewell),
+            _signals: (termination, release),
         })
     }
 
@@ -158,7 +158,7 @@ impl Daemon {
         loop {
             let next = self.act();
             if self.is_leaving && self.ports.values().all(|port| port.client.is_gone() && port.six.is_gone()) {
-                forget_answers(&self.netlink);
+                forget_source_routes(&self.netlink);
                 log::info!("stopped; the addresses were given back");
                 return Ok(());
             }
@@ -175,7 +175,7 @@ impl Daemon {
                         log::info!("stopped; the addresses stay");
                         return Ok(());
                     }
-                    FAREWELL => self.leave(),
+                    RELEASE => self.leave(),
                     MONITOR => {
                         self.monitor.drain().map_err(Failure::failed)?;
                         if !self.is_leaving {
@@ -259,7 +259,7 @@ impl Daemon {
             }
         }
         let own: Vec<u32> = self.ports.keys().copied().collect();
-        answer(&self.netlink, &own, &present, &addresses);
+        keep_source_routes(&self.netlink, &own, &present, &addresses);
     }
 
     /// Chooses the link for the addresses that name none: the one that has them
@@ -292,7 +292,7 @@ impl Daemon {
 
     /// A link that was not there before: up with it, and on with the address
     /// that an earlier run gave it.
-    fn appeared(&self, link: &Link, mac: Mac, addresses: &[netplan::Address]) -> Port {
+    fn appeared(&self, link: &Link, mac: Mac, addresses: &[netplan::Address]) -> ManagedLink {
         log::info!("{}: Ethernet link {mac}", link.name);
         set_up_ipv6(&self.root, &link.name);
         set_up_ipv4(&self.root, &link.name);
@@ -303,7 +303,7 @@ impl Daemon {
         }
         let mut client = Client::new(identity.clone(), seed);
         let mut link_local = LinkLocal::new(mac, seed);
-        let mut six = Port6::new(identity, seed);
+        let mut six = Dhcp6Link::new(identity, seed);
         let from = |origin| {
             let ours = addresses.iter().filter(move |address| {
                 address.link == link.index && address.origin == Some(origin) && address.ip.is_ipv4()
@@ -321,7 +321,7 @@ impl Daemon {
             link_local.leased(self.now());
         }
         six.adopt(self.now(), link, addresses);
-        Port {
+        ManagedLink {
             index: link.index,
             name: link.name.clone(),
             mac,
@@ -389,7 +389,7 @@ pub(crate) enum Input {
     Done,
 }
 
-impl Port {
+impl ManagedLink {
     /// Brings the link up. Drivers that miss their firmware, or are not done
     /// yet, refuse it. Returns when to try again.
     fn come_up(&mut self, netlink: &Netlink, now: Moment) -> Option<Moment> {

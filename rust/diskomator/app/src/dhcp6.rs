@@ -22,7 +22,7 @@ const SOLICITATIONS: u32 = 3;
 const SOLICITATION_INTERVAL: Duration = Duration::from_secs(4);
 
 /// One link's DHCPv6.
-pub(crate) struct Port6 {
+pub(crate) struct Dhcp6Link {
     client: Client,
     /// The link-local address, which messages are sent from.
     local: Option<Ipv6Addr>,
@@ -37,8 +37,8 @@ pub(crate) struct Port6 {
     asks: bool,
 }
 
-impl Port6 {
-    /// Nothing is asked for before [`Port6::changed`].
+impl Dhcp6Link {
+    /// Nothing is asked for before [`Dhcp6Link::changed`].
     pub(crate) fn new(identity: Identity, seed: u64) -> Self {
         Self {
             client: Client::new(identity, seed),

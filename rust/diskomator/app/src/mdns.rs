@@ -82,13 +82,13 @@ struct Daemon {
     number: u32,
     /// The name in the file that other applets read.
     published: Option<String>,
-    links: BTreeMap<u32, Port>,
+    links: BTreeMap<u32, MdnsLink>,
     /// Open for as long as `poll` listens to it.
     _termination: Termination,
 }
 
 /// One link.
-struct Port {
+struct MdnsLink {
     name: String,
     carrier_losses: u32,
     ends: [End; 2],
@@ -217,7 +217,7 @@ impl Daemon {
             let usable = addresses.iter().filter(|address| address.link == link.index && address.is_usable);
             let addresses: Vec<IpAddr> = usable.map(|address| address.ip).collect();
             let (number, seeds) = (self.number, &self.seeds);
-            let port = self.links.entry(link.index).or_insert_with(|| Port {
+            let port = self.links.entry(link.index).or_insert_with(|| MdnsLink {
                 name: link.name.clone(),
                 carrier_losses: link.carrier_losses,
                 ends: FAMILIES.map(|family| {

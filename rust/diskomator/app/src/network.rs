@@ -44,26 +44,26 @@ impl Holder<'_> {
     }
 }
 
-/// Makes answers from the IPv6 addresses of the links `own` leave by these links,
+/// Source routes: makes answers from the IPv6 addresses of the links `own` leave by these links,
 /// and removes the rules and tables of links that are not `present`.
-pub(crate) fn answer(netlink: &Netlink, own: &[u32], present: &[u32], addresses: &[Address]) {
+pub(crate) fn keep_source_routes(netlink: &Netlink, own: &[u32], present: &[u32], addresses: &[Address]) {
     let look = || {
         let mut state = look(netlink, Family::V6, addresses.to_vec())?;
         // A kernel that knows no rules has none to remove.
         state.rules.extend(netlink.rules(Family::V4).unwrap_or_default());
         Ok(state)
     };
-    settle(netlink, "answers", look, |state| {
-        let mut desired = netplan::answers(state, own, present);
+    settle(netlink, "source routes", look, |state| {
+        let mut desired = netplan::source_routes(state, own, present);
         desired.scopes.push(Scope::Gone { family: Family::V4, present: present.to_vec() });
         desired
     });
 }
 
 /// Removes all IPv6 rules and tables.
-pub(crate) fn forget_answers(netlink: &Netlink) {
-    let none = netplan::answers(&State::default(), &[], &[]);
-    settle(netlink, "answers", || look(netlink, Family::V6, Vec::new()), |_| none);
+pub(crate) fn forget_source_routes(netlink: &Netlink) {
+    let none = netplan::source_routes(&State::default(), &[], &[]);
+    settle(netlink, "source routes", || look(netlink, Family::V6, Vec::new()), |_| none);
 }
 
 /// The kernel's state of one family, with addresses that were listed already.

@@ -18,7 +18,7 @@ use mio::{Events, Interest, Poll, Token};
 use netproto::destination::Destination;
 use netproto::net::Mac;
 use netproto::pace::Moment;
-use netproto::syslog::{self, Clock, Progress, Record};
+use netproto::syslog::{self, Clock, KmsgRecord, Progress};
 use runtime::{Failure, print, start_daemon};
 
 use crate::name::machine_name;
@@ -194,7 +194,7 @@ struct Sender {
     kmsg: Kmsg,
     socket: Option<DatagramSocket>,
     /// The record that is next.
-    waiting: Option<Record>,
+    waiting: Option<KmsgRecord>,
     progress: Progress,
     retry: Option<Moment>,
     /// The last report of it: whether messages arrive there.
@@ -275,12 +275,12 @@ impl Sender {
         Ok(Ok(()))
     }
 
-    fn next(&mut self) -> Result<Option<Record>, KmsgError> {
+    fn next(&mut self) -> Result<Option<KmsgRecord>, KmsgError> {
         if let Some(record) = self.waiting.take() {
             return Ok(Some(record));
         }
         while let Some(raw) = self.kmsg.read()? {
-            if let Some(record) = Record::parse(&raw).filter(|record| self.progress.wants(record.sequence)) {
+            if let Some(record) = KmsgRecord::parse(&raw).filter(|record| self.progress.wants(record.sequence)) {
                 return Ok(Some(record));
             }
         }

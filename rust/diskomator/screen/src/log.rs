@@ -22,7 +22,7 @@ pub enum Level {
 
 /// One record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
+pub struct Entry {
     /// How grave it is.
     pub level: Level,
     /// The same in the kernel's steps, 0 to 7.
@@ -33,8 +33,8 @@ pub struct Record {
     pub text: String,
 }
 
-impl From<syslog::Record> for Record {
-    fn from(record: syslog::Record) -> Self {
+impl From<syslog::KmsgRecord> for Entry {
+    fn from(record: syslog::KmsgRecord) -> Self {
         let priority = u8::try_from(record.priority & 7).unwrap_or(7);
         let level = match priority {
             0..=3 => Level::Error,
@@ -55,12 +55,12 @@ fn one_line(text: &str) -> String {
 /// The end of the log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Log {
-    records: VecDeque<Record>,
+    records: VecDeque<Entry>,
 }
 
 impl Log {
     /// One more record; the oldest goes when there are too many.
-    pub fn add(&mut self, record: Record) {
+    pub fn add(&mut self, record: Entry) {
         if self.records.len() >= KEPT {
             self.records.pop_front();
         }
@@ -68,7 +68,7 @@ impl Log {
     }
 
     /// The records from the oldest on, all or those that tell of trouble.
-    pub fn records(&self, errors_only: bool) -> impl DoubleEndedIterator<Item = &Record> {
+    pub fn records(&self, errors_only: bool) -> impl DoubleEndedIterator<Item = &Entry> {
         self.records.iter().filter(move |record| !errors_only || record.level <= Level::Warning)
     }
 
@@ -117,15 +117,15 @@ fn base_name(command: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn parsed(line: &str) -> Record {
-        syslog::Record::parse(line.as_bytes()).unwrap().into()
+    fn parsed(line: &str) -> Entry {
+        syslog::KmsgRecord::parse(line.as_bytes()).unwrap().into()
     }
 
     #[test]
     fn records_are_read_as_the_kernel_gives_them() {
         assert_eq!(
             parsed("27,412,5140900,-;diskomator-dhcp: eth0: no lease\n SUBSYSTEM=net\n"),
-            Record {
+            Entry {
                 level: Level::Error,
                 priority: 3,
                 millis: 5140,
@@ -158,7 +158,7 @@ mod tests {
     fn the_log_has_an_end_and_a_filter() {
         let mut log = Log::default();
         for number in 0..KEPT + 5 {
-            log.add(Record {
+            log.add(Entry {
                 level: if number % 2 == 0 { Level::Info } else { Level::Error },
                 priority: 6,
                 millis: 0,

@@ -5,7 +5,7 @@ use tui::canvas::{BAD, Canvas, FAINT, GOOD, Line, ORIGIN, PLAIN, SELECTED, STRON
 use tui::screen::Screen;
 
 use crate::bindings::{BINDINGS, MOVES, Page};
-use crate::log::{Level, Record};
+use crate::log::{Entry, Level};
 use crate::model::{Disk, DiskState, Snapshot, connect_line, printable, shortened};
 use crate::overview::{link_row, table};
 use crate::traffic::{Blocks, rate_text, sparkline};
@@ -120,7 +120,7 @@ pub(crate) fn log(canvas: &mut Canvas, snapshot: &Snapshot, back: usize, errors_
     back
 }
 
-fn log_rows(record: &Record, width: usize) -> Vec<Line> {
+fn log_rows(record: &Entry, width: usize) -> Vec<Line> {
     let style = match record.level {
         Level::Error => BAD,
         Level::Warning => WARN,

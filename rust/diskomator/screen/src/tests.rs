@@ -11,7 +11,7 @@ use tui::canvas::{Canvas, Size};
 use tui::screen::Screen;
 
 use crate::bindings::Page;
-use crate::log::{Level, Record};
+use crate::log::{Entry, Level};
 use crate::model::{Address, Disk, DiskState, Link, Machine, Snapshot, Ssh};
 use crate::traffic::Traffic;
 use crate::ui::Ui;
@@ -140,7 +140,7 @@ fn the_pages_are_drawn_as_it_was_agreed() {
         Some(Ssh { password: Some("brave-otter-17".to_owned()), fingerprint: "SHA256:abc".to_owned(), keys: 0 });
     for number in 0..90_u64 {
         let level = [Level::Info, Level::Warning, Level::Error][usize::try_from(number % 3).unwrap()];
-        snapshot.log.add(Record {
+        snapshot.log.add(Entry {
             level,
             priority: 6,
             millis: number * 1234,

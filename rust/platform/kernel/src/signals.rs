@@ -46,16 +46,16 @@ crate::source::by_descriptor!(Termination);
 /// Readable once SIGUSR1 has come, with which a daemon is asked to end and
 /// leave nothing behind.
 #[derive(Debug)]
-pub struct Farewell(SignalFd);
+pub struct ReleaseSignal(SignalFd);
 
-impl Farewell {
+impl ReleaseSignal {
     /// Takes the signal from now on, as [`Termination::new`] does.
     pub fn new() -> Result<Self, SignalError> {
         take(&[Signal::SIGUSR1]).map(Self)
     }
 }
 
-crate::source::by_descriptor!(Farewell);
+crate::source::by_descriptor!(ReleaseSignal);
 
 /// Readable once the terminal of this process has another size, or was hung up,
 /// which ends nothing here.

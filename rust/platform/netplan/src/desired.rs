@@ -50,7 +50,7 @@ pub enum Scope {
         family: Family,
     },
     /// The IPv6 table of a link and its rules.
-    Answers(u32),
+    SourceRoutes(u32),
     /// The rules of one family, and the IPv6 tables, of all links but those present.
     /// The kernel removes only the addresses and routes of a link that is gone.
     Gone {
@@ -73,11 +73,11 @@ impl Scope {
         let Some(origin) = route.origin() else { return false };
         match (self, route.family()) {
             (Self::Held { link, origin: own, family: Family::V4 }, Family::V4) => origin == *own && route.link == *link,
-            // Its other tables belong to the answers.
+            // Its other tables belong to the source routes.
             (Self::Held { link, origin: own, family: Family::V6 }, Family::V6) => {
                 origin == *own && route.link == *link && route.table == MAIN_TABLE
             }
-            (Self::Answers(link), Family::V6) => route.table == link_table(*link),
+            (Self::SourceRoutes(link), Family::V6) => route.table == link_table(*link),
             (Self::Gone { family: Family::V6, present }, Family::V6) => {
                 route.table >= crate::FIRST_TABLE && !present.iter().any(|link| route.table == link_table(*link))
             }
@@ -90,7 +90,7 @@ impl Scope {
         rule.is_ours()
             && match (self, Family::of(rule.source)) {
                 (Self::Held { link, origin, family: Family::V4 }, Family::V4) => rule.table == origin.table(*link),
-                (Self::Answers(link), Family::V6) => rule.table == link_table(*link),
+                (Self::SourceRoutes(link), Family::V6) => rule.table == link_table(*link),
                 (Self::Gone { family: own, present }, family) if *own == family => {
                     !present.iter().any(|link| has_table(family, *link, rule.table))
                 }
@@ -139,7 +139,7 @@ impl Desired {
 ///
 /// An IPv4 address has a rule and is the source of its routes, which are in the
 /// main table and in a table of their own: answers from the address then leave by
-/// its link, though another link may be in the same network. [`answers`] does so
+/// its link, though another link may be in the same network. [`source_routes`] does so
 /// for IPv6.
 pub fn held(link: u32, origin: Origin, family: Family, holds: &[Hold]) -> Desired {
     let mut desired = Desired { scopes: vec![Scope::Held { link, origin, family }], ..Desired::default() };
@@ -198,10 +198,12 @@ fn local_route(origin: Origin, address: Net) -> Option<Via> {
 /// the links `own`, and for each of these links a table with its routes. Addresses
 /// and routes are as the kernel and others made them. Links that are not `present`
 /// have no IPv6 rules and tables.
-pub fn answers(actual: &State, own: &[u32], present: &[u32]) -> Desired {
+pub fn source_routes(actual: &State, own: &[u32], present: &[u32]) -> Desired {
     let gone = Scope::Gone { family: Family::V6, present: present.to_vec() };
-    let mut desired =
-        Desired { scopes: own.iter().map(|link| Scope::Answers(*link)).chain([gone]).collect(), ..Desired::default() };
+    let mut desired = Desired {
+        scopes: own.iter().map(|link| Scope::SourceRoutes(*link)).chain([gone]).collect(),
+        ..Desired::default()
+    };
     // A link-local address names its link anyway.
     let addresses = actual.addresses.iter().filter(|address| address.ip.is_ipv6() && !address.is_link_local);
     for address in addresses.filter(|address| own.contains(&address.link)) {
@@ -261,7 +263,7 @@ mod tests {
         ];
         let addresses = held(2, Origin::Dhcp, Family::V6, &[hold]).addresses;
         let state = State { addresses, routes, ..State::default() };
-        let desired = answers(&state, &[2, 3], &[2, 3]);
+        let desired = source_routes(&state, &[2, 3], &[2, 3]);
         assert_eq!(desired.rules, [Rule::new("2001:db8::7".parse().unwrap(), link_table(2))]);
         let wanted = [0, 2, 4, 5].map(|at: usize| Route {
             table: link_table(2),
@@ -270,7 +272,7 @@ mod tests {
             ..state.routes[at]
         });
         assert_eq!(desired.routes, wanted);
-        assert_eq!(answers(&state, &[3], &[2, 3]).routes, []);
+        assert_eq!(source_routes(&state, &[3], &[2, 3]).routes, []);
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub mod fake;
 mod model;
 mod plan;
 
-pub use desired::{Desired, Hold, Scope, Via, answers, held, metric};
+pub use desired::{Desired, Hold, Scope, Via, held, metric, source_routes};
 pub use model::{
     Address, FIRST_TABLE, Family, Lifetimes, MAIN_TABLE, Net, Origin, RULE_PRIORITY, Route, Rule, State, link_table,
 };

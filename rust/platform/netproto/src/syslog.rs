@@ -15,7 +15,7 @@ pub const MESSAGE_MAX: usize = 1280 - 40 - 8;
 
 /// One record of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
+pub struct KmsgRecord {
     /// Facility times 8, and severity.
     pub priority: u32,
     /// Its number; the first of a boot is 0.
@@ -26,7 +26,7 @@ pub struct Record {
     pub text: String,
 }
 
-impl Record {
+impl KmsgRecord {
     /// Reads what one `read` of `/dev/kmsg` gave: `PRIORITY,SEQUENCE,MICROSECONDS,FLAGS[,…];TEXT`, and lines about a
     /// device below, which count for nothing. `None` if it is not of that form.
     pub fn parse(raw: &[u8]) -> Option<Self> {
@@ -131,7 +131,7 @@ fn date(days: u64) -> (u64, u64, u64) {
 /// Its number and the time since the kernel's start come along as `meta` (RFC
 /// 5424 section 7.3), so that the receiver knows the order, sees what was lost, and
 /// has a time even where the clock is wrong.
-pub fn message(record: &Record, host: &str, clock: Clock) -> Vec<u8> {
+pub fn message(record: &KmsgRecord, host: &str, clock: Clock) -> Vec<u8> {
     /// Facility "user-level", for numbers that RFC 5424 section 6.2.1 does not have.
     const USER: u32 = 1 << 3;
     const PRIORITY_MAX: u32 = 191;
@@ -214,8 +214,8 @@ mod tests {
 
     const START: Duration = Duration::from_secs(1_767_225_600);
 
-    fn record(raw: &str) -> Record {
-        Record::parse(raw.as_bytes()).unwrap()
+    fn record(raw: &str) -> KmsgRecord {
+        KmsgRecord::parse(raw.as_bytes()).unwrap()
     }
 
     fn sent(raw: &str) -> String {
@@ -285,13 +285,13 @@ mod tests {
         // C1 control characters, which steer some terminals.
         assert_eq!(record("6,0,0,-;a\\xc2\\x9b2J").text, "a\u{fffd}2J");
         assert_eq!(record("6,0,0,-;\\xff").text, "\u{fffd}");
-        assert_eq!(Record::parse(b"6,0,0,-;a\tb\x1b\xff").unwrap().text, "a b \u{fffd}");
+        assert_eq!(KmsgRecord::parse(b"6,0,0,-;a\tb\x1b\xff").unwrap().text, "a b \u{fffd}");
     }
 
     #[test]
     fn what_is_no_record_is_none() {
         for raw in ["", ";", "6;x", "6,1;x", "6,1,x,-;x", "x,1,1,-;x", "6,1,1,-", "-1,1,1,-;x", "6,1,1"] {
-            assert_eq!(Record::parse(raw.as_bytes()), None, "{raw}");
+            assert_eq!(KmsgRecord::parse(raw.as_bytes()), None, "{raw}");
         }
         assert_eq!(record("6,1,1;").text, "");
     }

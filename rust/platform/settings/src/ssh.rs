@@ -199,7 +199,7 @@ const LINES_MAX: usize = 300;
 
 /// Why the server lets nobody in for a line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum LineError {
     /// Nothing in it looks like a key.
     #[error("there is no public key in it, such as \"ssh-ed25519 AAAA…\"")]
     NoKey,
@@ -237,7 +237,7 @@ pub struct Line<'a> {
     /// Without its end.
     pub text: &'a [u8],
     /// The key that it lets in; `None` for an empty line and a comment.
-    pub key: Result<Option<Vec<u8>>, Refusal>,
+    pub key: Result<Option<Vec<u8>>, LineError>,
 }
 
 /// The lines of a file `authorized_keys`. A line counts if and only if the server takes it:
@@ -258,8 +258,8 @@ pub fn lines(file: &[u8]) -> impl Iterator<Item = Line<'_>> {
         (number, read) = (number + 1, read + 1);
         is_over |= line.len() >= LINE_END;
         let key = match key_in(line) {
-            Ok(Some(_)) if is_over => Err(Refusal::BehindLong),
-            Ok(Some(_)) if read > LINES_MAX => Err(Refusal::Late),
+            Ok(Some(_)) if is_over => Err(LineError::BehindLong),
+            Ok(Some(_)) if read > LINES_MAX => Err(LineError::Late),
             key => key,
         };
         read += ends - 1;
@@ -268,16 +268,16 @@ pub fn lines(file: &[u8]) -> impl Iterator<Item = Line<'_>> {
 }
 
 /// The key in a line, as `checkpubkey_line` finds it.
-fn key_in(line: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
+fn key_in(line: &[u8]) -> Result<Option<Vec<u8>>, LineError> {
     let text = without_blanks(line);
     if text.is_empty() || text.starts_with(b"#") {
         return Ok(None);
     }
     if line.len() > LINE_MAX {
-        return Err(Refusal::Long);
+        return Err(LineError::Long);
     }
     if line.contains(&0) {
-        return Err(Refusal::NoText);
+        return Err(LineError::NoText);
     }
     let kind_at = |text: &[u8]| KINDS.iter().map(|(kind, _)| kind.as_bytes()).find(|kind| text.starts_with(kind));
     let (options, rest) = if kind_at(line).is_some() { (&[][..], line) } else { split_options(text) };
@@ -287,8 +287,8 @@ fn key_in(line: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
     if body.is_empty() {
         return Err(misplaced(line));
     }
-    let key = base64::decode_leniently(body).ok_or(Refusal::Key(KeyError::Broken))?;
-    kind_of(Some(kind), &key).map_err(Refusal::Key)?;
+    let key = base64::decode_leniently(body).ok_or(LineError::Key(KeyError::Broken))?;
+    kind_of(Some(kind), &key).map_err(LineError::Key)?;
     check_options(options)?;
     Ok(Some(key))
 }
@@ -300,13 +300,13 @@ fn without_blanks(line: &[u8]) -> &[u8] {
 }
 
 /// The most likely fault of a line whose key is not where the server looks for it.
-fn misplaced(line: &[u8]) -> Refusal {
+fn misplaced(line: &[u8]) -> LineError {
     if line.starts_with(&[0xef, 0xbb, 0xbf]) {
-        return Refusal::Mark;
+        return LineError::Mark;
     }
     let words = || line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
     if line.windows(11).any(|window| window == b"PRIVATE KEY") {
-        return Refusal::Key(KeyError::Private);
+        return LineError::Key(KeyError::Private);
     }
     let is_key = |word: &[u8]| {
         word.starts_with(b"AAAA") && base64::decode_leniently(word).is_some_and(|key| kind_of(None, &key).is_ok())
@@ -315,14 +315,14 @@ fn misplaced(line: &[u8]) -> Refusal {
     match (words().any(is_key), words().find(|word| word.starts_with(b"AAAA"))) {
         (true, _) if words().any(is_kind) => {
             let (options, _) = split_options(without_blanks(line));
-            if is_kind(options) { Refusal::Space } else { check_options(options).err().unwrap_or(Refusal::Space) }
+            if is_kind(options) { LineError::Space } else { check_options(options).err().unwrap_or(LineError::Space) }
         }
-        (true, _) => Refusal::Space,
+        (true, _) => LineError::Space,
         (false, Some(key)) => match base64::decode_leniently(key).map(|key| kind_of(None, &key)) {
-            Some(Err(error)) => Refusal::Key(error),
-            _ => Refusal::Key(KeyError::Broken),
+            Some(Err(error)) => LineError::Key(error),
+            _ => LineError::Key(KeyError::Broken),
         },
-        (false, None) => Refusal::NoKey,
+        (false, None) => LineError::NoKey,
     }
 }
 
@@ -354,7 +354,7 @@ const FLAGS: [&str; 7] = [
 ];
 
 /// The same as that function, which forgives empty options and upper case.
-fn check_options(options: &[u8]) -> Result<(), Refusal> {
+fn check_options(options: &[u8]) -> Result<(), LineError> {
     let after = |text: &[u8], name: &str| {
         let (start, rest) = text.split_at_checked(name.len())?;
         start.eq_ignore_ascii_case(name.as_bytes()).then_some(rest.len())
@@ -365,7 +365,7 @@ fn check_options(options: &[u8]) -> Result<(), Refusal> {
         let refused = || {
             let end = rest.iter().position(|byte| *byte == b',').unwrap_or(rest.len());
             let option = String::from_utf8_lossy(rest.get(..end.min(40)).unwrap_or_default());
-            Refusal::Option(option.chars().map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { '?' }).collect())
+            LineError::Option(option.chars().map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { '?' }).collect())
         };
         let behind = if let Some(left) = FLAGS.iter().find_map(|name| after(rest, name)) {
             from(left)
@@ -442,7 +442,7 @@ fn keys(file: &[u8]) -> impl Iterator<Item = Vec<u8>> {
 }
 
 /// The lines of a file that let nobody in and are no comments, with their numbers.
-pub fn refused(file: &[u8]) -> impl Iterator<Item = (usize, Refusal)> {
+pub fn refused(file: &[u8]) -> impl Iterator<Item = (usize, LineError)> {
     lines(file).filter_map(|line| Some((line.number, line.key.err()?)))
 }
 
@@ -674,17 +674,17 @@ mod tests {
              ssh-rsa {}\n-----BEGIN OPENSSH PRIVATE KEY-----",
             body(ED25519)
         );
-        let found: Vec<(usize, Refusal)> = refused(file.as_bytes()).collect();
+        let found: Vec<(usize, LineError)> = refused(file.as_bytes()).collect();
         assert_eq!(
             found,
             [
-                (1, Refusal::Mark),
-                (4, Refusal::Space),
-                (5, Refusal::Option("no-user-rc".to_owned())),
-                (6, Refusal::NoKey),
-                (8, Refusal::Key(KeyError::Kind)),
-                (9, Refusal::Key(KeyError::OtherKind)),
-                (10, Refusal::Key(KeyError::Private)),
+                (1, LineError::Mark),
+                (4, LineError::Space),
+                (5, LineError::Option("no-user-rc".to_owned())),
+                (6, LineError::NoKey),
+                (8, LineError::Key(KeyError::Kind)),
+                (9, LineError::Key(KeyError::OtherKind)),
+                (10, LineError::Key(KeyError::Private)),
             ]
         );
         assert_eq!(count_keys(file.as_bytes()), 1);
@@ -701,7 +701,7 @@ mod tests {
         assert_eq!(after(&format!("#{}\n", "x".repeat(9999))), 0);
         let padded = |length: usize| format!("{ED25519}{}", "x".repeat(length - ED25519.len()));
         assert_eq!(count_keys(padded(3000).as_bytes()), 1);
-        assert_eq!(refused(padded(3001).as_bytes()).collect::<Vec<_>>(), [(1, Refusal::Long)]);
+        assert_eq!(refused(padded(3001).as_bytes()).collect::<Vec<_>>(), [(1, LineError::Long)]);
     }
 
     #[test]

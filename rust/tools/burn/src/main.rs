@@ -30,7 +30,7 @@ use kernel::signals::{SignalError, Termination};
 use layout::{Content, Layout, LayoutError};
 use medium::Medium;
 use options::{Options, Usage};
-use target::{PathError, Refusal, Target};
+use target::{PathError, Target, Unfit};
 use tempfile::NamedTempFile;
 use thiserror::Error;
 use trial::TrialError;
@@ -52,7 +52,7 @@ enum Failure {
     #[error("failed to {verb} {path}")]
     File { verb: &'static str, path: PathBuf, source: io::Error },
     #[error("{path}: {refusal}")]
-    Refused { path: PathBuf, refusal: Refusal },
+    Refused { path: PathBuf, refusal: Unfit },
     #[error("{0} is in use by this machine, which does not say for what; unmount or stop it first")]
     Busy(PathBuf),
     #[error("only root can write to {path}; run: {command}")]
@@ -249,8 +249,8 @@ fn open_failed(options: &Options, path: &Path, source: io::Error) -> Failure {
     match source.raw_os_error() {
         Some(libc::EBUSY) => Failure::Busy(path),
         Some(libc::EACCES | libc::EPERM) => Failure::NotRoot { command: options.as_root(), path },
-        Some(libc::EROFS) => Failure::Refused { path, refusal: Refusal::ReadOnly },
-        Some(libc::ENOMEDIUM) => Failure::Refused { path, refusal: Refusal::Empty },
+        Some(libc::EROFS) => Failure::Refused { path, refusal: Unfit::ReadOnly },
+        Some(libc::ENOMEDIUM) => Failure::Refused { path, refusal: Unfit::Empty },
         _ => Failure::File { verb: "open", path, source },
     }
 }

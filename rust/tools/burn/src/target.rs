@@ -33,9 +33,9 @@ pub(crate) enum PathError {
     Sysfs(#[from] FileError),
 }
 
-/// Why a disk is not written to.
+/// The reason why a disk is not written to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub(crate) enum Unfit {
     /// This machine runs from it.
     System { at: String },
     /// Something of it is mounted: the device, and where.
@@ -58,7 +58,7 @@ pub(crate) enum Refusal {
     Fixed,
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for Unfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::System { at } => write!(f, "this machine runs from it: {at} is on it. Choose another device"),
@@ -158,30 +158,30 @@ impl Target {
 
     /// The first reason not to write to it, the worst first. `least` is what the image needs, in bytes. Force helps
     /// where the only doubt is whether it is the one that was meant.
-    pub(crate) fn refusal(&self, least: u64, force: bool) -> Option<Refusal> {
+    pub(crate) fn refusal(&self, least: u64, force: bool) -> Option<Unfit> {
         let system = self.mounts.iter().find(|(_, at)| SYSTEM.contains(&at.as_str()));
         if let Some((_, at)) = system {
-            return Some(Refusal::System { at: at.clone() });
+            return Some(Unfit::System { at: at.clone() });
         }
         let in_use = [
-            (!self.mounts.is_empty()).then(|| Refusal::Mounted(self.mounts.clone())),
-            (!self.swaps.is_empty()).then(|| Refusal::Swap(self.swaps.clone())),
-            (!self.holders.is_empty()).then(|| Refusal::Held(self.holders.clone())),
+            (!self.mounts.is_empty()).then(|| Unfit::Mounted(self.mounts.clone())),
+            (!self.swaps.is_empty()).then(|| Unfit::Swap(self.swaps.clone())),
+            (!self.holders.is_empty()).then(|| Unfit::Held(self.holders.clone())),
         ];
         let disk = &self.disk;
         in_use.into_iter().flatten().next().or_else(|| {
             Some(if disk.kind().media == Media::Discs {
-                Refusal::Optical
+                Unfit::Optical
             } else if disk.size == 0 {
-                Refusal::Empty
+                Unfit::Empty
             } else if disk.read_only {
-                Refusal::ReadOnly
+                Unfit::ReadOnly
             } else if ![512, 4096].contains(&disk.block_size) {
-                Refusal::Blocks(disk.block_size)
+                Unfit::Blocks(disk.block_size)
             } else if disk.size < least {
-                Refusal::TooSmall { least }
+                Unfit::TooSmall { least }
             } else if !self.is_stick && !force {
-                Refusal::Fixed
+                Unfit::Fixed
             } else {
                 return None;
             })

@@ -6,7 +6,7 @@ use std::time::Duration;
 use netproto::syslog::{self, Clock, MESSAGE_MAX};
 use nvmet::model::Host;
 use screen::bindings::{Act, BINDINGS, Command};
-use screen::log::{Log, Record};
+use screen::log::{Entry, Log};
 use screen::model::{Address, Disk, DiskState, Link, Snapshot};
 use screen::plain;
 use screen::ui::{Outcome, Ui};
@@ -85,14 +85,14 @@ fn press(ui: &mut Ui, key: Key, snapshot: &Snapshot, size: Size) {
 }
 
 fn log(log: &mut Log, raw: &[u8]) {
-    let Some(record) = syslog::Record::parse(raw) else { return };
+    let Some(record) = syslog::KmsgRecord::parse(raw) else { return };
     assert!(is_harmless(&record.text), "{record:?}");
     let clock = Clock::new(Duration::from_secs(1_800_000_000), Duration::from_secs(60), Duration::ZERO);
     let message = syslog::message(&record, "diskomator-123456", clock);
     assert!(message.len() <= MESSAGE_MAX && message.starts_with(b"<"));
     let message = String::from_utf8(message).unwrap();
     assert!(is_harmless(&message), "{message:?}");
-    log.add(Record::from(record));
+    log.add(Entry::from(record));
     assert!(log.troubles().iter().all(|trouble| is_harmless(trouble)));
 }
 

@@ -35,7 +35,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use netproto::syslog;
 use observer::Observer;
 use runtime::{Failure, print, start_daemon};
-use screen::log::{Log, Record};
+use screen::log::{Entry, Log};
 use screen::model::{STARTING, Snapshot, screen_text, uptime_text};
 use screen::plain::render;
 use screen::traffic::Meter;
@@ -355,7 +355,7 @@ impl Console {
         self.log = std::mem::take(&mut self.snapshot.log);
     }
 
-    fn note(&mut self, records: Vec<Record>) {
+    fn note(&mut self, records: Vec<Entry>) {
         let before = self.log.troubles();
         let said = console_level(&self.root);
         let is_said = records.iter().any(|record| record.priority < said);
@@ -419,11 +419,11 @@ impl Console {
 }
 
 /// The new records of the log.
-fn read(log: &mut Kmsg) -> Vec<Record> {
+fn read(log: &mut Kmsg) -> Vec<Entry> {
     let mut records = Vec::new();
     loop {
         match log.read() {
-            Ok(Some(record)) => records.extend(syslog::Record::parse(&record).map(Record::from)),
+            Ok(Some(record)) => records.extend(syslog::KmsgRecord::parse(&record).map(Entry::from)),
             Ok(None) => return records,
             Err(error) => {
                 log::debug!("{}", chain(&error));

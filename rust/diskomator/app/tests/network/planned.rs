@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use kernel::netlink::Netlink;
 use netplan::fake::Fake;
 use netplan::fake::chance;
-use netplan::{Address, Desired, Family, Item, Lifetimes, NetOp, State, answers, plan};
+use netplan::{Address, Desired, Family, Item, Lifetimes, NetOp, State, plan, source_routes};
 use netproto::rng::Rng;
 
 use crate::lab::{in_namespaces, put, run};
@@ -112,7 +112,7 @@ fn the_fake_kernel_does_as_the_real_one() {
                 both(&mut fake, &chance::foreign(links, GONE, &mut below), seed);
             }
             let wanted = if below(3) == 0 {
-                answers(&look(&netlink), &links, &links)
+                source_routes(&look(&netlink), &links, &links)
             } else {
                 chance::desired(links, &mut below)
             };

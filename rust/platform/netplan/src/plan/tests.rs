@@ -3,7 +3,7 @@ use netproto::rng::Rng;
 use super::*;
 use crate::fake::Fake;
 use crate::fake::chance::{self, STATIC, lease};
-use crate::{Hold, Lifetimes, Origin, Scope, answers, held, metric};
+use crate::{Hold, Lifetimes, Origin, Scope, held, metric, source_routes};
 
 const LINKS: [u32; 2] = [2, 3];
 const GONE: u32 = 9;
@@ -23,8 +23,8 @@ fn sync(fake: &mut Fake, desired: &Desired) {
     assert_eq!(plan(desired, &fake.state()), [], "planning after applying must give nothing");
 }
 
-fn sync_answers(fake: &mut Fake) {
-    let desired = answers(&fake.state(), &LINKS, &LINKS);
+fn sync_source_routes(fake: &mut Fake) {
+    let desired = source_routes(&fake.state(), &LINKS, &LINKS);
     sync(fake, &desired);
 }
 
@@ -123,22 +123,22 @@ fn a_link_that_is_gone_leaves_no_rules_and_no_tables() {
     let mut fake = Fake::new(&LINKS);
     sync(&mut fake, &dhcp(2, &[lease("192.0.2.7/24", None)]));
     sync(&mut fake, &held(2, Origin::Dhcp, Family::V6, &[lease("2001:db8::7/128", None)]));
-    sync_answers(&mut fake);
+    sync_source_routes(&mut fake);
     assert_eq!(fake.state().rules.len(), 2);
     fake.remove_link(2);
-    let mut desired = answers(&fake.state(), &[3], &[3]);
+    let mut desired = source_routes(&fake.state(), &[3], &[3]);
     desired.scopes.push(Scope::Gone { family: Family::V4, present: vec![3] });
     sync(&mut fake, &desired);
     assert_eq!(fake.state(), crate::State::default());
 }
 
 #[test]
-fn without_answers_the_rules_of_ipv4_stay() {
+fn without_source_routes_the_rules_of_ipv4_stay() {
     let mut fake = Fake::new(&LINKS);
     sync(&mut fake, &dhcp(2, &[lease("192.0.2.7/24", None)]));
     sync(&mut fake, &held(2, Origin::Dhcp, Family::V6, &[lease("2001:db8::7/128", None)]));
-    sync_answers(&mut fake);
-    let none = answers(&crate::State::default(), &[], &[]);
+    sync_source_routes(&mut fake);
+    let none = source_routes(&crate::State::default(), &[], &[]);
     sync(&mut fake, &none);
     let state = fake.state();
     assert!(state.rules.len() == 1 && state.rules[0].source.is_ipv4());
@@ -177,10 +177,11 @@ fn from_any_state_to_any_other_one_plan_does_even_after_a_kill_anywhere() {
         let mut rng = Rng::new(seed);
         let mut fake = Fake::new(&LINKS);
         for _ in 0..8 {
-            let is_answers = rng.below(3) == 0;
+            let is_source_routes = rng.below(3) == 0;
             let held = chance::desired(LINKS, &mut |bound| rng.below(bound));
             // As the daemon does: from the state of the moment.
-            let wanted = |state: &State| if is_answers { answers(state, &LINKS, &LINKS) } else { held.clone() };
+            let wanted =
+                |state: &State| if is_source_routes { source_routes(state, &LINKS, &LINKS) } else { held.clone() };
             let ops = plan(&wanted(&fake.state()), &fake.state());
             longest = longest.max(ops.len());
             for killed_after in 0..=ops.len() {

@@ -31,7 +31,7 @@ use crate::net::{Mac, Prefix4};
 pub use crate::pace::Moment;
 use crate::pace::{Pace, spread};
 
-use super::lease::{Lease, Oddity, Refusal};
+use super::lease::{Lease, LeaseError, Oddity};
 use super::wire::{Kind, Message, Op, Options, WireError, code};
 use crate::rng::Rng;
 
@@ -250,7 +250,7 @@ pub enum Dropped {
     WrongAddress(Ipv4Addr),
     /// It gives something that cannot be used.
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Refused(#[from] LeaseError),
     /// The server made an offer before and did not keep it.
     #[error("the server {0} let us down before; others come first")]
     Avoided(Ipv4Addr),
@@ -858,7 +858,7 @@ impl Client {
             expire: asked + terms.expire,
         });
         if times.is_some_and(|times| times.expire <= now) {
-            return Err(Dropped::Refused(Refusal::NoTime));
+            return Err(Dropped::Refused(LeaseError::NoTime));
         }
         let address = lease.address.address();
         if self.held.as_ref().is_some_and(|held| held.address.address() == address) {

@@ -62,7 +62,7 @@ pub struct Terms {
 
 /// Why an offer or an acknowledgement is no lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum LeaseError {
     /// Without it there is nobody to ask (RFC 2131 table 3: MUST).
     #[error("it does not say which server it is from")]
     NoServer,
@@ -122,16 +122,16 @@ impl fmt::Display for Oddity {
 
 impl Lease {
     /// Reads the lease in an OFFER or an ACK.
-    pub fn from_message(message: &Message) -> Result<Self, Refusal> {
+    pub fn from_message(message: &Message) -> Result<Self, LeaseError> {
         let options = &message.options;
         let mut oddities = Vec::new();
-        let server = options.server.ok_or(Refusal::NoServer)?;
+        let server = options.server.ok_or(LeaseError::NoServer)?;
         let address = network(message.yiaddr, options.mask, &mut oddities);
         if !address.is_host() {
-            return Err(Refusal::BadAddress(address));
+            return Err(LeaseError::BadAddress(address));
         }
         if server == address.address() {
-            return Err(Refusal::BadServer(server));
+            return Err(LeaseError::BadServer(server));
         }
         let seconds = options.lease_time.filter(|seconds| *seconds > 0).unwrap_or_else(|| {
             oddities.push(Oddity::NoLeaseTime);

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::client::{Client, Dropped, Event, Identity, Loss, Moment, Output, Transmit, Way};
-use super::lease::Refusal;
+use super::lease::LeaseError;
 use super::wire::{Kind, Message, Op, Options};
 use crate::arp::{self, Packet};
 use crate::net::{Mac, Prefix4};
@@ -257,8 +257,8 @@ fn the_first_acceptable_offer_is_taken_and_nonsense_is_passed_over() {
         (script.answer_with(Kind::Offer, |m| m.yiaddr = Ipv4Addr::new(192, 0, 2, 255)), None),
         (script.answer_with(Kind::Offer, |m| m.yiaddr = Ipv4Addr::new(224, 0, 0, 7)), None),
         (script.answer_with(Kind::Offer, |m| m.yiaddr = Ipv4Addr::UNSPECIFIED), None),
-        (script.answer_with(Kind::Offer, |m| m.options.server = None), Some(Refusal::NoServer)),
-        (script.answer_with(Kind::Offer, |m| m.options.server = Some(ADDRESS)), Some(Refusal::BadServer(ADDRESS))),
+        (script.answer_with(Kind::Offer, |m| m.options.server = None), Some(LeaseError::NoServer)),
+        (script.answer_with(Kind::Offer, |m| m.options.server = Some(ADDRESS)), Some(LeaseError::BadServer(ADDRESS))),
     ] {
         let Err(Dropped::Refused(why)) = what else { panic!("{what:?}") };
         assert!(refusal.is_none_or(|refusal| refusal == why), "{why}");

@@ -29,7 +29,7 @@ use std::fmt;
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
-use super::lease::{Lease, Refusal};
+use super::lease::{Lease, LeaseError};
 use super::wire::{IaAddress, IaNa, Kind, Message, Options, Status, WireError, XID_MASK, code};
 use crate::dhcp::client::Identity;
 use crate::lenient::Faults;
@@ -115,7 +115,7 @@ pub enum Event {
     /// not hold it. There will be another one.
     Declined(Ipv6Addr),
     /// A server has no address for us. Said once until there is one.
-    Refused(Refusal),
+    Refused(LeaseError),
     /// Some seconds have passed and no server has answered. Said once until
     /// there is an address.
     Silence,
@@ -168,7 +168,7 @@ pub enum Dropped {
     WrongServer,
     /// It gives nothing.
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Refused(#[from] LeaseError),
 }
 
 /// The address that the kernel holds.
@@ -735,7 +735,7 @@ impl Client {
                         Ok(())
                     }
                     // RFC 8415 section 18.2.10: "limit the rate", so asks on.
-                    Err(refusal @ Refusal::Status(Status { code: Status::UNSPEC_FAIL, .. })) => Err(refusal.into()),
+                    Err(refusal @ LeaseError::Status(Status { code: Status::UNSPEC_FAIL, .. })) => Err(refusal.into()),
                     Err(refusal) => {
                         self.start_over(now, Some(options.server));
                         Err(self.complain(refusal))
@@ -752,7 +752,7 @@ impl Client {
                     self.revoked(now, text);
                     Ok(())
                 }
-                Some(status) => Err(Refusal::Status(status).into()),
+                Some(status) => Err(LeaseError::Status(status).into()),
             },
             State::Renewing(Renewing { binding, .. }) => {
                 if binding.server != options.server {
@@ -780,11 +780,11 @@ impl Client {
                 self.bind(now, options.server, &lease);
                 Ok(())
             }
-            Err(Refusal::Status(Status { code: Status::NO_BINDING, .. })) => {
+            Err(LeaseError::Status(Status { code: Status::NO_BINDING, .. })) => {
                 self.request(now, options.server, address);
                 Ok(())
             }
-            Err(Refusal::Status(Status { code: Status::NOT_ON_LINK, text })) => {
+            Err(LeaseError::Status(Status { code: Status::NOT_ON_LINK, text })) => {
                 self.revoked(now, text);
                 Ok(())
             }
@@ -864,7 +864,7 @@ impl Client {
     }
 
     /// A server gives no address, which is said once.
-    fn complain(&mut self, refusal: Refusal) -> Dropped {
+    fn complain(&mut self, refusal: LeaseError) -> Dropped {
         if !self.is_refusal_said {
             self.is_refusal_said = true;
             self.say(Event::Refused(refusal.clone()));
@@ -889,14 +889,14 @@ impl Client {
     }
 
     /// The lease that a server gives, or why there is none.
-    fn lease(&self, options: &Options, wish: Option<Ipv6Addr>) -> Result<Lease, Refusal> {
+    fn lease(&self, options: &Options, wish: Option<Ipv6Addr>) -> Result<Lease, LeaseError> {
         if let Some(status) = options.status.clone().filter(|status| status.code != Status::SUCCESS) {
-            return Err(Refusal::Status(status));
+            return Err(LeaseError::Status(status));
         }
         // A server should have one answer; if it has several, the first that gives
         // something counts, or else the first.
         let mut leases = self.own_ias(options).map(|ia| Lease::from_ia(ia, wish));
-        let first = leases.next().ok_or(Refusal::NoIa)?;
+        let first = leases.next().ok_or(LeaseError::NoIa)?;
         first.or_else(|refusal| leases.find_map(Result::ok).ok_or(refusal))
     }
 

@@ -24,7 +24,7 @@ pub struct Lease {
 
 /// Why what a server gives is no lease.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum LeaseError {
     /// There is nothing about what was asked for.
     #[error("there is no answer about an address in it")]
     NoIa,
@@ -47,17 +47,17 @@ pub enum Refusal {
 impl Lease {
     /// Reads the lease in an `IA_NA`: the address `wish` if it is there, else the
     /// first that is good for anything.
-    pub fn from_ia(ia: &IaNa, wish: Option<Ipv6Addr>) -> Result<Self, Refusal> {
+    pub fn from_ia(ia: &IaNa, wish: Option<Ipv6Addr>) -> Result<Self, LeaseError> {
         if let Some(status) = ia.status.clone().filter(|status| status.code != Status::SUCCESS) {
-            return Err(Refusal::Status(status));
+            return Err(LeaseError::Status(status));
         }
         let (t1, t2) = (ia.t1, ia.t2);
         if t1 > t2 && t2 > 0 {
-            return Err(Refusal::BadTimes { t1, t2 });
+            return Err(LeaseError::BadTimes { t1, t2 });
         }
         let mut good = ia.addresses.iter().filter(|address| is_good(address));
         let first = good.clone().next();
-        let address = good.find(|address| Some(address.ip) == wish).or(first).ok_or(Refusal::NoAddress)?;
+        let address = good.find(|address| Some(address.ip) == wish).or(first).ok_or(LeaseError::NoAddress)?;
         let (preferred, valid) = (time(address.preferred), time(address.valid));
         // RFC 8415 section 21.4: a half and four fifths of the preferred lifetime
         // are what servers should choose, so that is what is chosen for them. An
@@ -135,16 +135,16 @@ mod tests {
     fn what_is_no_lease_says_why() {
         let refused = |ia: &IaNa| Lease::from_ia(ia, None).unwrap_err();
         let bad_times = ia(9, 8, vec![address("2001:db8::1", 9, 9)]);
-        assert_eq!(refused(&bad_times), Refusal::BadTimes { t1: 9, t2: 8 });
+        assert_eq!(refused(&bad_times), LeaseError::BadTimes { t1: 9, t2: 8 });
         for bad in ["::", "::1", "ff02::1", "fe80::1", "::ffff:192.0.2.1"] {
-            assert_eq!(refused(&ia(0, 0, vec![address(bad, 9, 9)])), Refusal::NoAddress, "{bad}");
+            assert_eq!(refused(&ia(0, 0, vec![address(bad, 9, 9)])), LeaseError::NoAddress, "{bad}");
         }
-        assert_eq!(refused(&ia(0, 0, vec![address("2001:db8::1", 0, 0)])), Refusal::NoAddress);
-        assert_eq!(refused(&ia(0, 0, vec![address("2001:db8::1", 9, 8)])), Refusal::NoAddress);
+        assert_eq!(refused(&ia(0, 0, vec![address("2001:db8::1", 0, 0)])), LeaseError::NoAddress);
+        assert_eq!(refused(&ia(0, 0, vec![address("2001:db8::1", 9, 8)])), LeaseError::NoAddress);
         let status = Status { code: Status::NO_ADDRS_AVAIL, text: b"full\n".to_vec() };
         let mut full = ia(0, 0, vec![address("2001:db8::1", 9, 9)]);
         full.addresses[0].status = Some(status.clone());
-        assert_eq!(refused(&full), Refusal::NoAddress);
+        assert_eq!(refused(&full), LeaseError::NoAddress);
         full.status = Some(status);
         assert_eq!(refused(&full).to_string(), "the server says no, with status 2 (\"full\\n\")");
     }

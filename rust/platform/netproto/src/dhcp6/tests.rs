@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use super::client::{Client, Dropped, Event, Loss, Output};
-use super::lease::Refusal;
+use super::lease::LeaseError;
 use super::wire::{FOR_EVER, IaAddress, IaNa, Kind, Message, Options, Status};
 use crate::dhcp::client::Identity;
 use crate::net::Mac;
@@ -305,8 +305,8 @@ fn servers_say_how_rare() {
         options.ias.clear();
         options.status = Some(status(Status::NO_ADDRS_AVAIL));
     });
-    assert!(matches!(refused, Err(Dropped::Refused(Refusal::Status(_)))), "{refused:?}");
-    assert!(matches!(script.event(), Event::Refused(Refusal::Status(Status { code: 2, .. }))));
+    assert!(matches!(refused, Err(Dropped::Refused(LeaseError::Status(_)))), "{refused:?}");
+    assert!(matches!(script.event(), Event::Refused(LeaseError::Status(Status { code: 2, .. }))));
     let _ = script.answer_with(Kind::Advertise, |options| options.sol_max_rt = Some(59));
     let mut script = Script::soliciting();
     let _ = script.answer_with(Kind::Advertise, |options| {
@@ -331,7 +331,7 @@ fn what_is_not_for_us_or_not_asked_for_is_dropped() {
     assert_eq!(script.answer(Kind::Solicit), Err(Dropped::Unexpected(Kind::Solicit)));
     assert!(matches!(script.client.handle(script.now, &[7]), Err(Dropped::Wire(_))));
     let other_ia = script.answer_with(Kind::Advertise, |options| options.ias[0].iaid = 1);
-    assert_eq!(other_ia, Err(Dropped::Refused(Refusal::NoIa)));
+    assert_eq!(other_ia, Err(Dropped::Refused(LeaseError::NoIa)));
 
     let mut script = Script::requesting();
     let wrong = script.answer_with(Kind::Reply, |options| options.server = OTHER.to_vec());
@@ -372,7 +372,7 @@ fn a_server_that_has_nothing_after_all_is_left_alone_for_longer_and_longer() {
         let code = Status::NO_ADDRS_AVAIL;
         assert!(script.answer_with(Kind::Reply, |options| options.ias[0].status = Some(status(code))).is_err());
         if starts.len() == 1 {
-            assert!(matches!(script.event(), Event::Refused(Refusal::Status(Status { code: 2, .. }))));
+            assert!(matches!(script.event(), Event::Refused(LeaseError::Status(Status { code: 2, .. }))));
         }
         script.next(Kind::Solicit);
     }
