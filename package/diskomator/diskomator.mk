@@ -5,7 +5,7 @@
 ################################################################################
 
 DISKOMATOR_TOP = $(realpath $(BR2_EXTERNAL_DISKOMATOR_PATH)/..)
-DISKOMATOR_BOARD = $(DISKOMATOR_TOP)/board/diskomator
+DISKOMATOR_BOARD = $(DISKOMATOR_TOP)/board/common
 
 DISKOMATOR_VERSION := $(shell $(DISKOMATOR_BOARD)/version.sh number)
 # The hooks' is that of the image, with the commit in it.
@@ -131,7 +131,7 @@ define DISKOMATOR_CHECK_SOURCES
 endef
 DISKOMATOR_PRE_LEGAL_INFO_HOOKS += DISKOMATOR_CHECK_SOURCES
 
-# For the hooks in board/diskomator: settings with make's variables in them
+# For the hooks in board/common: settings with make's variables in them
 # expanded, and the folders of the versions that are in use.
 export BR2_PACKAGE_DISKOMATOR_CMDLINE := $(call qstrip,$(BR2_PACKAGE_DISKOMATOR_CMDLINE))
 export BR2_PACKAGE_DISKOMATOR_SSH_AUTHORIZED_KEYS := $(call qstrip,$(BR2_PACKAGE_DISKOMATOR_SSH_AUTHORIZED_KEYS))

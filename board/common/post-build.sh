@@ -3,8 +3,8 @@
 # by the Debian path alike, with BUILD_DIR and BINARIES_DIR in the environment.
 set -euo pipefail
 . "$(dirname -- "${BASH_SOURCE[0]}")/../../scripts/environment.sh"
-board=$top/board/diskomator
-# shellcheck disable=SC1091 source=board/diskomator/settings.sh
+board=$top/board/common
+# shellcheck disable=SC1091 source=board/common/settings.sh
 . "$board/settings.sh"
 target=$1
 
@@ -27,7 +27,7 @@ RELEASE
 # Of two words that contradict each other, the later one wins.
 cmdline() {
 	local words
-	words=$(cat "$board/cmdline")
+	words=$(cat "$top/board/diskomator/cmdline")
 	if [ "$(setting BR2_PACKAGE_DISKOMATOR_EXPORT_NONE)" = y ]; then words+=" diskomator.export=none"; fi
 	if [ "$(setting BR2_PACKAGE_DISKOMATOR_SSH)" = y ]; then words+=" diskomator.ssh"; fi
 	printf '%s\n' "$words $(setting BR2_PACKAGE_DISKOMATOR_CMDLINE)" | sed 's/ *$//'

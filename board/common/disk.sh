@@ -3,7 +3,7 @@
 # mkfs.vfat on the path. With the same SOURCE_DATE_EPOCH it is the same disk.
 set -euo pipefail
 . "$(dirname -- "${BASH_SOURCE[0]}")/../../scripts/environment.sh"
-board=$top/board/diskomator
+board=$top/board/common
 efi=$1 raw=$2
 PATH=$PATH:/usr/sbin:/sbin
 work=$(mktemp -d "$raw.XXXXXX")

@@ -3,8 +3,8 @@
 # member a line. Reads it from the files themselves, so that it is true of any build.
 set -euo pipefail
 . "$(dirname -- "${BASH_SOURCE[0]}")/../../scripts/environment.sh"
-board=$top/board/diskomator
-# shellcheck disable=SC1091 source=board/diskomator/settings.sh
+board=$top/board/common
+# shellcheck disable=SC1091 source=board/common/settings.sh
 . "$board/settings.sh"
 images=$1
 

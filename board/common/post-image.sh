@@ -6,7 +6,7 @@
 # and sbsign, when settings name a key (secureboot.sh).
 set -euo pipefail
 . "$(dirname -- "${BASH_SOURCE[0]}")/../../scripts/environment.sh"
-board=$top/board/diskomator
+board=$top/board/common
 images=$1
 SOURCE_DATE_EPOCH=$("$board/version.sh" epoch)
 export SOURCE_DATE_EPOCH
