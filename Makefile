@@ -6,7 +6,7 @@ here := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
 # make image and everything after it, from Debian's packages.
 VERBS := setup image burn demo run check test fuzz bench screens reproducible compare update clean
 # What `make NAME_defconfig` configured is built by `make`.
-.DEFAULT_GOAL := $(if $(wildcard $(here)/output/buildroot/.config),all,what)
+.DEFAULT_GOAL := $(if $(wildcard $(here)/output/$(filter-out diskomator,$(PRODUCT))/buildroot/.config),all,what)
 
 .PHONY: what help $(VERBS)
 

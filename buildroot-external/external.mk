@@ -10,7 +10,7 @@ endif
 
 # Kernel fragments of the package's options.
 LINUX_KCONFIG_FRAGMENT_FILES += \
-	$(if $(BR2_PACKAGE_DISKOMATOR_TINY),$(DISKOMATOR_BOARD)/linux-tiny.config)
+	$(if $(BR2_PACKAGE_DISKOMATOR_TINY),$(DISKOMATOR_COMMON)/linux-tiny.config)
 
 # Buildroot configures the kernel again when a fragment is newer; this file is newer
 # when the list is another.
@@ -35,7 +35,7 @@ endef
 $(if $(strip $(LINUX_KCONFIG_FRAGMENT_FILES)),\
 	$(eval $(call DISKOMATOR_CHECK_CONFIG,LINUX,$(LINUX_KCONFIG_FRAGMENT_FILES))))
 # Another configuration of BusyBox may well be one that Buildroot changes.
-$(if $(filter $(realpath $(BUSYBOX_KCONFIG_FILE)),$(DISKOMATOR_BOARD)/busybox.config),\
+$(if $(filter $(realpath $(BUSYBOX_KCONFIG_FILE)),$(DISKOMATOR_COMMON)/busybox.config),\
 	$(eval $(call DISKOMATOR_CHECK_CONFIG,BUSYBOX,$(BUSYBOX_KCONFIG_FILE) $(BUSYBOX_KCONFIG_FRAGMENT_FILES))))
 
 # Everybody on this machine is root: nothing needs to be setuid.

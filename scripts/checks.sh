@@ -44,6 +44,7 @@ verdict() {
 checks() {
 	attempt test-shellcheck "shellcheck of every script" check_scripts
 	attempt test-docs "links and commands in the documentation" "$top/scripts/check-docs"
+	attempt test-products "the facts and files of each product" "$top/scripts/check-products"
 	attempt test-environment "builds do not depend on the environment" "$top/scripts/check-environment"
 	attempt test-inputs "builds take the recorded inputs" "$top/scripts/check-inputs"
 	attempt test-fmt "rustfmt" cargo fmt --all --check

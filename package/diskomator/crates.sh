@@ -8,6 +8,7 @@
 #                                              licence files into LICENCES, and the list into both
 set -euo pipefail
 . "$(dirname -- "${BASH_SOURCE[0]}")/../../scripts/environment.sh"
+. "$top/board/common/product.sh"
 
 # tree FOLDER TARGET PACKAGE OPTION...: what PACKAGE of the workspace in FOLDER is made of.
 tree() {
@@ -19,7 +20,7 @@ tree() {
 
 list() {
 	local program std crate licence
-	program=$(tree "$1" "$3" diskomator)
+	program=$(tree "$1" "$3" "$PACKAGE")
 	std=''
 	if [ -n "$2" ]; then std=$(tree "$2" "$3" std --features optimize_for_size); fi
 	# A path after the version: part of the workspace.

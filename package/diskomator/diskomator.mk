@@ -5,9 +5,14 @@
 ################################################################################
 
 DISKOMATOR_TOP = $(realpath $(BR2_EXTERNAL_DISKOMATOR_PATH)/..)
-DISKOMATOR_BOARD = $(DISKOMATOR_TOP)/board/diskomator
+DISKOMATOR_COMMON = $(DISKOMATOR_TOP)/board/common
 
-DISKOMATOR_VERSION := $(shell $(DISKOMATOR_BOARD)/version.sh number)
+# One package builds each product of the tree.
+export DISKOMATOR_PRODUCT := $(call qstrip,$(BR2_PACKAGE_DISKOMATOR_PRODUCT))
+DISKOMATOR_FACTS = $(DISKOMATOR_TOP)/board/$(DISKOMATOR_PRODUCT)/product
+DISKOMATOR_RUST_PACKAGE = $(shell sed -n 's/^PACKAGE=//p' $(DISKOMATOR_FACTS))
+
+DISKOMATOR_VERSION := $(shell $(DISKOMATOR_COMMON)/version.sh number)
 # The hooks' is that of the image, with the commit in it.
 unexport DISKOMATOR_VERSION
 DISKOMATOR_SITE = $(DISKOMATOR_TOP)/rust
@@ -25,7 +30,7 @@ DISKOMATOR_DEPENDENCIES = \
 	systemd-stub
 
 DISKOMATOR_CARGO_TARGET_DIR = $(@D)/target
-DISKOMATOR_BINARY = $(DISKOMATOR_CARGO_TARGET_DIR)/$(RUSTC_TARGET_NAME)/release/diskomator
+DISKOMATOR_BINARY = $(DISKOMATOR_CARGO_TARGET_DIR)/$(RUSTC_TARGET_NAME)/release/$(DISKOMATOR_PRODUCT)
 
 # Paths of this machine must not end up in the program.
 DISKOMATOR_RUSTFLAGS = \
@@ -82,14 +87,14 @@ define DISKOMATOR_BUILD_CMDS
 	mkdir -p $(@D)/unwind
 	$(TARGET_CC) $(TARGET_CFLAGS) -c -o $(@D)/unwind/unwind.o $(@D)/unwind.c
 	$(TARGET_AR) rcsD $(@D)/unwind/libunwind.a $(@D)/unwind/unwind.o
-	$(DISKOMATOR_CARGO) build --offline --locked --release -p diskomator
+	$(DISKOMATOR_CARGO) build --offline --locked --release -p $(DISKOMATOR_RUST_PACKAGE)
 	$(DISKOMATOR_CARGO_ENV) $(PKG_COMMON_CARGO_ENV) \
 		$(DISKOMATOR_PKGDIR)/crates.sh list $(@D) $(DISKOMATOR_RUST_LIBRARY) $(RUSTC_TARGET_NAME) \
 		>$(@D)/crates.txt
 endef
 
 define DISKOMATOR_INSTALL_TARGET_CMDS
-	$(INSTALL) -D -m 755 $(DISKOMATOR_BINARY) $(TARGET_DIR)/usr/sbin/diskomator
+	$(INSTALL) -D -m 755 $(DISKOMATOR_BINARY) $(TARGET_DIR)/usr/sbin/$(DISKOMATOR_PRODUCT)
 endef
 
 # A relative path starts at the project's folder, like those of Secure Boot.
@@ -131,7 +136,7 @@ define DISKOMATOR_CHECK_SOURCES
 endef
 DISKOMATOR_PRE_LEGAL_INFO_HOOKS += DISKOMATOR_CHECK_SOURCES
 
-# For the hooks in board/diskomator: settings with make's variables in them
+# For the hooks in board/common: settings with make's variables in them
 # expanded, and the folders of the versions that are in use.
 export BR2_PACKAGE_DISKOMATOR_CMDLINE := $(call qstrip,$(BR2_PACKAGE_DISKOMATOR_CMDLINE))
 export BR2_PACKAGE_DISKOMATOR_SSH_AUTHORIZED_KEYS := $(call qstrip,$(BR2_PACKAGE_DISKOMATOR_SSH_AUTHORIZED_KEYS))
@@ -142,11 +147,14 @@ export DISKOMATOR_FIRMWARE_DIR
 
 # Now, and not after an hour of building.
 ifeq ($(BR2_PACKAGE_DISKOMATOR)$(BR_BUILDING),yy)
+ifeq ($(wildcard $(DISKOMATOR_FACTS)),)
+$(error BR2_PACKAGE_DISKOMATOR_PRODUCT: there is no file $(DISKOMATOR_FACTS))
+endif
 # Make's shell does not see its exports.
 DISKOMATOR_SECUREBOOT_CHECK := $(shell LC_ALL=C \
 	BR2_PACKAGE_DISKOMATOR_SECUREBOOT_KEY="$(BR2_PACKAGE_DISKOMATOR_SECUREBOOT_KEY)" \
 	BR2_PACKAGE_DISKOMATOR_SECUREBOOT_CERT="$(BR2_PACKAGE_DISKOMATOR_SECUREBOOT_CERT)" \
-	$(DISKOMATOR_BOARD)/secureboot.sh check 2>&1 </dev/null && echo usable)
+	$(DISKOMATOR_COMMON)/secureboot.sh check 2>&1 </dev/null && echo usable)
 ifneq ($(lastword $(DISKOMATOR_SECUREBOOT_CHECK)),usable)
 $(error $(DISKOMATOR_SECUREBOOT_CHECK))
 endif

@@ -61,7 +61,7 @@ the command line makes no sense.
 const DIRECTORY: &str = "run/ssh";
 const KEY: &str = "run/ssh/host_key";
 const FINGERPRINT: &str = "run/ssh/fingerprint";
-/// The server knows this path, too (`board/diskomator/dropbear.h`).
+/// The server knows this path, too (`board/common/dropbear.h`).
 const PASSWORD: &str = "run/ssh/password";
 /// Where the server looks for keys (`authorized_keys` in sshd(8)).
 const HOME: &str = "root/.ssh";

@@ -76,7 +76,7 @@ pub struct Namespace {
     /// `device_nguid`.
     pub nguid: String,
     /// `readonly`: opened for reading only, and write protected for good. The
-    /// attribute is our kernel's (`board/diskomator/patches/linux`); others
+    /// attribute is our kernel's (`board/common/patches/linux`); others
     /// have only namespaces that can be written to.
     pub readonly: bool,
     /// `enable`.

@@ -25,7 +25,7 @@ impl Access {
     }
 }
 
-/// The kinds of keys that the server knows, as `board/diskomator/dropbear.h` builds it, each with
+/// The kinds of keys that the server knows, as `board/common/dropbear.h` builds it, each with
 /// the fields that follow its name in the key itself (RFC 8709 section 4; RFC 5656 section 3.1;
 /// RFC 4253 section 6.6; OpenSSH's `PROTOCOL.u2f`).
 const KINDS: [(&str, &[Field]); 7] = [

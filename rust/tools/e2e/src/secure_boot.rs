@@ -88,7 +88,7 @@ impl SecureBoot {
 
 /// A script that both builds call.
 pub(crate) fn hook(name: &str) -> PathBuf {
-    project().join("board/diskomator").join(name)
+    project().join("board/common").join(name)
 }
 
 /// Where in a PE file the middle of a section's data is (PE format, "COFF File Header" and "Section Table").

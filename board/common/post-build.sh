@@ -3,33 +3,37 @@
 # by the Debian path alike, with BUILD_DIR and BINARIES_DIR in the environment.
 set -euo pipefail
 . "$(dirname -- "${BASH_SOURCE[0]}")/../../scripts/environment.sh"
-board=$top/board/diskomator
-# shellcheck disable=SC1091 source=board/diskomator/settings.sh
+board=$top/board/common
+# shellcheck disable=SC1091 source=board/common/settings.sh
 . "$board/settings.sh"
+# shellcheck source=board/common/product.sh
+. "$board/product.sh"
 target=$1
 
 # Git keeps no empty folders.
 for dir in dev mnt proc root run sys tmp; do mkdir -p "$target/$dir"; done
 
+"$board/fill.sh" "$target"
 version=$("$board/version.sh")
 epoch=$("$board/version.sh" epoch)
 mkdir -p "$target/usr/lib"
 cat >"$target/usr/lib/os-release" <<-RELEASE
-	NAME=Diskomator
-	ID=diskomator
+	NAME=$TITLE
+	ID=$product
 	VERSION="$version"
 	VERSION_ID=${version%%[!0-9.]*}
-	PRETTY_NAME="Diskomator $version"
+	PRETTY_NAME="$TITLE $version"
 	IMAGE_EPOCH=$epoch
 RELEASE
 
 # The command line of the image, which a program must tell from words that are added later.
 # Of two words that contradict each other, the later one wins.
 cmdline() {
-	local words
-	words=$(cat "$board/cmdline")
-	if [ "$(setting BR2_PACKAGE_DISKOMATOR_EXPORT_NONE)" = y ]; then words+=" diskomator.export=none"; fi
-	if [ "$(setting BR2_PACKAGE_DISKOMATOR_SSH)" = y ]; then words+=" diskomator.ssh"; fi
+	local words option
+	words=$(cat "$top/board/$product/cmdline")
+	for option in "${WORDS[@]}" "BR2_PACKAGE_DISKOMATOR_SSH=$product.ssh"; do
+		if [ "$(setting "${option%%=*}")" = y ]; then words+=" ${option#*=}"; fi
+	done
 	printf '%s\n' "$words $(setting BR2_PACKAGE_DISKOMATOR_CMDLINE)" | sed 's/ *$//'
 }
 mkdir -p "$target/usr/lib/image"
@@ -41,7 +45,7 @@ for link in lib64 usr/lib64 lib/ld-musl*; do
 done
 
 # Other packages may have firmware of their own: only what was taken before goes.
-list=$BUILD_DIR/.diskomator-firmware
+list=$BUILD_DIR/.firmware-list
 if [ -e "$list" ]; then
 	while read -r file; do rm -f "$target/lib/firmware/$file"; done <"$list"
 	if [ -d "$target/lib/firmware" ]; then find "$target/lib/firmware" -type d -empty -delete; fi
@@ -49,7 +53,7 @@ if [ -e "$list" ]; then
 fi
 # With Buildroot it can be switched off, and the folders of packages have versions in their names.
 if [ -z "${BR2_CONFIG-}" ] || [ "$(setting BR2_PACKAGE_DISKOMATOR_FIRMWARE)" = y ]; then
-	"$board/firmware.sh" "${DISKOMATOR_LINUX_DIR-$BUILD_DIR/linux}/modules.builtin.modinfo" \
+	"$board/firmware.sh" "${DISKOMATOR_LINUX_DIR-$kernel}/modules.builtin.modinfo" \
 		"${DISKOMATOR_FIRMWARE_DIR-$BUILD_DIR/firmware}" "$target" "$list"
 fi
 

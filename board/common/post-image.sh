@@ -1,12 +1,14 @@
 #!/usr/bin/env -S bash -p
-# post-image.sh BINARIES_DIR: makes diskomator.efi, a unified kernel image, and
-# diskomator.raw, the same on a bootable GPT disk, out of bzImage and rootfs.cpio.
+# post-image.sh BINARIES_DIR: makes PRODUCT.efi, a unified kernel image, and
+# PRODUCT.raw, the same on a bootable GPT disk, out of bzImage and rootfs.cpio.
 # Called by Buildroot and by the Debian path alike. Needs in BINARIES_DIR the stub
 # linuxx64.efi.stub; in HOST_DIR/bin or on the path ukify, genimage, mtools, mkfs.vfat;
 # and sbsign, when settings name a key (secureboot.sh).
 set -euo pipefail
 . "$(dirname -- "${BASH_SOURCE[0]}")/../../scripts/environment.sh"
-board=$top/board/diskomator
+board=$top/board/common
+# shellcheck source=board/common/product.sh
+. "$board/product.sh"
 images=$1
 SOURCE_DATE_EPOCH=$("$board/version.sh" epoch)
 export SOURCE_DATE_EPOCH
@@ -32,17 +34,17 @@ make_uki() {
 		--cmdline=@"$TARGET_DIR/usr/lib/image/cmdline" \
 		--linux="$images/bzImage" \
 		--initrd="$work/initrd" \
-		--output="$work/diskomator.efi"
+		--output="$work/$product.efi"
 }
 
 compress_root
 make_uki
 if [ -n "$signer" ]; then
-	"$board/secureboot.sh" sign "$work/diskomator.efi" "$work/signed.efi"
-	mv "$work/signed.efi" "$work/diskomator.efi"
+	"$board/secureboot.sh" sign "$work/$product.efi" "$work/signed.efi"
+	mv "$work/signed.efi" "$work/$product.efi"
 fi
-"$board/disk.sh" "$work/diskomator.efi" "$work/diskomator.raw"
+"$board/disk.sh" "$work/$product.efi" "$work/$product.raw"
 # Each is whole when it gets its name.
-mv "$work/diskomator.efi" "$work/diskomator.raw" "$images/"
+mv "$work/$product.efi" "$work/$product.raw" "$images/"
 "$board/manifest.sh" "$images" >"$work/manifest.json"
 mv "$work/manifest.json" "$images/"

@@ -43,7 +43,7 @@ commit() {
 
 # The first of 2026.
 unknown_date=1767225600
-board=$top/board/diskomator
+board=$top/board/common
 case ${1-}:$# in
 number:1) number ;;
 epoch:1)

@@ -3,6 +3,8 @@
 # Buildroot's `make` and of the Debian path alike.
 set -euo pipefail
 . "$(dirname -- "${BASH_SOURCE[0]}")/../../scripts/environment.sh"
+# shellcheck source=board/common/product.sh
+. "$top/board/common/product.sh"
 images=$(realpath "$1")
 shown=${images#"$top"/}
 
@@ -21,11 +23,11 @@ if [ "$(member secure_boot)" != unsigned ]; then
 fi
 cat <<TEXT
 
-Diskomator $(member version): Linux $(member kernel), BusyBox $(member busybox), systemd-stub $(member systemd_stub)
-  $(size diskomator.raw)   a bootable disk
-  $(size diskomator.efi)   the same as one EFI file
+$TITLE $(member version): Linux $(member kernel), BusyBox $(member busybox), systemd-stub $(member systemd_stub)
+  $(size "$product.raw")   a bootable disk
+  $(size "$product.efi")   the same as one EFI file
   $shown/manifest.json   versions, sizes and checksums
   $secure_boot
-To a USB stick (all on it is lost), with \`make burn IMAGE=$shown\`, or:
-  sudo dd if=$shown/diskomator.raw of=/dev/sdX bs=4M oflag=direct conv=fsync status=progress
+To a USB stick (all on it is lost), with \`make burn$argument IMAGE=$shown\`, or:
+  sudo dd if=$shown/$product.raw of=/dev/sdX bs=4M oflag=direct conv=fsync status=progress
 TEXT

@@ -10,8 +10,8 @@
 #   secureboot.sh inputs        what changes when another key or certificate is to be used
 set -euo pipefail
 . "$(dirname -- "${BASH_SOURCE[0]}")/../../scripts/environment.sh"
-board=$top/board/diskomator
-# shellcheck disable=SC1091 source=board/diskomator/settings.sh
+board=$top/board/common
+# shellcheck disable=SC1091 source=board/common/settings.sh
 . "$board/settings.sh"
 names=BR2_PACKAGE_DISKOMATOR_SECUREBOOT
 

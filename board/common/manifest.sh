@@ -3,9 +3,11 @@
 # member a line. Reads it from the files themselves, so that it is true of any build.
 set -euo pipefail
 . "$(dirname -- "${BASH_SOURCE[0]}")/../../scripts/environment.sh"
-board=$top/board/diskomator
-# shellcheck disable=SC1091 source=board/diskomator/settings.sh
+board=$top/board/common
+# shellcheck disable=SC1091 source=board/common/settings.sh
 . "$board/settings.sh"
+# shellcheck source=board/common/product.sh
+. "$board/product.sh"
 images=$1
 
 # json SEPARATOR NAME VALUE [NAME VALUE...]: members of an object; a number, an object or an array stays one.
@@ -72,11 +74,11 @@ members=$(json $',\n  ' \
 	systemd_stub "$(text 'systemd-stub ([^ #]+)' "$images/linuxx64.efi.stub")" \
 	secure_boot "${signer[0]-unsigned}" \
 	secure_boot_sha256 "${signer[1]-}" \
-	efi "$(describe diskomator.efi)" \
-	raw "$(describe diskomator.raw)" \
+	efi "$(describe "$product.efi")" \
+	raw "$(describe "$product.raw")" \
 	bzImage "$(describe bzImage)" \
 	rootfs "$(describe rootfs.cpio)" \
-	binary_bytes "$(stat -c %s "$TARGET_DIR/usr/sbin/diskomator")" \
+	binary_bytes "$(stat -c %s "$TARGET_DIR/usr/sbin/$product")" \
 	busybox_bytes "$(stat -c %s "$TARGET_DIR/bin/busybox")" \
 	dropbear_bytes "$(stat -c %s "$TARGET_DIR/usr/sbin/dropbear")")
 printf '{\n  %s\n}\n' "$members"

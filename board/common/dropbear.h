@@ -1,6 +1,6 @@
 /* What the SSH server can do, for both builds: a shell, commands, and scp. */
 
-/* The password that `diskomator ssh` shows, where there are no keys. */
+/* The password that the applet `ssh` shows, where there are no keys. */
 #define DROPBEAR_SVR_PASSWORD_FILE "/run/ssh/password"
 #define MAX_AUTH_TRIES 3
 #define AUTH_TIMEOUT 60
