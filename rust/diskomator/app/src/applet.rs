@@ -1,8 +1,11 @@
 //! The registry of applets.
 
+use daemons::{config, dhcp, mdns, net, power, remote_log, ssh};
+use disks::config::Config;
+use nvmet::discovery::SERVICE;
 use runtime::{Applet, Program};
 
-use crate::{blink, config, console, dhcp, export, hosts, hotplug, mdns, net, power, remote_log, ssh};
+use crate::{blink, console, export, hosts, hotplug};
 
 /// The appliance's one program.
 pub(crate) const PROGRAM: Program = Program {
@@ -12,21 +15,44 @@ pub(crate) const PROGRAM: Program = Program {
     applets: &APPLETS,
 };
 
+/// The steps before the machine goes down.
+const AT_REST: &str = "\
+No host gets a disk any more, what hosts have under way is finished, disks write
+what they hold in their caches, hosts are told that the disks are gone, and then
+it happens. A disk that does not answer delays that by some ten seconds.
+";
+
 const APPLETS: [Applet; 14] = [
     Applet { name: "export", summary: "list, add and remove the exports of this machine's disks", run: export::run },
     Applet { name: "hotplug", summary: "export each disk as it appears, until stopped", run: hotplug::run },
-    Applet { name: "dhcp", summary: "bring every Ethernet link up and give it addresses", run: dhcp::run },
-    Applet { name: "mdns", summary: "tell the network the machine's name and what it serves", run: mdns::run },
+    Applet { name: "dhcp", summary: "bring every Ethernet link up and give it addresses", run: dhcp::run::<Config> },
+    Applet {
+        name: "mdns",
+        summary: "tell the network the machine's name and what it serves",
+        run: |args| mdns::run::<Config>(args, &SERVICE),
+    },
     Applet { name: "console", summary: "show addresses and disks on the screen, until stopped", run: console::run },
     Applet { name: "hosts", summary: "list which hosts are connected to which disk", run: hosts::hosts },
     Applet { name: "disconnect", summary: "end the connections of a host", run: hosts::disconnect },
     Applet { name: "blink", summary: "make the light at a disk's bay blink", run: blink::run },
-    Applet { name: "log", summary: "send this machine's log to another one, until stopped", run: remote_log::run },
-    Applet { name: "ssh", summary: "let people log in over SSH, if a setting says so", run: ssh::run },
-    Applet { name: "net", summary: "list the network links and their addresses", run: net::run },
-    Applet { name: "config", summary: "show the settings of this boot", run: config::run },
-    Applet { name: "poweroff", summary: "switch the machine off, when its disks are at rest", run: power::poweroff },
-    Applet { name: "reboot", summary: "restart the machine, when its disks are at rest", run: power::reboot },
+    Applet {
+        name: "log",
+        summary: "send this machine's log to another one, until stopped",
+        run: remote_log::run::<Config>,
+    },
+    Applet { name: "ssh", summary: "let people log in over SSH, if a setting says so", run: ssh::run::<Config> },
+    Applet { name: "net", summary: "list the network links and their addresses", run: net::run::<Config> },
+    Applet { name: "config", summary: "show the settings of this boot", run: config::run::<Config> },
+    Applet {
+        name: "poweroff",
+        summary: "switch the machine off, when its disks are at rest",
+        run: |args| power::poweroff::<Config>(args, AT_REST),
+    },
+    Applet {
+        name: "reboot",
+        summary: "restart the machine, when its disks are at rest",
+        run: |args| power::reboot::<Config>(args, AT_REST),
+    },
 ];
 
 #[cfg(test)]

@@ -3,23 +3,12 @@
 
 mod applet;
 mod blink;
-mod config;
 mod console;
-mod dhcp;
-mod dhcp6;
 mod export;
 mod exporter;
 mod hosts;
 mod hotplug;
 mod listing;
-mod mdns;
-mod name;
-mod name_in_use;
-mod net;
-mod network;
-mod power;
-mod remote_log;
-mod ssh;
 
 use std::process::ExitCode;
 

@@ -10,8 +10,8 @@ use std::path::Path;
 use disks::disk::{Activity, Attributes, Bus, Disk};
 use disks::kind::Kind;
 use disks::selection::Selection;
+use kernel::cards::{is_built_in, permanent_mac};
 use kernel::root::{FileError, Root};
-use netproto::net::Mac;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nvmet::export::{by_diskseq, by_diskseq_controller};
 use nvmet::identity::Machine;
@@ -298,7 +298,11 @@ pub fn machine(root: &Root) -> Machine {
     let boot = optional(root, "proc/sys/kernel/random/boot_id").unwrap_or_default();
     let names = root.list("sys/class/net").unwrap_or_default();
     let macs = |built_in: bool| -> Vec<[u8; 6]> {
-        names.iter().filter(|name| is_built_in(root, name) == built_in).filter_map(|name| mac(root, name)).collect()
+        names
+            .iter()
+            .filter(|name| is_built_in(root, name) == built_in)
+            .filter_map(|name| permanent_mac(root, name))
+            .collect()
     };
     let built_in = macs(true);
     // A card that is plugged in today may be gone tomorrow.
@@ -310,42 +314,6 @@ pub fn machine(root: &Root) -> Machine {
 pub fn has_network_card(root: &Root) -> bool {
     let names = root.list("sys/class/net").unwrap_or_default();
     names.iter().any(|name| root.exists(format!("sys/class/net/{name}/device")))
-}
-
-/// Which of these Ethernet links, by name and address, names the machine: of
-/// those that are built in, or else plugged in, or else made up, the one with
-/// the lowest address.
-pub fn naming_mac<'a>(root: &Root, links: impl Iterator<Item = (&'a str, Mac)>) -> Option<Mac> {
-    const LOCAL: u8 = 0b10;
-    let rank = |(name, address): &(&str, Mac)| {
-        let is_permanent = mac(root, name) == Some(address.0);
-        (!is_permanent, !is_built_in(root, name), address.0[0] & LOCAL, *address)
-    };
-    links.min_by_key(rank).map(|(_, address)| address)
-}
-
-/// Neither on USB nor behind a socket for Thunderbolt, whose PCI devices the kernel
-/// calls removable (`Documentation/ABI/testing/sysfs-devices-removable`).
-fn is_built_in(root: &Root, link: &str) -> bool {
-    let is_socket = |directory: &Path| {
-        directory.file_name().is_some_and(|name| name.to_string_lossy().starts_with("usb"))
-            || optional(root, &directory.join("removable").to_string_lossy()).as_deref() == Some("removable")
-    };
-    root.resolve(format!("sys/class/net/{link}")).is_ok_and(|path| !path.ancestors().any(is_socket))
-}
-
-/// A link's MAC address, if the hardware gave it (`addr_assign_type` 0,
-/// `NET_ADDR_PERM`) and it is an Ethernet link (`type` 1, `ARPHRD_ETHER`) with
-/// a device behind it.
-fn mac(root: &Root, link: &str) -> Option<[u8; 6]> {
-    let directory = format!("sys/class/net/{link}");
-    let is = |file: &str, value: &str| optional(root, &format!("{directory}/{file}")).as_deref() == Some(value);
-    if !is("type", "1") || !is("addr_assign_type", "0") || !root.exists(format!("{directory}/device")) {
-        return None;
-    }
-    let text = optional(root, &format!("{directory}/address"))?;
-    let bytes: Vec<u8> = text.split(':').filter_map(|byte| u8::from_str_radix(byte, 16).ok()).collect();
-    bytes.try_into().ok()
 }
 
 /// Sees to it that there is a link by `diskseq` for each disk, and, where no

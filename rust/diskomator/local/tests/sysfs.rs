@@ -217,7 +217,8 @@ fn the_card_that_names_the_machine_is_built_in_and_the_lowest_of_those() {
     }
     let root = Root::at(tree.0.path());
     let mac = |last| Mac([0x52, 0x54, 0, 0, 0, last]);
-    let named = |links: &[(&str, u8)]| sysfs::naming_mac(&root, links.iter().map(|(name, last)| (*name, mac(*last))));
+    let named =
+        |links: &[(&str, u8)]| kernel::cards::naming_mac(&root, links.iter().map(|(name, last)| (*name, mac(*last))));
     let all = [("eth0", 5), ("eth1", 4), ("usb0", 2), ("eth2", 1)];
     assert_eq!(named(&all), Some(mac(4)));
     assert_eq!(named(&all[2..]), Some(mac(2)), "plugged in is better than made up");

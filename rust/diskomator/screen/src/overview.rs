@@ -6,9 +6,9 @@ use disks::disk::human_size;
 use qrcodegen::{QrCode, QrCodeEcc};
 use tui::canvas::{BAD, Canvas, FAINT, Line, ORIGIN, PLAIN, STRONG, Size, Style, TITLE, WARN, line, wrap};
 
-use crate::model::{
-    Address, BY_HAND, Disk, DiskState, Link, STARTING, Snapshot, connect_line, printable, shortened, speed_text,
-};
+use netproto::net::speed_text;
+
+use crate::model::{Address, BY_HAND, Disk, DiskState, Link, STARTING, Snapshot, connect_line, printable, shortened};
 use crate::traffic::{Blocks, rate_text, sparkline};
 use crate::widgets::{fitted, state_word};
 

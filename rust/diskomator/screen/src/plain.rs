@@ -7,9 +7,9 @@ use disks::disk::human_size;
 use nvmet::model::Host;
 use tui::screen::Screen;
 
-use crate::model::{
-    BY_HAND, Disk, DiskState, Link, NO_SCREEN, Snapshot, Ssh, connect_line, login_line, printable, speed_text,
-};
+use netproto::net::speed_text;
+
+use crate::model::{BY_HAND, Disk, DiskState, Link, NO_SCREEN, Snapshot, Ssh, connect_line, login_line, printable};
 
 /// Longer names are cut; the maker's name and number of NVMe are 40 and 20.
 const NAME_MAX: usize = 16;

@@ -1,6 +1,7 @@
 //! Interfaces of the kernel: every system call, and nearly every `unsafe` block.
 
 pub mod block;
+pub mod cards;
 pub mod clock;
 pub mod datagram;
 pub mod dhcp6;

@@ -117,6 +117,15 @@ pub fn is_link_name(name: &str) -> bool {
     is_printable && !name.contains(['/', ':']) && name != "." && name != ".."
 }
 
+/// Megabits a second as network cards are called.
+pub fn speed_text(megabits: u32) -> String {
+    match (megabits / 1000, megabits % 1000) {
+        (0, _) => format!("{megabits} Mbit/s"),
+        (gigabits, 0) => format!("{gigabits} Gbit/s"),
+        (gigabits, rest) => format!("{gigabits}.{} Gbit/s", rest / 100),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,5 +178,10 @@ mod tests {
         assert_eq!(prefix("10.1.2.3/30").network(), Ipv4Addr::new(10, 1, 2, 0));
         assert!(prefix("10.1.2.3/30").contains(Ipv4Addr::new(10, 1, 2, 1)));
         assert!(!prefix("10.1.2.3/30").contains(Ipv4Addr::new(10, 1, 2, 4)));
+    }
+
+    #[test]
+    fn speeds_are_called_as_on_the_cards() {
+        assert_eq!([10, 1000, 2500, 100_000].map(speed_text), ["10 Mbit/s", "1 Gbit/s", "2.5 Gbit/s", "100 Gbit/s"]);
     }
 }

@@ -10,4 +10,4 @@ mod output;
 pub use applet::{Applet, Program};
 pub use daemon::{chosen_links, level_filter, start_daemon};
 pub use failure::Failure;
-pub use output::{print, print_json, table};
+pub use output::{print, print_help, print_json, table};

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
+use settings::Product;
 
 use crate::Failure;
 
@@ -12,6 +13,11 @@ pub fn print(text: &str) -> Result<(), Failure> {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::failed(error)),
         _ => Ok(()),
     }
+}
+
+/// Writes a help text, in which `{product}` stands for the product's name.
+pub fn print_help<C: Product>(text: &str) -> Result<(), Failure> {
+    print(&text.replace("{product}", C::NAME))
 }
 
 /// Writes a list for programs to standard output.

@@ -86,6 +86,11 @@ const AUTO: &str = "auto";
 /// The word for no receiver.
 const NONE: &str = "none";
 
+/// The settings that each product has, for a product that has no other ones.
+pub const fn all<C: AsRef<System> + AsMut<System>>() -> [Setting<C>; 7] {
+    [debug(), ip(), log(), name(), netconsole(), ssh(), syslog()]
+}
+
 /// A root shell on the serial console.
 pub const fn debug<C: AsRef<System> + AsMut<System>>() -> Setting<C> {
     Setting {

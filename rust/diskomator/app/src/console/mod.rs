@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};
 
+use daemons::{name_in_use, ssh};
 use disks::config::Settings;
 use jobs::Jobs;
 use kernel::clock;
@@ -40,8 +41,6 @@ use screen::model::{STARTING, Snapshot, screen_text, uptime_text};
 use screen::plain::render;
 use screen::traffic::Meter;
 use view::{View, Wish};
-
-use crate::{name_in_use, ssh};
 
 const HELP: &str = "\
 Usage: diskomator console [--once | --splash]

@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use daemons::name::current_name;
+use daemons::net::{link_speed, origin_name};
+use daemons::ssh;
 use disks::config::Settings;
 use disks::disk::Disk as KernelDisk;
 use kernel::clock;
@@ -17,9 +20,6 @@ use screen::log::Log;
 use screen::model::{Address, Disk, DiskState, Link, Machine, Snapshot, Ssh};
 
 use crate::exporter::{ExportError, Exporter, Observation, State, state};
-use crate::name::current_name;
-use crate::net::{link_speed, origin_name};
-use crate::ssh;
 
 /// Less than this, and programs are about to be ended for want of memory.
 const LITTLE_MEMORY: u64 = 16 << 20;

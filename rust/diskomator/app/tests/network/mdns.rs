@@ -119,7 +119,7 @@ fn avahi_finds_the_machine_on_each_link_until_it_stops() {
         wait_for("the new address", || (avahi.resolve("-4", name)? == "198.51.100.9").then_some(()));
 
         assert_eq!(daemon.terminate(), Some(0));
-        assert!(!Path::new("/run/diskomator-name").exists());
+        assert!(!Path::new("/run/machine-name").exists());
         wait_for("nothing", || avahi.browse().is_empty().then_some(()));
     });
 }
@@ -137,7 +137,7 @@ fn a_name_that_is_taken_gets_a_number_on_all_links() {
         assert!(lab.log().contains("the name is taken; from now on diskomator-000001-2.local"), "{}", lab.log());
         assert!(!lab.log().contains("-3"), "{}", lab.log());
         wait_for("the name for other applets", || {
-            (fs::read_to_string("/run/diskomator-name").ok()? == "diskomator-000001-2\n").then_some(())
+            (fs::read_to_string("/run/machine-name").ok()? == "diskomator-000001-2\n").then_some(())
         });
     });
 }

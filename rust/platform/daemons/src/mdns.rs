@@ -1,4 +1,4 @@
-//! `diskomator mdns`: tells each Ethernet link the machine's name and its
+//! `mdns`: tells each Ethernet link the machine's name and its
 //! discovery service by multicast DNS. It only looks at links and addresses.
 
 use std::collections::BTreeMap;
@@ -9,7 +9,6 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use disks::config::Config;
 use kernel::error::chain;
 use kernel::multicast::MulticastSocket;
 use kernel::netlink::{Link, Monitor, Netlink, NetlinkError, Watch};
@@ -19,27 +18,29 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token};
 use netproto::mdns::responder::{Event, Family, Output, Responder};
 use netproto::mdns::wire::MESSAGE_MAX;
+use netproto::mdns::zone::Service;
 use netproto::pace::Moment;
-use runtime::{Failure, chosen_links, print, start_daemon};
+use runtime::{Failure, chosen_links, print_help, start_daemon};
+use settings::Product;
 
 use crate::name::machine_name;
 use crate::name_in_use;
 
 const HELP: &str = "\
-Usage: diskomator mdns [--interface NAME]...
+Usage: {product} mdns [--interface NAME]...
 
 Tells every Ethernet link, by multicast DNS (RFC 6762), the machine's name and
-that there is an NVMe/TCP discovery controller (RFC 6763), until stopped:
+its service (RFC 6763), until stopped:
 
-  diskomator-XXXXXX.local
+  {product}-XXXXXX.local
       has the link's own addresses; XXXXXX are the last three bytes of the
-      lowest hardware address that is built in; the setting `diskomator.name`
+      lowest hardware address that is built in; the setting `{product}.name`
       gives another name
-  diskomator-XXXXXX._nvme-disc._tcp.local
-      is the service, at port 8009
+  {product}-XXXXXX.{service}.local
+      is the service, at port {port}
 
-If another machine has the name, this one is diskomator-XXXXXX-2, and so on, on
-all links. The file /run/diskomator-name has the name in use. With SIGTERM or
+If another machine has the name, this one is {product}-XXXXXX-2, and so on, on
+all links. The file /run/machine-name has the name in use. With SIGTERM or
 SIGINT it takes back what it told, removes the file, and ends.
 
 Options:
@@ -49,7 +50,7 @@ Options:
 Exit codes: 0 when stopped by a signal, 1 if the kernel refuses what every link
 needs, 2 if the command line makes no sense.
 
-On another machine: avahi-browse -rt _nvme-disc._tcp
+On another machine: avahi-browse -rt {service}
 ";
 
 /// The sources of events. Links have two tokens each from `FIRST_LINK` on.
@@ -60,17 +61,23 @@ const FIRST_LINK: usize = 2;
 const MESSAGES_AT_ONCE: usize = 32;
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
-pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
-    let Some(only) = chosen_links(args)? else { return print(HELP) };
+/// Runs the applet, which announces the product's service.
+pub fn run<C: Product>(args: lexopt::Parser, service: &'static Service) -> Result<(), Failure> {
+    let Some(only) = chosen_links(args)? else {
+        return print_help::<C>(
+            &HELP.replace("{service}", &service.kind.join(".")).replace("{port}", &service.port.to_string()),
+        );
+    };
     let root = Root::default();
-    let config = start_daemon::<Config>("mdns", &root, false).config;
-    Daemon::new(root, config, only)?.run()
+    let config = start_daemon::<C>("mdns", &root, false).config;
+    Daemon::new(root, config, service, only)?.run()
 }
 
 /// All links.
-struct Daemon {
+struct Daemon<C> {
     root: Root,
-    config: Config,
+    config: C,
+    service: &'static Service,
     only: Vec<String>,
     started: Instant,
     seeds: RandomState,
@@ -112,8 +119,8 @@ struct Acted {
     published: Option<String>,
 }
 
-impl Daemon {
-    fn new(root: Root, config: Config, only: Vec<String>) -> Result<Self, Failure> {
+impl<C: Product> Daemon<C> {
+    fn new(root: Root, config: C, service: &'static Service, only: Vec<String>) -> Result<Self, Failure> {
         let mut termination = Termination::new().map_err(Failure::failed)?;
         let mut monitor = Monitor::new(Watch::LinksAndAddresses).map_err(Failure::failed)?;
         let poll = Poll::new().map_err(Failure::failed)?;
@@ -122,6 +129,7 @@ impl Daemon {
         Ok(Self {
             root,
             config,
+            service,
             only,
             started: Instant::now(),
             seeds: RandomState::new(),
@@ -222,11 +230,7 @@ impl Daemon {
                 carrier_losses: link.carrier_losses,
                 ends: FAMILIES.map(|family| {
                     let seed = seeds.hash_one((link.index, family == Family::V6));
-                    End {
-                        family,
-                        responder: Responder::new(family, nvmet::discovery::SERVICE, &base, number, seed),
-                        socket: None,
-                    }
+                    End { family, responder: Responder::new(family, *self.service, &base, number, seed), socket: None }
                 }),
             });
             port.name.clone_from(&link.name);

@@ -1,4 +1,4 @@
-//! The state of the machine's network as `diskomator dhcp` wants it, put to the
+//! The state of the machine's network as the applet `dhcp` wants it, put to the
 //! kernel.
 
 use std::net::IpAddr;

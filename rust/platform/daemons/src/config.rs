@@ -1,18 +1,17 @@
-//! `diskomator config`: the settings of this boot, as the daemons understand
+//! `config`: the settings of this boot, as the daemons understand
 //! them, for people and for scripts.
 
-use disks::config::{Config, Settings};
 use kernel::given;
 use kernel::root::Root;
 use lexopt::Arg::{Long, Short, Value};
 use runtime::table;
-use runtime::{Failure, print, print_json};
+use runtime::{Failure, print, print_help, print_json};
 use serde::Serialize;
-use settings::{Product, Setting, Source, help};
+use settings::{Product, Setting, Settings, Source, help};
 
 const USAGE: &str = "\
-Usage: diskomator config [--json]
-       diskomator config NAME
+Usage: {product} config [--json]
+       {product} config NAME
 
 Lists the settings of this boot: each with its value and where it was given, and
 below them what was given and means nothing. With NAME, the value of one alone.
@@ -20,16 +19,16 @@ below them what was given and means nothing. With NAME, the value of one alone.
 Settings are given in these places, of which the last one that has a setting
 counts:
   image           words of the command line that is built into the image
-  boot-partition  files loader/credentials/diskomator.NAME.cred on the partition
+  boot-partition  files loader/credentials/{product}.NAME.cred on the partition
                   that the machine boots from
-  beside-image    files diskomator.NAME.cred in the directory EFIFILE.extra.d
+  beside-image    files {product}.NAME.cred in the directory EFIFILE.extra.d
                   beside the image, such as EFI/BOOT/BOOTX64.EFI.extra.d
-  boot-loader     files /.extra/credentials/diskomator.NAME.cred in the initrd
+  boot-loader     files /.extra/credentials/{product}.NAME.cred in the initrd
                   that a boot loader hands over, such as iPXE
-  fw_cfg          opt/io.systemd.credentials/diskomator.NAME, given by QEMU
+  fw_cfg          opt/io.systemd.credentials/{product}.NAME, given by QEMU
   smbios          SMBIOS strings of type 11:
-                  io.systemd.credential:diskomator.NAME=VALUE
-  command-line    words diskomator.NAME=VALUE of the kernel command line that
+                  io.systemd.credential:{product}.NAME=VALUE
+  command-line    words {product}.NAME=VALUE of the kernel command line that
                   are not the image's own
 Such a file holds the value and nothing else. With Secure Boot on, files count
 for nothing, as nobody signed them.
@@ -83,23 +82,23 @@ struct Listing {
 }
 
 /// Runs the applet.
-pub(crate) fn run(mut args: lexopt::Parser) -> Result<(), Failure> {
+pub fn run<C: Product>(mut args: lexopt::Parser) -> Result<(), Failure> {
     let (mut wanted, mut json) = (None, false);
     while let Some(arg) = args.next()? {
         match arg {
-            Short('h') | Long("help") => return print(&format!("{USAGE}{}{VALUES}", help::<Config>(WIDTH))),
+            Short('h') | Long("help") => return print_help::<C>(&usage::<C>()),
             Long("json") => json = true,
             Value(name) if wanted.is_none() => wanted = Some(name.to_string_lossy().into_owned()),
             other => return Err(other.unexpected().into()),
         }
     }
-    let (settings, _): (Settings, _) = given::read(&Root::default());
+    let (settings, _): (Settings<C>, _) = given::read(&Root::default());
     match wanted {
         None if json => print_json(&listing(&settings)),
         None => print(&text(&listing(&settings))),
         Some(wanted) => {
-            let Some(setting) = Config::setting(Config::without_prefix(&wanted).unwrap_or(&wanted)) else {
-                let error = format!("there is no setting {wanted:?}; `diskomator config` lists them");
+            let Some(setting) = C::setting(C::without_prefix(&wanted).unwrap_or(&wanted)) else {
+                let error = format!("there is no setting {wanted:?}; `{} config` lists them", C::NAME);
                 return Err(Failure::Usage(error.into()));
             };
             let lines: Vec<String> = settings.values(setting).iter().map(|(value, _)| format!("{value}\n")).collect();
@@ -108,15 +107,18 @@ pub(crate) fn run(mut args: lexopt::Parser) -> Result<(), Failure> {
     }
 }
 
-fn listing(settings: &Settings) -> Listing {
-    let row = |setting: &Setting<Config>, (value, source): (String, Option<Source>)| Row {
+fn usage<C: Product>() -> String {
+    format!("{USAGE}{}{VALUES}", help::<C>(WIDTH))
+}
+
+fn listing<C: Product>(settings: &Settings<C>) -> Listing {
+    let row = |setting: &Setting<C>, (value, source): (String, Option<Source>)| Row {
         name: setting.name,
         value,
         from: source.map(Source::name),
     };
-    let rows = Config::SETTINGS
-        .iter()
-        .flat_map(|setting| settings.values(setting).into_iter().map(|value| row(setting, value)));
+    let rows =
+        C::SETTINGS.iter().flat_map(|setting| settings.values(setting).into_iter().map(|value| row(setting, value)));
     Listing { settings: rows.collect(), warnings: settings.warnings.iter().map(ToString::to_string).collect() }
 }
 
@@ -139,46 +141,47 @@ mod tests {
     use settings::Given;
 
     use super::*;
+    use crate::sample::Sample;
 
     #[test]
     fn settings_are_printed_as_they_can_be_set() {
-        let ip = "diskomator.ip=off diskomator.ip=eth0:dhcp diskomator.ip=eth1:2001:db8::7/64 ip=192.0.2.7";
-        let hosts = "diskomator.syslog=[2001:db8::1]:5514 diskomator.netconsole=fe80::1%eth0 diskomator.name=x";
-        let all = "diskomator.debug=on diskomator.export=!usb,sda diskomator.log=trace diskomator.readonly";
+        let ip = "sample.ip=off sample.ip=eth0:dhcp sample.ip=eth1:2001:db8::7/64 ip=192.0.2.7";
+        let hosts = "sample.syslog=[2001:db8::1]:5514 sample.netconsole=fe80::1%eth0 sample.name=x";
+        let all = "sample.debug=on sample.log=trace sample.ssh";
         for line in ["", ip, hosts, all] {
-            let settings = Settings::read(&Given { cmdline: line.to_owned(), ..Given::default() });
+            let settings = Settings::<Sample>::read(&Given { cmdline: line.to_owned(), ..Given::default() });
             let words = listing(&settings)
                 .settings
                 .into_iter()
-                .map(|row| format!("{}.{}={}", Config::NAME, row.name, row.value));
+                .map(|row| format!("{}.{}={}", Sample::NAME, row.name, row.value));
             let again = words.collect::<Vec<_>>().join(" ");
-            assert_eq!(Config::from_cmdline(&again), (settings.config, vec![]));
+            assert_eq!(Sample::from_cmdline(&again), (settings.config, vec![]));
         }
     }
 
     #[test]
     fn each_setting_has_a_line_with_its_source_and_warnings_follow() {
-        let cmdline = "diskomator.export=none diskomator.lgo=debug".to_owned();
-        let listing = listing(&Settings::read(&Given { cmdline, ..Given::default() }));
+        let cmdline = "sample.name=bench sample.lgo=debug".to_owned();
+        let listing = listing(&Settings::<Sample>::read(&Given { cmdline, ..Given::default() }));
         let text = text(&listing);
-        assert!(text.contains("\nexport      none   command-line\n"), "{text}");
+        assert!(text.contains("\nname        bench  command-line\n"), "{text}");
         assert!(text.contains("\nlog         info   -\n"), "{text}");
         assert!(
             text.ends_with(
-                "\n\nWarning: unknown setting \"diskomator.lgo=debug\" on the kernel command line is \
-                                ignored; did you mean \"diskomator.log\"?\n"
+                "\n\nWarning: unknown setting \"sample.lgo=debug\" on the kernel command line is \
+                                ignored; did you mean \"sample.log\"?\n"
             ),
             "{text}"
         );
         assert_eq!(
-            serde_json::to_value(&listing).unwrap()["settings"][1],
-            serde_json::json!({ "name": "export", "value": "none", "from": "command-line" })
+            serde_json::to_value(&listing).unwrap()["settings"][3],
+            serde_json::json!({ "name": "name", "value": "bench", "from": "command-line" })
         );
     }
 
     #[test]
     fn the_help_fits_a_terminal() {
-        let help = format!("{USAGE}{}{VALUES}", help::<Config>(WIDTH));
+        let help = usage::<Sample>().replace("{product}", "appliances");
         assert!(help.lines().all(|line| line.len() <= 80), "{help}");
     }
 }

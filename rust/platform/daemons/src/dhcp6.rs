@@ -1,4 +1,4 @@
-//! DHCPv6 on one link, a part of `diskomator dhcp`. Whether to ask is what the
+//! DHCPv6 on one link, a part of the applet `dhcp`. Whether to ask is what the
 //! link's routers say, and the kernel tells.
 
 use std::io;

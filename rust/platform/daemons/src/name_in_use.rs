@@ -1,5 +1,5 @@
 //! The name that the machine has on the network now. It differs from the name of the settings if another machine
-//! had that one already. `diskomator mdns` alone writes it, to one file in /run; every other applet reads it there.
+//! had that one already. The applet `mdns` alone writes it, to one file in /run; every other applet reads it there.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -7,13 +7,13 @@ use std::io::{self, Read as _};
 use kernel::root::{FileError, Root};
 
 /// The directory in which the file comes and goes.
-pub(crate) const DIRECTORY: &str = "run";
-const FILE: &str = "run/diskomator-name";
+pub const DIRECTORY: &str = "run";
+const FILE: &str = "run/machine-name";
 /// RFC 1035 section 2.3.4.
 const LABEL_MAX: usize = 63;
 
 /// The name without `.local`; `None` before a link has it, and if the file holds no host name.
-pub(crate) fn read(root: &Root) -> Option<String> {
+pub fn read(root: &Root) -> Option<String> {
     // One byte more than the longest line shows that a line is too long.
     let mut content = Vec::with_capacity(LABEL_MAX + 2);
     File::open(root.path(FILE)).ok()?.take(LABEL_MAX as u64 + 2).read_to_end(&mut content).ok()?;
@@ -21,12 +21,12 @@ pub(crate) fn read(root: &Root) -> Option<String> {
 }
 
 /// Puts the name in place of the one before.
-pub(crate) fn write(root: &Root, label: &str) -> Result<(), FileError> {
+pub fn write(root: &Root, label: &str) -> Result<(), FileError> {
     root.keep(FILE, format!("{label}\n"))
 }
 
 /// Removes the name if there is one.
-pub(crate) fn remove(root: &Root) -> Result<(), FileError> {
+pub fn remove(root: &Root) -> Result<(), FileError> {
     match root.unlink(FILE) {
         Err(error) if error.io().kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,
@@ -59,11 +59,11 @@ mod tests {
         let (_directory, root) = tree();
         assert_eq!(read(&root), None);
         remove(&root).unwrap();
-        write(&root, "diskomator-1").unwrap();
-        assert_eq!(read(&root).as_deref(), Some("diskomator-1"));
-        write(&root, "diskomator-1-2").unwrap();
-        assert_eq!(read(&root).as_deref(), Some("diskomator-1-2"));
-        assert_eq!(root.list(DIRECTORY).unwrap(), ["diskomator-name"], "no temporary file is left");
+        write(&root, "bench-1").unwrap();
+        assert_eq!(read(&root).as_deref(), Some("bench-1"));
+        write(&root, "bench-1-2").unwrap();
+        assert_eq!(read(&root).as_deref(), Some("bench-1-2"));
+        assert_eq!(root.list(DIRECTORY).unwrap(), ["machine-name"], "no temporary file is left");
         remove(&root).unwrap();
         assert_eq!(read(&root), None);
     }

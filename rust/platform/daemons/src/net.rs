@@ -1,17 +1,18 @@
-//! `diskomator net`: every link with its addresses, for people and for scripts.
+//! `net`: every link with its addresses, for people and for scripts.
 
 use std::time::Duration;
 
 use kernel::netlink::{Link, Netlink};
 use kernel::root::Root;
 use netplan::{self, Address};
+use netproto::net::speed_text;
 use runtime::table;
-use runtime::{Failure, print, print_json};
-use screen::model::speed_text;
+use runtime::{Failure, print, print_help, print_json};
 use serde::Serialize;
+use settings::Product;
 
 const USAGE: &str = "\
-Usage: diskomator net [--json]
+Usage: {product} net [--json]
 
 Lists the network links of this machine: whether a cable is plugged in, and
 each address with where it came from and how long it may be used.
@@ -24,7 +25,7 @@ FROM is one of
   dhcp        a DHCP or DHCPv6 server
   router      made of a prefix that a router announces (IPv6)
   link-local  made by this machine itself, good on this link only
-  static      the setting `diskomator.ip`, or a command on this machine
+  static      the setting `{product}.ip`, or a command on this machine
 An address with ? behind it can't be used: another machine may have it.
 
 As JSON: {\"links\": [{\"name\", \"mac\", \"up\", \"carrier\", \"speed\" (megabits a
@@ -92,11 +93,12 @@ struct Listing {
 }
 
 /// Runs the applet.
-pub(crate) fn run(mut args: lexopt::Parser) -> Result<(), Failure> {
+/// Runs the applet.
+pub fn run<C: Product>(mut args: lexopt::Parser) -> Result<(), Failure> {
     let mut json = false;
     while let Some(arg) = args.next()? {
         match arg {
-            lexopt::Arg::Short('h') | lexopt::Arg::Long("help") => return print(USAGE),
+            lexopt::Arg::Short('h') | lexopt::Arg::Long("help") => return print_help::<C>(USAGE),
             lexopt::Arg::Long("json") => json = true,
             other => return Err(other.unexpected().into()),
         }
@@ -172,13 +174,13 @@ fn text(listing: &Listing) -> String {
 }
 
 /// Where an address came from, in a word.
-pub(crate) fn origin_name(address: &Address) -> &'static str {
+pub fn origin_name(address: &Address) -> &'static str {
     Origin::of(address).name()
 }
 
 /// A link's speed in megabits a second. One without a carrier, or whose driver
 /// can't tell, has -1 or fails.
-pub(crate) fn link_speed(root: &Root, link: &str) -> Option<u32> {
+pub fn link_speed(root: &Root, link: &str) -> Option<u32> {
     root.read(format!("sys/class/net/{link}/speed")).ok().and_then(|speed| speed.parse().ok())
 }
 

@@ -1,4 +1,4 @@
-//! `diskomator dhcp`: brings every Ethernet link up and keeps a DHCP lease on
+//! `dhcp`: brings every Ethernet link up and keeps a DHCP lease on
 //! each, or a link-local address where there is no server, or the addresses that
 //! settings give it. Of IPv6 the kernel does what it does by itself; here it is
 //! switched on, addresses are asked for where routers want that, and each is
@@ -11,7 +11,6 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
-use disks::config::Config;
 use kernel::error::chain;
 use kernel::netlink::{Link, Monitor, Netlink, Watch};
 use kernel::packet::{ArpSocket, LeasedSocket, PacketSocket};
@@ -27,21 +26,22 @@ use netproto::dhcp::frame;
 use netproto::dhcp::lease::{self, Lease};
 use netproto::ipv4ll::{self, LinkLocal};
 use netproto::net::{Mac, Prefix4};
-use runtime::{Failure, chosen_links, print, start_daemon};
+use runtime::{Failure, chosen_links, print_help, start_daemon};
 use settings::Product;
+use settings::system::System;
 
 use crate::dhcp6::Dhcp6Link;
 use crate::network::{Holder, forget_source_routes, keep_source_routes, prefix4, set_up_ipv4, set_up_ipv6};
 
 const HELP: &str = "\
-Usage: diskomator dhcp [--interface NAME]...
+Usage: {product} dhcp [--interface NAME]...
 
 Brings every Ethernet link up, now and when it appears, and keeps an IPv4
 address on each by DHCP, until stopped. Where no server answers for some seconds
 a link has a link-local address (169.254/16) until one does. IPv6 addresses are
 made of the prefixes that routers announce, and come by DHCPv6 where routers say
 so. Links that have an address of a family by the setting `ip` ask nobody for
-another one (`diskomator help config`). The addresses stay when it stops, and
+another one (`{product} help config`). The addresses stay when it stops, and
 the next run goes on with them. SIGUSR1 gives them back to their servers and ends
 it.
 
@@ -63,15 +63,19 @@ pub(crate) const PACKETS_AT_ONCE: usize = 32;
 /// No link that DHCP runs on has longer packets without fragments.
 const PACKET_MAX: usize = 2048;
 
-pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
-    let Some(only) = chosen_links(args)? else { return print(HELP) };
+/// Runs the applet.
+pub fn run<C: Product>(args: lexopt::Parser) -> Result<(), Failure> {
+    let Some(only) = chosen_links(args)? else { return print_help::<C>(HELP) };
     let root = Root::default();
-    let config = start_daemon::<Config>("dhcp", &root, false).config;
-    Daemon::new(root, only, config.system.ip, config.system.name)?.run()
+    let config = start_daemon::<C>("dhcp", &root, false).config;
+    let System { ip, name, .. } = config.as_ref().clone();
+    Daemon::new(C::NAME, root, only, ip, name)?.run()
 }
 
 /// All links.
 struct Daemon {
+    /// The product's name.
+    product: &'static str,
     root: Root,
     only: Vec<String>,
     addressing: Addressing,
@@ -124,7 +128,13 @@ struct ManagedLink {
 }
 
 impl Daemon {
-    fn new(root: Root, only: Vec<String>, addressing: Addressing, name: Option<String>) -> Result<Self, Failure> {
+    fn new(
+        product: &'static str,
+        root: Root,
+        only: Vec<String>,
+        addressing: Addressing,
+        name: Option<String>,
+    ) -> Result<Self, Failure> {
         let mut termination = Termination::new().map_err(Failure::failed)?;
         let mut release = ReleaseSignal::new().map_err(Failure::failed)?;
         let mut monitor = Monitor::new(Watch::LinksAndIpv6).map_err(Failure::failed)?;
@@ -133,6 +143,7 @@ impl Daemon {
         poll.registry().register(&mut release, RELEASE, Interest::READABLE).map_err(Failure::failed)?;
         poll.registry().register(&mut monitor, MONITOR, Interest::READABLE).map_err(Failure::failed)?;
         Ok(Self {
+            product,
             root,
             only,
             addressing,
@@ -297,7 +308,7 @@ impl Daemon {
         set_up_ipv6(&self.root, &link.name);
         set_up_ipv4(&self.root, &link.name);
         let seed = self.seeds.hash_one((link.index, self.started));
-        let mut identity = Identity::of(Config::NAME, mac);
+        let mut identity = Identity::of(self.product, mac);
         if let Some(name) = &self.name {
             identity.hostname.clone_from(name);
         }

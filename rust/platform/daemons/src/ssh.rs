@@ -1,4 +1,4 @@
-//! `diskomator ssh`: a shell for who debugs this machine from afar. It decides
+//! `ssh`: a shell for who debugs this machine from afar. It decides
 //! who gets in and makes the machine's key; dropbear does the rest.
 //!
 //! The data for the screen is in a directory in RAM that only root can look into,
@@ -12,24 +12,25 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use disks::config::Config;
 use kernel::given;
 use kernel::process::{end_with_us, terminate};
 use kernel::random;
 use kernel::root::{FileError, Root};
 use kernel::watch::Directories;
 use mio::{Events, Interest, Poll, Token, Waker};
-use runtime::{Failure, print, start_daemon};
+use runtime::{Failure, print, print_help, start_daemon};
+use settings::Product;
 use settings::ssh::{PASSWORD_SYMBOLS, authorized_keys, count_keys, fingerprint, password, refused as refused_in};
+use settings::system::System;
 
 const HELP: &str = "\
-Usage: diskomator ssh [--status]
+Usage: {product} ssh [--status]
 
 Lets people log in over SSH, port 22, as root, until stopped, if the setting
-`diskomator.ssh` says so. Without it nothing listens.
+`{product}.ssh` says so. Without it nothing listens.
 
 Admitted are:
-  keys      those that `diskomator.ssh=KEY` gives, as often as needed, where KEY
+  keys      those that `{product}.ssh=KEY` gives, as often as needed, where KEY
             is a line such as id_ed25519.pub has it, or its second word alone;
             those in the credential ssh.authorized_keys.root; those that were
             built into the image; and those in /root/.ssh/authorized_keys
@@ -42,11 +43,11 @@ The machine's own key is made at each boot. Its fingerprint is on the screen, to
 be compared with what the SSH client asks about.
 
 On the kernel command line, a key with spaces needs quotes:
-  \"diskomator.ssh=ssh-ed25519 AAAAC3… me@laptop\"
+  \"{product}.ssh=ssh-ed25519 AAAAC3… me@laptop\"
 
 On the other machine:
   ssh root@ADDRESS
-  ssh root@ADDRESS diskomator export list
+  ssh root@ADDRESS {product} export list
   ssh root@ADDRESS 'cat >/tmp/file' <file   copies a file there; scp -O does, too
 
 Options:
@@ -84,37 +85,37 @@ const ENDED: Token = Token(1);
 
 /// How to log in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Status {
+pub struct Status {
     /// The password, without spaces; `None` where keys are admitted.
-    pub(crate) password: Option<String>,
+    pub password: Option<String>,
     /// That of the machine's key, as OpenSSH prints it.
-    pub(crate) fingerprint: String,
+    pub fingerprint: String,
     /// How many keys let in.
-    pub(crate) keys: usize,
+    pub keys: usize,
     /// Reasons why given keys admit no user, in sentences.
-    pub(crate) refused: Vec<String>,
+    pub refused: Vec<String>,
 }
 
 /// The directories in which something changes when [`status`] does.
-pub(crate) const WATCHED: [&str; 2] = ["run", DIRECTORY];
+pub const WATCHED: [&str; 2] = ["run", DIRECTORY];
 
 /// The way to log in, if there is one.
-pub(crate) fn status(root: &Root) -> Option<Status> {
+pub fn status(root: &Root) -> Option<Status> {
     let fingerprint = root.read(FINGERPRINT).ok()?;
     let keys = read_keys(root).map_or(0, |file| count(root, &file));
     Some(Status { password: root.read(PASSWORD).ok(), fingerprint, keys, refused: refused(root) })
 }
 
 /// Reasons why given keys admit no user, in sentences.
-pub(crate) fn refused(root: &Root) -> Vec<String> {
+pub fn refused(root: &Root) -> Vec<String> {
     root.read(REFUSED).unwrap_or_default().lines().map(str::to_owned).collect()
 }
 
 /// Why nobody can log in.
 #[derive(Debug, thiserror::Error)]
 enum SshError {
-    #[error("nobody asked for SSH: the setting is diskomator.ssh")]
-    Off,
+    #[error("nobody asked for SSH: the setting is {product}.ssh")]
+    Off { product: &'static str },
     #[error("failed to start {program}")]
     Start { program: &'static str, source: io::Error },
     #[error("{program} did not make a key: {status}")]
@@ -132,13 +133,13 @@ enum SshError {
 }
 
 /// Runs the applet.
-pub(crate) fn run(mut args: lexopt::Parser) -> Result<(), Failure> {
+pub fn run<C: Product>(mut args: lexopt::Parser) -> Result<(), Failure> {
     use lexopt::prelude::*;
     let root = Root::default();
     let mut wants_status = false;
     while let Some(arg) = args.next()? {
         match arg {
-            Short('h') | Long("help") => return print(HELP),
+            Short('h') | Long("help") => return print_help::<C>(HELP),
             Long("status") => wants_status = true,
             other => return Err(other.unexpected().into()),
         }
@@ -148,11 +149,11 @@ pub(crate) fn run(mut args: lexopt::Parser) -> Result<(), Failure> {
             &status(&root).map_or_else(|| "Nobody can log in over SSH.\n".to_owned(), |status| text(&status)),
         );
     }
-    let config = start_daemon::<Config>("ssh", &root, false).config;
-    if !config.system.ssh.is_on {
-        return Err(Failure::failed(SshError::Off));
+    let config = start_daemon::<C>("ssh", &root, false).config;
+    if !config.as_ref().ssh.is_on {
+        return Err(Failure::failed(SshError::Off { product: C::NAME }));
     }
-    serve(&root, &config)
+    serve(&root, config.as_ref())
 }
 
 fn text(status: &Status) -> String {
@@ -164,7 +165,7 @@ fn text(status: &Status) -> String {
     lines.iter().chain(&status.refused).fold(String::new(), |text, line| text + line + "\n")
 }
 
-fn serve(root: &Root, config: &Config) -> Result<(), Failure> {
+fn serve(root: &Root, system: &System) -> Result<(), Failure> {
     root.keep_dir(DIRECTORY).map_err(Failure::failed)?;
     root.keep_dir(HOME).map_err(Failure::failed)?;
     make_key(root).map_err(Failure::failed)?;
@@ -179,7 +180,7 @@ fn serve(root: &Root, config: &Config) -> Result<(), Failure> {
 
     let credential = credential(root);
     let mut told = BTreeSet::new();
-    let mut has_keys = admit(root, config, &credential, &mut told).map_err(Failure::failed)?;
+    let mut has_keys = admit(root, system, &credential, &mut told).map_err(Failure::failed)?;
     renew_password(root, has_keys).map_err(Failure::failed)?;
     let mut server = Server::start(root, has_keys, &waker).map_err(Failure::failed)?;
     let mut events = Events::with_capacity(4);
@@ -299,11 +300,11 @@ fn read_keys(root: &Root) -> Result<Vec<u8>, FileError> {
 /// Puts the keys of the settings and the credential where the server looks for them, and looks whether a key counts.
 fn admit(
     root: &Root,
-    config: &Config,
+    system: &System,
     credential: &Result<String, String>,
     told: &mut BTreeSet<String>,
 ) -> Result<bool, FileError> {
-    let given: Vec<String> = config.system.ssh.keys.iter().map(ToString::to_string).collect();
+    let given: Vec<String> = system.ssh.keys.iter().map(ToString::to_string).collect();
     let given = given.iter().chain(credential.as_ref().ok()).map(String::as_bytes);
     if let Some(text) = authorized_keys(&read_keys(root)?, given) {
         root.keep_dir(HOME)?;
@@ -408,6 +409,7 @@ mod tests {
     use settings::Product;
 
     use super::*;
+    use crate::sample::Sample;
 
     const KEY_LINE: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPVJlQV3uvuRQk/WwZlRqW84R54QqMaRcbUIjDI28UBs someone";
 
@@ -477,23 +479,23 @@ mod tests {
     }
 
     fn admitted(tree: &Tree, cmdline: &str) -> bool {
-        let (config, _) = Config::from_cmdline(cmdline);
-        admit(&tree.root, &config, &credential(&tree.root), &mut BTreeSet::new()).unwrap()
+        let (config, _) = Sample::from_cmdline(cmdline);
+        admit(&tree.root, config.as_ref(), &credential(&tree.root), &mut BTreeSet::new()).unwrap()
     }
 
     #[test]
     fn keys_come_from_the_settings_and_from_a_credential_and_are_nobody_else_s() {
         let tree = Tree::new();
         let root = &tree.root;
-        assert!(!admitted(&tree, "diskomator.ssh"));
+        assert!(!admitted(&tree, "sample.ssh"));
         assert!(!root.exists(HOME));
-        assert!(admitted(&tree, &format!("\"diskomator.ssh={KEY_LINE}\"")));
+        assert!(admitted(&tree, &format!("\"sample.ssh={KEY_LINE}\"")));
         assert_eq!(root.read(KEYS).unwrap(), KEY_LINE);
         assert_eq!((tree.mode(HOME), tree.mode(KEYS)), (0o700, 0o600));
 
         let other = Tree::new();
         credential_in(&other, format!("# of the bench\n{KEY_LINE}\n").as_bytes());
-        assert!(admitted(&other, "diskomator.ssh"));
+        assert!(admitted(&other, "sample.ssh"));
         assert_eq!(other.root.read(KEYS).unwrap(), KEY_LINE);
         assert_eq!(refused(&other.root), Vec::<String>::new());
     }
@@ -504,7 +506,7 @@ mod tests {
         let lines =
             format!("\n# of the bench\r\nfrom=\"10.0.0.0/8\" {KEY_LINE}\r\n{}\n", KEY_LINE.replacen(' ', "  ", 1));
         credential_in(&tree, lines.as_bytes());
-        assert!(!admitted(&tree, "diskomator.ssh"));
+        assert!(!admitted(&tree, "sample.ssh"));
         assert!(!tree.root.exists(KEYS));
         assert_eq!(
             refused(&tree.root),
@@ -517,7 +519,7 @@ mod tests {
         );
         // One good line among them counts, and is all that the server gets.
         credential_in(&tree, format!("{lines}restrict {KEY_LINE}").as_bytes());
-        assert!(admitted(&tree, "diskomator.ssh"));
+        assert!(admitted(&tree, "sample.ssh"));
         assert_eq!(tree.root.read(KEYS).unwrap(), format!("restrict {KEY_LINE}"));
         assert_eq!(refused(&tree.root).len(), 2);
     }
@@ -526,7 +528,7 @@ mod tests {
     fn a_credential_that_cannot_be_read_is_told_and_the_password_stays() {
         let tree = Tree::new();
         credential_in(&tree, b"ssh-ed25519 AAAA \xe9\n");
-        assert!(!admitted(&tree, "diskomator.ssh"));
+        assert!(!admitted(&tree, "sample.ssh"));
         let told = refused(&tree.root);
         assert!(told.len() == 1 && told[0].ends_with("it is not plain text"), "{told:?}");
     }
@@ -536,7 +538,7 @@ mod tests {
         let tree = Tree::new();
         tree.root.keep_dir(HOME).unwrap();
         tree.root.keep(KEYS, [b"ssh-ed25519 \xff\xfe\n", KEY_LINE.as_bytes(), b" \xe9"].concat()).unwrap();
-        assert!(admitted(&tree, "diskomator.ssh"));
+        assert!(admitted(&tree, "sample.ssh"));
         assert_eq!(refused(&tree.root).len(), 1);
         tree.root.keep(KEYS, format!("\t{KEY_LINE}\n")).unwrap();
         assert!(!look(&tree.root, &Ok(String::new()), &mut BTreeSet::new()).unwrap(), "from now on there is none");
@@ -548,17 +550,17 @@ mod tests {
     #[test]
     fn keys_where_others_can_write_do_not_count() {
         let tree = Tree::new();
-        assert!(admitted(&tree, &format!("\"diskomator.ssh={KEY_LINE}\"")));
+        assert!(admitted(&tree, &format!("\"sample.ssh={KEY_LINE}\"")));
         for path in OWNERS {
             let set = |mode| {
                 let path = tree.directory.path().join(path);
                 std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
             };
             set(0o775);
-            assert!(!admitted(&tree, "diskomator.ssh"), "{path}");
+            assert!(!admitted(&tree, "sample.ssh"), "{path}");
             assert!(refused(&tree.root).concat().contains(&format!("can write to /{path},")));
             set(0o755);
-            assert!(admitted(&tree, "diskomator.ssh"), "{path}");
+            assert!(admitted(&tree, "sample.ssh"), "{path}");
         }
     }
 }

@@ -1,11 +1,10 @@
-//! `diskomator log`: sends this machine's log to another one, for machines that
+//! `log`: sends this machine's log to another one, for machines that
 //! have no screen: as syslog, and by the kernel itself when it crashes.
 
 use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use disks::config::Config;
 use kernel::clock::{self, time_of_day, uptime};
 use kernel::datagram::DatagramSocket;
 use kernel::error::chain;
@@ -19,13 +18,14 @@ use netproto::destination::Destination;
 use netproto::net::Mac;
 use netproto::pace::Moment;
 use netproto::syslog::{self, Clock, KmsgRecord, Progress};
-use runtime::{Failure, print, start_daemon};
+use runtime::{Failure, print_help, start_daemon};
+use settings::Product;
 
 use crate::name::machine_name;
 use crate::name_in_use;
 
 const HELP: &str = "\
-Usage: diskomator log [--syslog ADDRESS[:PORT]] [--netconsole ADDRESS[:PORT]]
+Usage: {product} log [--syslog ADDRESS[:PORT]] [--netconsole ADDRESS[:PORT]]
 
 Sends this machine's log to another one, until stopped. Without options it does
 what the settings of the same names say.
@@ -70,15 +70,18 @@ const QUESTIONS: u32 = 3;
 const ANSWER: Duration = Duration::from_secs(1);
 
 /// Runs the applet.
-pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
+pub fn run<C: Product>(args: lexopt::Parser) -> Result<(), Failure> {
     let root = Root::default();
-    let Some(chosen) = parse(args)? else { return print(HELP) };
-    let mut config = start_daemon::<Config>("log", &root, false).config;
+    let Some(chosen) = parse(args)? else { return print_help::<C>(HELP) };
+    let mut config = start_daemon::<C>("log", &root, false).config;
     if chosen != Chosen::default() {
-        (config.system.syslog, config.system.netconsole) = (chosen.syslog, chosen.netconsole);
+        let system = config.as_mut();
+        (system.syslog, system.netconsole) = (chosen.syslog, chosen.netconsole);
     }
-    if config.system.syslog.is_none() && config.system.netconsole.is_none() {
-        return Err(Failure::Usage("no setting says where to send the log; `diskomator log --help` says how".into()));
+    if config.as_ref().syslog.is_none() && config.as_ref().netconsole.is_none() {
+        return Err(Failure::Usage(
+            format!("no setting says where to send the log; `{} log --help` says how", C::NAME).into(),
+        ));
     }
     Daemon::new(root, config)?.run()
 }
@@ -103,9 +106,9 @@ fn parse(mut args: lexopt::Parser) -> Result<Option<Chosen>, lexopt::Error> {
     Ok(Some(chosen))
 }
 
-struct Daemon {
+struct Daemon<C> {
     root: Root,
-    config: Config,
+    config: C,
     started: Instant,
     netlink: Netlink,
     monitor: Monitor,
@@ -116,13 +119,13 @@ struct Daemon {
     console: Option<Console>,
 }
 
-impl Daemon {
-    fn new(root: Root, config: Config) -> Result<Self, Failure> {
+impl<C: Product> Daemon<C> {
+    fn new(root: Root, config: C) -> Result<Self, Failure> {
         let termination = Termination::new().map_err(Failure::failed)?;
         let monitor = Monitor::new(Watch::LinksAndAddresses).map_err(Failure::failed)?;
         let syslog =
-            config.system.syslog.clone().map(|to| Sender::new(&root, to)).transpose().map_err(Failure::failed)?;
-        let mut console = config.system.netconsole.clone().map(Console::new);
+            config.as_ref().syslog.clone().map(|to| Sender::new(&root, to)).transpose().map_err(Failure::failed)?;
+        let mut console = config.as_ref().netconsole.clone().map(Console::new);
         if console.is_some() && !netconsole::is_supported(&root) {
             log::error!("this kernel has no netconsole");
             console = None;
