@@ -11,6 +11,7 @@ mod disk;
 mod error;
 mod initiator;
 mod lab;
+pub mod login;
 pub mod measure;
 mod nvme;
 mod paths;

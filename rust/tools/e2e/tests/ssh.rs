@@ -6,15 +6,10 @@ mod table;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use e2e::login::{LOGIN, OPTIONS, password_login, shown_passwords, wait_password, with_password};
 use e2e::{Appliance, Boot, Failure, Initiator, Lab, Output, Result, wait_for};
 
 const SOON: Duration = Duration::from_secs(60);
-/// One login, on two emulated processors.
-const LOGIN: Duration = Duration::from_secs(90);
-/// Asks nobody about the machine's key, and for a password once.
-const OPTIONS: &str = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR \
-                       -o NumberOfPasswordPrompts=1 -o ConnectTimeout=60";
-
 /// Makes a pair of keys on the other machine; the line of the public one.
 fn make_key(other: &Initiator, name: &str, kind: &str) -> Result<String> {
     other.run(&format!("ssh-keygen -q -t {kind} -N '' -C {name} -f /tmp/{name}"))?;
@@ -24,47 +19,6 @@ fn make_key(other: &Initiator, name: &str, kind: &str) -> Result<String> {
 fn with_key(other: &Initiator, address: &str, key: &str, command: &str) -> Result<Output> {
     let options = format!("{OPTIONS} -o BatchMode=yes -o IdentitiesOnly=yes -i /tmp/{key}");
     other.try_run(&format!("ssh {options} root@{address} {command}"), LOGIN)
-}
-
-/// The command line that logs in with a password. Only what asks for it sees that.
-fn password_login(address: &str, command: &str) -> String {
-    format!(
-        "SSH_ASKPASS=/tmp/askpass SSH_ASKPASS_REQUIRE=force ssh {OPTIONS} -o PubkeyAuthentication=no \
-         root@{address} {command}"
-    )
-}
-
-fn with_password(other: &Initiator, address: &str, password: &str, command: &str) -> Result<Output> {
-    other.run(&format!("printf '#!/bin/sh\\necho {password}\\n' >/tmp/askpass && chmod 700 /tmp/askpass"))?;
-    other.try_run(&password_login(address, command), LOGIN)
-}
-
-/// Every password that the screen on the serial port has shown, the last one at the end.
-fn shown_passwords(machine: &Appliance) -> Vec<String> {
-    let is_password = |word: &&str| {
-        let groups: Vec<&str> = word.split('-').collect();
-        let is_group = |group: &&str| {
-            group.len() == 5 && group.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
-        };
-        groups.len() == 3 && groups.iter().all(is_group)
-    };
-    let log = machine.serial_log();
-    let words = log.split(|c: char| c.is_whitespace() || c.is_control());
-    let mut shown: Vec<String> = Vec::new();
-    for password in words.filter(is_password) {
-        if shown.last().is_none_or(|last| last != password) {
-            shown.push(password.to_owned());
-        }
-    }
-    shown
-}
-
-fn wait_password(machine: &Appliance, number: usize) -> Result<String> {
-    wait_for(&format!("password {number} on the screen"), SOON, || {
-        machine.check()?;
-        let shown = shown_passwords(machine);
-        Ok(shown.get(number).cloned().ok_or_else(|| format!("{shown:?}")))
-    })
 }
 
 fn wait_listening(other: &Initiator, address: &str) -> Result<()> {
