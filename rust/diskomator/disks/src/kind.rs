@@ -412,8 +412,8 @@ impl Kind {
     }
 
     /// Whether such disks are opened and asked for what only they can tell:
-    /// those that are exported by themselves. The others are left alone, and
-    /// some of them block whoever opens them.
+    /// those that are exported by themselves. The others are not
+    /// opened; some of them block the process that opens them.
     pub fn is_probed(&self) -> bool {
         self.exported == Exported::Yes
     }

@@ -112,8 +112,8 @@ struct ManagedLink {
     mtu: u32,
     /// The MTU before a lease changed it.
     own_mtu: Option<u32>,
-    /// When to try (again) to bring it up; `None` once that is done, and
-    /// somebody who takes it down has it their way.
+    /// The time of the next attempt to bring it up; `None` once it came up. If an
+    /// administrator takes the link down afterwards, it stays down.
     bring_up: Option<Moment>,
     /// It has refused to come up, which was said once.
     is_stubborn: bool,

@@ -65,7 +65,7 @@ pub struct Link {
     pub mac: Option<Mac>,
     /// It is the loopback interface.
     pub is_loopback: bool,
-    /// Somebody brought it up.
+    /// It is up, by an administrator or a program.
     pub is_up: bool,
     /// It is up and the other end is there.
     pub has_carrier: bool,
@@ -86,7 +86,7 @@ pub struct Way {
     pub link: u32,
     /// The address that they are sent from.
     pub source: IpAddr,
-    /// Who takes them on this link: the host itself, or a router.
+    /// The receiver on this link: the host itself, or a router.
     pub next: IpAddr,
 }
 

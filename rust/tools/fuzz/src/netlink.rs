@@ -1,4 +1,4 @@
-//! What the kernel says about links, addresses, routes and rules.
+//! The kernel's messages about links, addresses, routes and rules.
 
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
