@@ -221,8 +221,12 @@ fn srv(port: u16, host: &Name) -> Vec<u8> {
     [&[0; 4], &port.to_be_bytes()[..], host.bytes()].concat()
 }
 
-/// RFC 6763 section 6.1: strings with their lengths before them.
+/// RFC 6763 section 6.1: strings with their lengths before them, and one without
+/// content if there are none.
 fn txt(strings: &[&str]) -> Vec<u8> {
+    if strings.is_empty() {
+        return vec![0];
+    }
     strings.iter().flat_map(|text| u8::try_from(text.len()).into_iter().chain(text.bytes())).collect()
 }
 
@@ -237,4 +241,15 @@ fn nsec(name: &Name, kinds: &[u16]) -> Vec<u8> {
     }
     let len = bits.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     [name.bytes(), &[0, u8::try_from(len).unwrap_or(0)], &bits[..len]].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_without_strings_has_one_without_content() {
+        assert_eq!(txt(&[]), [0]);
+        assert_eq!(txt(&["p=tcp"]), b"\x05p=tcp");
+    }
 }
