@@ -171,7 +171,7 @@ fn page(root: &Root, config: &Config, netlink: &Netlink) -> Result<String, Netli
         (Some(status), None) => format!("\nfingerprint  {}\n", status.fingerprint),
         (Some(status), Some(ip)) => {
             let with = match &status.password {
-                Some(password) => format!("password     {password}, good once"),
+                Some(password) => format!("password     {password} (good once)"),
                 None => format!("keys         {}", status.keys),
             };
             format!("\nOn another machine:\n  ssh root@{ip}\n{with}\nfingerprint  {}\n", status.fingerprint)
