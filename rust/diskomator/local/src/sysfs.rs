@@ -78,7 +78,7 @@ pub fn ask_disks(root: &Root, prober: &mut Prober) -> Result<(), FileError> {
 
 /// The disk's name and `diskseq`, which is 0 on kernels before 5.15.
 fn key(root: &Root, name: &str) -> Key {
-    let diskseq = optional(root, &format!("sys/block/{name}/diskseq")).and_then(|value| value.parse().ok());
+    let diskseq = root.value(format!("sys/block/{name}/diskseq")).and_then(|value| value.parse().ok());
     (name.to_owned(), diskseq.unwrap_or(0))
 }
 
@@ -133,7 +133,7 @@ fn whole_disk(root: &Root, prober: &Prober, name: &str, usage: &Usage) -> Result
 fn partitions(root: &Root, disk: &Disk, whole: &Attributes, usage: &Usage) -> Vec<Disk> {
     let directory = format!("sys/block/{}", disk.name);
     let part = |name: String| {
-        let at = |file: &str| optional(root, &format!("{directory}/{name}/{file}"));
+        let at = |file: &str| root.value(format!("{directory}/{name}/{file}"));
         let number = at("partition")?.parse().ok()?;
         let attributes = Attributes {
             sectors: at("size")?.parse().ok()?,
@@ -177,8 +177,8 @@ fn refreshed(root: &Root, known: Attributes, usage: &Usage) -> Result<Attributes
     let at = |file: &str| format!("{directory}/{file}");
     Ok(Attributes {
         sectors: root.read(at("size"))?.parse().unwrap_or(0),
-        block_size: optional(root, &at("queue/logical_block_size")).and_then(|value| value.parse().ok()).unwrap_or(512),
-        read_only: optional(root, &at("ro")).is_some_and(|value| value != "0"),
+        block_size: root.value(at("queue/logical_block_size")).and_then(|value| value.parse().ok()).unwrap_or(512),
+        read_only: root.value(at("ro")).is_some_and(|value| value != "0"),
         holders: if usage.has_holders { holders(root, &directory, &known.name) } else { Vec::new() },
         mounted: is_mounted(root, &known.name, &usage.mounted),
         ..known
@@ -188,7 +188,7 @@ fn refreshed(root: &Root, known: Attributes, usage: &Usage) -> Result<Attributes
 fn attributes(root: &Root, name: &str, diskseq: Option<u64>, usage: &Usage) -> Result<Attributes, FileError> {
     let directory = format!("sys/block/{name}");
     let at = |file: &str| format!("{directory}/{file}");
-    let flag = |file: &str| optional(root, &at(file)).is_some_and(|value| value != "0");
+    let flag = |file: &str| root.value(at(file)).is_some_and(|value| value != "0");
     let resolved = root.resolve(&directory)?;
     let devpath = resolved.to_string_lossy().trim_start_matches("sys/").to_owned();
     // Each file that is not there costs as much as one that is, which counts with many disks.
@@ -197,7 +197,7 @@ fn attributes(root: &Root, name: &str, diskseq: Option<u64>, usage: &Usage) -> R
     let attributes = Attributes {
         diskseq,
         rotational: flag("queue/rotational"),
-        zoned: optional(root, &at("queue/zoned")).filter(|value| value != "none"),
+        zoned: root.value(at("queue/zoned")).filter(|value| value != "none"),
         removable: flag("removable"),
         hidden: flag("hidden"),
         wwid: first(root, &directory, &["wwid", "device/wwid", "device/cid", "dm/uuid", "md/uuid"]),
@@ -213,7 +213,7 @@ fn attributes(root: &Root, name: &str, diskseq: Option<u64>, usage: &Usage) -> R
         ata_port: ata_port(root, &devpath),
         transport: if is_nvme { transport(root, &directory) } else { None },
         controllers: if is_nvme { controllers(root, &directory) } else { Vec::new() },
-        nsid: if is_nvme { optional(root, &at("nsid")).and_then(|value| value.parse().ok()) } else { None },
+        nsid: if is_nvme { root.value(at("nsid")).and_then(|value| value.parse().ok()) } else { None },
         name: name.to_owned(),
         devpath,
         ..Attributes::default()
@@ -232,19 +232,14 @@ fn holders(root: &Root, directory: &str, name: &str) -> Vec<String> {
     holders
 }
 
-/// A file that some kinds of disks have.
-fn optional(root: &Root, path: &str) -> Option<String> {
-    root.read(path).ok().filter(|value| !value.is_empty())
-}
-
 fn first(root: &Root, directory: &str, files: &[&str]) -> Option<String> {
-    files.iter().find_map(|file| optional(root, &format!("{directory}/{file}")))
+    files.iter().find_map(|file| root.value(format!("{directory}/{file}")))
 }
 
 /// The serial number of the USB device that `disk` is a part of.
 fn usb_serial(root: &Root, disk: &Path) -> Option<String> {
     let device = disk.ancestors().find(|directory| root.exists(directory.join("idVendor")))?;
-    optional(root, &device.join("serial").to_string_lossy())
+    root.value(device.join("serial"))
 }
 
 /// The major version of the USB root hub (`usb2`, whose number is a counter)
@@ -254,7 +249,7 @@ fn usb_version(root: &Root, disk: &Path) -> Option<String> {
         let name = directory.file_name().unwrap_or_default().to_string_lossy();
         name.strip_prefix("usb").is_some_and(|number| number.parse::<u32>().is_ok())
     };
-    let version = optional(root, &disk.ancestors().find(is_root_hub)?.join("version").to_string_lossy())?;
+    let version = root.value(disk.ancestors().find(is_root_hub)?.join("version"))?;
     Some(version.split('.').next()?.to_owned())
 }
 
@@ -263,18 +258,18 @@ fn ata_port(root: &Root, devpath: &str) -> Option<u32> {
     let port = devpath
         .split('/')
         .find(|component| component.strip_prefix("ata").is_some_and(|number| number.parse::<u32>().is_ok()))?;
-    optional(root, &format!("sys/class/ata_port/{port}/port_no"))?.parse().ok()
+    root.value(format!("sys/class/ata_port/{port}/port_no"))?.parse().ok()
 }
 
 /// How an NVMe disk is reached: its controller's transport, or that of a path
 /// of its subsystem which is not the local bus.
 fn transport(root: &Root, directory: &str) -> Option<String> {
-    if let Some(transport) = optional(root, &format!("{directory}/device/transport")) {
+    if let Some(transport) = root.value(format!("{directory}/device/transport")) {
         return Some(transport);
     }
     let names = root.list(format!("{directory}/device")).ok()?;
     let paths = names.iter().filter(|name| name.starts_with("nvme"));
-    let transports = paths.filter_map(|name| optional(root, &format!("{directory}/device/{name}/transport")));
+    let transports = paths.filter_map(|name| root.value(format!("{directory}/device/{name}/transport")));
     transports.max_by_key(|transport| transport != "pcie")
 }
 
@@ -294,8 +289,8 @@ fn controllers(root: &Root, directory: &str) -> Vec<String> {
 
 /// The machine's name, from its firmware and its network cards.
 pub fn machine(root: &Root) -> Machine {
-    let uuid = optional(root, "sys/class/dmi/id/product_uuid");
-    let boot = optional(root, "proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let uuid = root.value("sys/class/dmi/id/product_uuid");
+    let boot = root.value("proc/sys/kernel/random/boot_id").unwrap_or_default();
     let names = root.list("sys/class/net").unwrap_or_default();
     let macs = |built_in: bool| -> Vec<[u8; 6]> {
         names
@@ -357,7 +352,7 @@ pub fn authorize_thunderbolt(root: &Root) -> (Vec<String>, Vec<FileError>) {
     let (mut authorized, mut errors) = (Vec::new(), Vec::new());
     for name in root.list(DEVICES).unwrap_or_default() {
         let path = format!("{DEVICES}/{name}/authorized");
-        if optional(root, &path).as_deref() == Some("0") {
+        if root.value(&path).as_deref() == Some("0") {
             match root.write(&path, "1") {
                 Ok(()) => authorized.push(name),
                 Err(error) => errors.push(error),

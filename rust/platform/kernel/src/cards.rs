@@ -23,7 +23,7 @@ pub fn naming_mac<'a>(root: &Root, links: impl Iterator<Item = (&'a str, Mac)>) 
 pub fn is_built_in(root: &Root, link: &str) -> bool {
     let is_socket = |directory: &Path| {
         directory.file_name().is_some_and(|name| name.to_string_lossy().starts_with("usb"))
-            || optional(root, &directory.join("removable").to_string_lossy()).as_deref() == Some("removable")
+            || root.value(directory.join("removable")).as_deref() == Some("removable")
     };
     root.resolve(format!("sys/class/net/{link}")).is_ok_and(|path| !path.ancestors().any(is_socket))
 }
@@ -33,15 +33,11 @@ pub fn is_built_in(root: &Root, link: &str) -> bool {
 /// a device behind it.
 pub fn permanent_mac(root: &Root, link: &str) -> Option<[u8; 6]> {
     let directory = format!("sys/class/net/{link}");
-    let is = |file: &str, value: &str| optional(root, &format!("{directory}/{file}")).as_deref() == Some(value);
+    let is = |file: &str, value: &str| root.value(format!("{directory}/{file}")).as_deref() == Some(value);
     if !is("type", "1") || !is("addr_assign_type", "0") || !root.exists(format!("{directory}/device")) {
         return None;
     }
-    let text = optional(root, &format!("{directory}/address"))?;
+    let text = root.value(format!("{directory}/address"))?;
     let bytes: Vec<u8> = text.split(':').filter_map(|byte| u8::from_str_radix(byte, 16).ok()).collect();
     bytes.try_into().ok()
-}
-
-fn optional(root: &Root, path: &str) -> Option<String> {
-    root.read(path).ok().filter(|value| !value.is_empty())
 }

@@ -134,6 +134,11 @@ impl Root {
         Ok(String::from_utf8_lossy(&bytes).trim_matches(|c: char| c.is_whitespace() || c == '\0').to_owned())
     }
 
+    /// The text of a file that may not be there; `None` too if it is empty.
+    pub fn value(&self, path: impl AsRef<Path>) -> Option<String> {
+        self.read(path).ok().filter(|value| !value.is_empty())
+    }
+
     /// A file's content.
     pub fn read_bytes(&self, path: impl AsRef<Path>) -> Result<Vec<u8>, FileError> {
         let is_attribute = path.as_ref().starts_with("sys");
