@@ -15,6 +15,22 @@ pub(crate) const PROGRAM: Program = Program {
     applets: &APPLETS,
 };
 
+/// The values of the settings about disks, for the help of `config`.
+const VALUES: &str = "\
+DISKS is all, none, or a list of patterns, parted by commas:
+  sda, nvme*              the kernel's name; * is any text, ? one character
+  model:TEXT, serial:TEXT what the disk calls itself; _ stands for a space, too
+  id:TEXT                 its name in /dev/disk/by-id
+  nvme, ata, scsi, usb, mmc, virtio, virtual, other   how it is attached
+  removable, read-only, boot   what it is; boot: this machine started from it
+  size>=500G, size<2T     how large it is (K, M, G, T and P are powers of 1024)
+A pattern with ! before it takes disks out again, and the last one that a disk
+matches decides; a list that starts with ! means all other disks. `readonly`,
+`partitions` and `passthru` alone mean all disks. A read-only disk
+is not passed through.
+
+";
+
 /// The steps before the machine goes down.
 const AT_REST: &str = "\
 No host gets a disk any more, what hosts have under way is finished, disks write
@@ -42,7 +58,11 @@ const APPLETS: [Applet; 14] = [
     },
     Applet { name: "ssh", summary: "let people log in over SSH, if a setting says so", run: ssh::run::<Config> },
     Applet { name: "net", summary: "list the network links and their addresses", run: net::run::<Config> },
-    Applet { name: "config", summary: "show the settings of this boot", run: config::run::<Config> },
+    Applet {
+        name: "config",
+        summary: "show the settings of this boot",
+        run: |args| config::run::<Config>(args, VALUES),
+    },
     Applet {
         name: "poweroff",
         summary: "switch the machine off, when its disks are at rest",
@@ -58,6 +78,11 @@ const APPLETS: [Applet; 14] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_texts_for_help_fit_a_terminal() {
+        assert!(VALUES.lines().chain(AT_REST.lines()).all(|line| line.len() <= 80));
+    }
 
     #[test]
     fn what_a_key_of_the_console_does_a_command_does_too() {

@@ -36,20 +36,8 @@ for nothing, as nobody signed them.
 Settings:
 ";
 
-/// The values, which the table of settings leaves open.
-const VALUES: &str = "
-DISKS is all, none, or a list of patterns, parted by commas:
-  sda, nvme*              the kernel's name; * is any text, ? one character
-  model:TEXT, serial:TEXT what the disk calls itself; _ stands for a space, too
-  id:TEXT                 its name in /dev/disk/by-id
-  nvme, ata, scsi, usb, mmc, virtio, virtual, other   how it is attached
-  removable, read-only, boot   what it is; boot: this machine started from it
-  size>=500G, size<2T     how large it is (K, M, G, T and P are powers of 1024)
-A pattern with ! before it takes disks out again, and the last one that a disk
-matches decides; a list that starts with ! means all other disks. `readonly`,
-`partitions` and `passthru` alone mean all disks. A read-only disk
-is not passed through.
-
+/// The values of the platform's settings, which the table of settings leaves open.
+const VALUES: &str = "\
 DEV is the kernel's name of an Ethernet link or its MAC address. An address
 without DEV is for the first one with a cable in it, `off` for all. IPv6
 addresses do not keep a link from asking for one of IPv4 by DHCP. The kernel's
@@ -81,12 +69,13 @@ struct Listing {
     warnings: Vec<String>,
 }
 
-/// Runs the applet.
-pub fn run<C: Product>(mut args: lexopt::Parser) -> Result<(), Failure> {
+/// Runs the applet. The help explains the `values` of the product's own settings,
+/// in paragraphs that each end in an empty line.
+pub fn run<C: Product>(mut args: lexopt::Parser, values: &str) -> Result<(), Failure> {
     let (mut wanted, mut json) = (None, false);
     while let Some(arg) = args.next()? {
         match arg {
-            Short('h') | Long("help") => return print_help::<C>(&usage::<C>()),
+            Short('h') | Long("help") => return print_help::<C>(&usage::<C>(values)),
             Long("json") => json = true,
             Value(name) if wanted.is_none() => wanted = Some(name.to_string_lossy().into_owned()),
             other => return Err(other.unexpected().into()),
@@ -107,8 +96,8 @@ pub fn run<C: Product>(mut args: lexopt::Parser) -> Result<(), Failure> {
     }
 }
 
-fn usage<C: Product>() -> String {
-    format!("{USAGE}{}{VALUES}", help::<C>(WIDTH))
+fn usage<C: Product>(values: &str) -> String {
+    format!("{USAGE}{}\n{values}{VALUES}", help::<C>(WIDTH))
 }
 
 fn listing<C: Product>(settings: &Settings<C>) -> Listing {
@@ -181,7 +170,7 @@ mod tests {
 
     #[test]
     fn the_help_fits_a_terminal() {
-        let help = usage::<Sample>().replace("{product}", "appliances");
+        let help = usage::<Sample>("").replace("{product}", "appliances");
         assert!(help.lines().all(|line| line.len() <= 80), "{help}");
     }
 }

@@ -43,7 +43,11 @@ const APPLETS: [Applet; 9] = [
     },
     Applet { name: "ssh", summary: "let people log in over SSH", run: ssh::run::<Config> },
     Applet { name: "net", summary: "list the network links and their addresses", run: net::run::<Config> },
-    Applet { name: "config", summary: "show the settings of this boot", run: settings_list::run::<Config> },
+    Applet {
+        name: "config",
+        summary: "show the settings of this boot",
+        run: |args| settings_list::run::<Config>(args, ""),
+    },
     Applet { name: "poweroff", summary: "switch the machine off", run: |args| power::poweroff::<Config>(args, SYNC) },
     Applet { name: "reboot", summary: "restart the machine", run: |args| power::reboot::<Config>(args, SYNC) },
 ];
