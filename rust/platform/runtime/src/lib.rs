@@ -1,9 +1,10 @@
-//! The frame of a program of applets: its command line, its errors, its output and
-//! the start of its daemons.
+//! The frame of a program of applets: its command line, its errors, its output, the
+//! start of its daemons and their event loop.
 #![forbid(unsafe_code)]
 
 mod applet;
 mod daemon;
+pub mod events;
 mod failure;
 mod output;
 
