@@ -10,5 +10,5 @@ mod output;
 
 pub use applet::{Applet, Program};
 pub use daemon::{chosen_links, level_filter, start_daemon};
-pub use failure::Failure;
-pub use output::{print, print_help, print_json, table};
+pub use failure::{AppletError, Failure};
+pub use output::{OutputError, print, print_help, print_json, table};
