@@ -9,7 +9,7 @@ use kernel::signals::Termination;
 use lexopt::Arg::{Long, Short, Value};
 use lexopt::ValueExt as _;
 use local::sysfs;
-use runtime::{Failure, print};
+use runtime::{AppletError, Failure, print};
 
 const USAGE: &str = "\
 Usage: diskomator blink [--read] [--seconds N] [--diskseq N] DISK
@@ -49,6 +49,8 @@ enum BlinkError {
     Read { disk: String, source: io::Error },
 }
 
+impl AppletError for BlinkError {}
+
 #[derive(Debug, PartialEq, Eq)]
 struct Arguments {
     disk: String,
@@ -60,7 +62,7 @@ struct Arguments {
 /// Runs the applet.
 pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
     let Some(arguments) = parse(args)? else { return print(USAGE) };
-    blink(&Root::default(), &arguments).map_err(Failure::failed)
+    Ok(blink(&Root::default(), &arguments)?)
 }
 
 /// `None` if only help is wanted.

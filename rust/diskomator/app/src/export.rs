@@ -21,7 +21,7 @@ use nvmet::export::{Export, exported_access, exported_as};
 use nvmet::model::{DISCOVERY_NQN, LISTENER_NQN, Subsystem, Target, is_ours};
 use nvmet::plan::{Op, parted_at_the_cut, plan_disks, plan_no_hosts, plan_no_ports, plan_ports};
 use nvmet::policy::Access;
-use runtime::{Failure, level_filter, print};
+use runtime::{AppletError, Failure, level_filter, print};
 use settings::Product;
 
 use crate::exporter::{ExportError, Exporter, Observation, carry_out, carry_out_or_undo};
@@ -122,12 +122,12 @@ pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
             sync_dry_run(&mut Exporter::new(root, explicit(config, &disks.words), nobody), &disks)
         }
         Command::Sync { dry_run: false, disks } => {
-            sync(&mut Exporter::prepare(root, explicit(config, &disks.words), nobody), &disks)
+            Ok(sync(&mut Exporter::prepare(root, explicit(config, &disks.words), nobody), &disks)?)
         }
         Command::Remove { dry_run, disks } => {
             remove(&Exporter::new(root, explicit(config, &disks.words), nobody), &disks, dry_run)
         }
-        Command::Protect { access, disks } => protect(&mut Exporter::new(root, config, nobody), &disks, access),
+        Command::Protect { access, disks } => Ok(protect(&mut Exporter::new(root, config, nobody), &disks, access)?),
     }
 }
 
@@ -219,7 +219,7 @@ fn parse(mut args: lexopt::Parser) -> Result<Command, lexopt::Error> {
     }
 }
 
-/// Why `sync` or `remove` did not do all that was asked.
+/// Why a command did not do all that was asked.
 #[derive(Debug, thiserror::Error)]
 enum Incomplete {
     #[error("no disk is called {0}; `diskomator export list` shows those there are")]
@@ -236,7 +236,11 @@ enum Incomplete {
     NoChange { disk: String, seconds: u64 },
     #[error("{0} failed, as reported above")]
     Failed(usize),
+    #[error(transparent)]
+    Export(#[from] ExportError),
 }
+
+impl AppletError for Incomplete {}
 
 /// Whether `word`, as a person types it, means this disk.
 fn is_called(export: &Export, word: &str) -> bool {
@@ -267,9 +271,9 @@ fn chosen(exporter: &Exporter, exports: &[Export], disks: &Named) -> Result<BTre
 }
 
 fn sync_dry_run(exporter: &mut Exporter, disks: &Named) -> Result<(), Failure> {
-    exporter.ask_all().map_err(Failure::failed)?;
-    let Observation { exports, target, .. } = exporter.observe().map_err(Failure::failed)?;
-    let wanted = chosen(exporter, &exports, disks).map_err(Failure::failed)?;
+    exporter.ask_all()?;
+    let Observation { exports, target, .. } = exporter.observe()?;
+    let wanted = chosen(exporter, &exports, disks)?;
     let plan = plan_ports(&exporter.addresses, &target);
     let ports: Vec<_> = plan.ports.iter().map(|(id, _)| *id).collect();
     let disks = plan_disks(&wanted, &target, &ports);
@@ -277,11 +281,11 @@ fn sync_dry_run(exporter: &mut Exporter, disks: &Named) -> Result<(), Failure> {
     print_plan(ops.chain(disks.into_values().flatten()))
 }
 
-fn sync(exporter: &mut Exporter, disks: &Named) -> Result<(), Failure> {
-    exporter.ask_all().map_err(Failure::failed)?;
-    let Observation { exports, target, unreadable, .. } = exporter.observe().map_err(Failure::failed)?;
-    let wanted = chosen(exporter, &exports, disks).map_err(Failure::failed)?;
-    let (ports, unusable) = exporter.listen(&target).map_err(Failure::failed)?;
+fn sync(exporter: &mut Exporter, disks: &Named) -> Result<(), Incomplete> {
+    exporter.ask_all()?;
+    let Observation { exports, target, unreadable, .. } = exporter.observe()?;
+    let wanted = chosen(exporter, &exports, disks)?;
+    let (ports, unusable) = exporter.listen(&target)?;
     let unlinked = sysfs::link_by_diskseq(&exporter.root, exports.iter().map(|export| &export.disk));
     let mut failures = Failures::default();
     failures.extend(unreadable.iter().chain(&unusable).chain(&unlinked));
@@ -294,14 +298,14 @@ fn sync(exporter: &mut Exporter, disks: &Named) -> Result<(), Failure> {
 
 /// The kernel's own mark on the device says it, so that it holds whatever becomes
 /// of this program or `diskomator hotplug`.
-fn protect(exporter: &mut Exporter, named: &Named, access: Access) -> Result<(), Failure> {
-    exporter.ask_all().map_err(Failure::failed)?;
-    let before = exporter.observe().map_err(Failure::failed)?;
+fn protect(exporter: &mut Exporter, named: &Named, access: Access) -> Result<(), Incomplete> {
+    exporter.ask_all()?;
+    let before = exporter.observe()?;
     let mut disks = BTreeMap::new();
     for word in &named.words {
-        let export = named.find(&before.exports, word).map_err(Failure::failed)?;
+        let export = named.find(&before.exports, word)?;
         if exported_access(&before.target, &export.disk) == Some(Access::Passthru) {
-            return Err(Failure::failed(Incomplete::PassedThrough(export.disk.label())));
+            return Err(Incomplete::PassedThrough(export.disk.label()));
         }
         disks.insert(export.disk.name.clone(), export.disk.clone());
     }
@@ -314,8 +318,8 @@ fn protect(exporter: &mut Exporter, named: &Named, access: Access) -> Result<(),
 
     let until = Instant::now() + PATIENCE;
     loop {
-        exporter.ask_all().map_err(Failure::failed)?;
-        let now = exporter.observe().map_err(Failure::failed)?;
+        exporter.ask_all()?;
+        let now = exporter.observe()?;
         let is_meant =
             |export: &Export| disks.get(&export.disk.name).is_some_and(|disk| disk.diskseq == export.disk.diskseq);
         let exported = now.exports.iter().filter(|export| export.enabled && is_meant(export));
@@ -324,15 +328,12 @@ fn protect(exporter: &mut Exporter, named: &Named, access: Access) -> Result<(),
             exported.partition(|export| exported_access(&now.target, &export.disk) == granted(export));
         let Some(first) = left.first() else {
             return match done.into_iter().find(|export| granted(export) != Some(access)) {
-                Some(export) => Err(Failure::failed(Incomplete::StaysReadOnly(export.disk.label()))),
+                Some(export) => Err(Incomplete::StaysReadOnly(export.disk.label())),
                 None => Ok(()),
             };
         };
         if Instant::now() >= until {
-            return Err(Failure::failed(Incomplete::NoChange {
-                disk: first.disk.label(),
-                seconds: PATIENCE.as_secs(),
-            }));
+            return Err(Incomplete::NoChange { disk: first.disk.label(), seconds: PATIENCE.as_secs() });
         }
         // It has heard of it from the kernel.
         if sysfs::is_running(&exporter.root, "hotplug") {
@@ -346,14 +347,14 @@ fn protect(exporter: &mut Exporter, named: &Named, access: Access) -> Result<(),
 
 fn remove(exporter: &Exporter, disks: &Named, dry_run: bool) -> Result<(), Failure> {
     // Withdrawing a disk takes no answer of it.
-    let Observation { exports, target, .. } = exporter.observe().map_err(Failure::failed)?;
+    let Observation { exports, target, .. } = exporter.observe()?;
     let (mut wanted, words) = (BTreeMap::new(), &disks.words);
     if !words.is_empty() {
         for word in words {
             match disks.find(&exports, word) {
                 // A subsystem that is still exported, though its disk is gone.
                 Err(Incomplete::NoSuchDisk(_)) if target.subsystems.contains_key(word) && disks.diskseq.is_none() => {}
-                found => drop(found.map_err(Failure::failed)?),
+                found => drop(found?),
             }
         }
         // Also a disk that would not be exported today.
@@ -401,10 +402,10 @@ fn remove(exporter: &Exporter, disks: &Named, dry_run: bool) -> Result<(), Failu
         if !shut.is_empty() {
             let_look(&exporter.root, DISCOVERY_NQN, told + LOOKING);
         }
-        let target = configfs::read(&exporter.root).map_err(ExportError::from).map_err(Failure::failed)?;
+        let target = configfs::read(&exporter.root).map_err(ExportError::from)?;
         failures.extend(carry_out(&exporter.root, &plan_no_ports(&exporter.addresses, &target)).err().iter());
     }
-    failures.finish()
+    Ok(failures.finish()?)
 }
 
 /// Waits for the hosts that are connected to `nqn` to disconnect, `until` then at most.
@@ -479,8 +480,8 @@ impl Failures {
         }
     }
 
-    fn finish(self) -> Result<(), Failure> {
-        if self.0 == 0 { Ok(()) } else { Err(Failure::failed(Incomplete::Failed(self.0))) }
+    fn finish(self) -> Result<(), Incomplete> {
+        if self.0 == 0 { Ok(()) } else { Err(Incomplete::Failed(self.0)) }
     }
 }
 

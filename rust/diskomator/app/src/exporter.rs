@@ -15,6 +15,7 @@ use nvmet::identity::Machine;
 use nvmet::model::{PortAddress, PortId, Subsystem, Target, listen_addresses, queues};
 use nvmet::plan::{Op, PortPlan, READONLY, plan_ports, plan_undo};
 use nvmet::policy::{Access, Refusal};
+use runtime::AppletError;
 
 /// Why nothing could be exported at all.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +26,17 @@ pub(crate) enum ExportError {
     Disks(#[source] FileError),
     #[error("cannot listen")]
     Listen(#[source] FileError),
+}
+
+impl AppletError for ExportError {}
+
+/// Why a failed export stays half-made.
+#[derive(Debug, thiserror::Error)]
+enum UndoError {
+    #[error("cannot look at the NVMe target")]
+    Target(#[from] NvmetError),
+    #[error("cannot remove it again")]
+    Remove(#[from] FileError),
 }
 
 /// The machine's settings and where it listens.
@@ -160,17 +172,16 @@ pub(crate) fn carry_out(root: &Root, ops: &[Op]) -> Result<(), FileError> {
 /// The same for the export of a disk: what a failure left half-made is removed
 /// again.
 pub(crate) fn carry_out_or_undo(root: &Root, nqn: &str, ops: &[Op]) -> Result<(), FileError> {
-    let outcome = carry_out(root, ops);
-    if outcome.is_err() {
-        let undone = configfs::read(root)
-            .map(|target| plan_undo(nqn, ops, &target))
-            .map_err(|error| chain(&error))
-            .and_then(|ops| carry_out(root, &ops).map_err(|error| chain(&error)));
-        if let Err(error) = undone {
-            log::warn!("{nqn} stays half-made: {error}");
+    carry_out(root, ops).inspect_err(|_| {
+        if let Err(error) = undo(root, nqn, ops) {
+            log::warn!("{nqn} stays half-made: {}", chain(&error));
         }
-    }
-    outcome
+    })
+}
+
+fn undo(root: &Root, nqn: &str, ops: &[Op]) -> Result<(), UndoError> {
+    let target = configfs::read(root)?;
+    Ok(carry_out(root, &plan_undo(nqn, ops, &target))?)
 }
 
 /// The reason of a failed export, in words for people who look at a disk.

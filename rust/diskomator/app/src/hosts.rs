@@ -9,7 +9,7 @@ use local::configfs;
 use nvmet::hosts::{NoController, NotChosen, Wanted, choose};
 use nvmet::model::Host;
 use runtime::table;
-use runtime::{Failure, print, print_json};
+use runtime::{AppletError, Failure, print, print_json};
 use serde::Serialize;
 
 use crate::exporter::{Exporter, Observation};
@@ -63,6 +63,8 @@ enum DisconnectError {
     Kernel { name: String, source: FileError },
 }
 
+impl AppletError for DisconnectError {}
+
 #[derive(Debug, Serialize)]
 struct Row {
     disk: String,
@@ -88,7 +90,7 @@ pub(crate) fn hosts(mut args: lexopt::Parser) -> Result<(), Failure> {
     }
     let root = Root::default();
     let config = given::read(&root).0.config;
-    let Observation { exports, .. } = Exporter::new(root.clone(), config, || {}).observe().map_err(Failure::failed)?;
+    let Observation { exports, .. } = Exporter::new(root.clone(), config, || {}).observe()?;
     let rows = exports.iter().filter_map(|export| Some((export.disk.name.clone(), export.nqn()?.to_owned())));
     let rows = rows.flat_map(|(disk, nqn)| {
         configfs::hosts(&root, &nqn).into_iter().map(move |Host { nqn: host, address }| Row {
@@ -117,14 +119,18 @@ fn text(listing: &Listing) -> String {
 pub(crate) fn disconnect(args: lexopt::Parser) -> Result<(), Failure> {
     let Some(wanted) = parse(args)? else { return print(DISCONNECT_USAGE) };
     let root = Root::default();
+    Ok(end_connections(&root, &wanted)?)
+}
+
+fn end_connections(root: &Root, wanted: &Wanted) -> Result<(), DisconnectError> {
     let name = [&wanted.nqn, &wanted.address].into_iter().flatten().cloned().collect::<Vec<_>>().join(" ");
-    let kernel = |source| Failure::failed(DisconnectError::Kernel { name: name.clone(), source });
-    let not_chosen = |source| Failure::failed(DisconnectError::NotChosen { name: name.clone(), source });
-    let all = configfs::all_controllers(&root).map_err(kernel)?;
+    let kernel = |source| DisconnectError::Kernel { name: name.clone(), source };
+    let not_chosen = |source| DisconnectError::NotChosen { name: name.clone(), source };
+    let all = configfs::all_controllers(root).map_err(kernel)?;
     let mut outcomes = Vec::new();
     // One that cannot be ended does not stop the others.
-    for (nqn, controller) in choose(&all, &wanted).map_err(not_chosen)? {
-        outcomes.push(configfs::disconnect(&root, nqn, controller));
+    for (nqn, controller) in choose(&all, wanted).map_err(not_chosen)? {
+        outcomes.push(configfs::disconnect(root, nqn, controller));
     }
     let is_one_ended = outcomes.iter().any(|outcome| matches!(outcome, Ok(true)));
     if let Some(source) = outcomes.into_iter().find_map(Result::err) {

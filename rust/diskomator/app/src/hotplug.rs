@@ -6,11 +6,10 @@
 //! the kernel, plans, and goes on.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io;
-use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
-use std::time::Instant;
 
 use disks::config::Config;
 use kernel::clock;
@@ -19,10 +18,10 @@ use kernel::root::{FileError, Root};
 use kernel::uevent::{Received, UeventSocket};
 use local::configfs;
 use local::sysfs;
-use mio::{Events, Interest, Poll, Token, Waker};
 use netproto::uevent::{self, Uevent};
 use nvmet::reconcile::{self, Action, Job, Line, Reconciler, unclaimed};
-use runtime::{Failure, level_filter, print, start_daemon};
+use runtime::events::{Event, EventLoop, EventLoopError, Waker, after};
+use runtime::{AppletError, Failure, level_filter, print, start_daemon};
 
 use crate::exporter::{ExportError, Exporter, Observation, carry_out, carry_out_or_undo, reason};
 
@@ -44,8 +43,22 @@ Options:
   -h, --help  show this text
 ";
 
-const UEVENTS: Token = Token(0);
-const DONE: Token = Token(1);
+/// The sources of events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Uevents,
+    /// A worker is done, or a disk has answered.
+    Done,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Uevents => "the kernel's uevents",
+            Self::Done => "workers",
+        })
+    }
+}
 
 /// A worker only writes to configfs.
 const WORKER_STACK: usize = 128 * 1024;
@@ -60,7 +73,7 @@ pub(crate) fn run(mut args: lexopt::Parser) -> Result<(), Failure> {
     }
     let root = Root::default();
     let config = start_daemon::<Config>("hotplug", &root, true).config;
-    follow(root, config).map_err(Failure::failed)
+    Ok(follow(root, config)?)
 }
 
 /// Why the applet had to end.
@@ -68,40 +81,43 @@ pub(crate) fn run(mut args: lexopt::Parser) -> Result<(), Failure> {
 enum HotplugError {
     #[error("cannot listen to the kernel's uevents")]
     Uevents(#[source] io::Error),
-    #[error("cannot wait for events")]
-    Poll(#[source] io::Error),
-    #[error("cannot start a worker")]
-    Worker(#[source] io::Error),
+    #[error(transparent)]
+    Events(#[from] EventLoopError),
+    #[error("cannot start a worker for {nqn}")]
+    Worker { nqn: String, source: io::Error },
     #[error(transparent)]
     Export(#[from] ExportError),
 }
 
+impl AppletError for HotplugError {}
+
 fn follow(root: Root, config: Config) -> Result<(), HotplugError> {
-    let mut poll = Poll::new().map_err(HotplugError::Poll)?;
+    let mut events = EventLoop::new()?;
     // Subscribe first, then look: what appears in between is seen twice
     // rather than never.
     let mut uevents = UeventSocket::open().map_err(HotplugError::Uevents)?;
-    poll.registry().register(&mut uevents, UEVENTS, Interest::READABLE).map_err(HotplugError::Uevents)?;
-    let waker = Arc::new(Waker::new(poll.registry(), DONE).map_err(HotplugError::Poll)?);
-    let answered = Arc::clone(&waker);
+    events.register(Source::Uevents, &mut uevents)?;
+    let waker = events.waker(Source::Done)?;
+    let answered = waker.clone();
     if let Err(error) = sysfs::poll_media(&root) {
         log::warn!("media that are changed may go unnoticed: {}", chain(&error));
     }
-    // That fails only when the applet is ending.
-    let exporter = Exporter::prepare(root, config, move || drop(answered.wake()));
+    let exporter = Exporter::prepare(root, config, move || answered.wake());
     let mut hotplug = Hotplug::new(exporter, waker);
-    let mut events = Events::with_capacity(4);
     loop {
         hotplug.reconcile()?;
-        let deadline = hotplug.reconciler.deadline().map(|at| at.saturating_sub(clock::uptime()));
-        let look = hotplug.exporter.prober.next_look().map(|at| at.saturating_duration_since(Instant::now()));
-        let timeout = deadline.into_iter().chain(look).min();
-        match poll.poll(&mut events, timeout) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(HotplugError::Poll(error)),
-            _ => {}
+        let deadline = hotplug.reconciler.deadline().and_then(|at| after(at.saturating_sub(clock::uptime())));
+        let look = hotplug.exporter.prober.next_look();
+        for event in events.wait(deadline.into_iter().chain(look).min())? {
+            match event {
+                Event::Ready { source: Source::Uevents, .. } => {
+                    hotplug.take_uevents(&uevents).map_err(HotplugError::Uevents)?;
+                }
+                Event::Ready { source: Source::Done, .. } => hotplug.take_results(),
+                // Signals end the process by themselves: nothing is to be done before.
+                Event::End | Event::Release => return Ok(()),
+            }
         }
-        hotplug.take_uevents(&uevents).map_err(HotplugError::Uevents)?;
-        hotplug.take_results();
     }
 }
 
@@ -110,11 +126,11 @@ struct Hotplug {
     reconciler: Reconciler,
     results: Receiver<(Job, Result<(), FileError>)>,
     report: Sender<(Job, Result<(), FileError>)>,
-    waker: Arc<Waker>,
+    waker: Waker,
 }
 
 impl Hotplug {
-    fn new(exporter: Exporter, waker: Arc<Waker>) -> Self {
+    fn new(exporter: Exporter, waker: Waker) -> Self {
         let (report, results) = mpsc::channel();
         let reconciler = Reconciler::new(exporter.capacity);
         Self { exporter, reconciler, results, report, waker }
@@ -155,13 +171,14 @@ impl Hotplug {
     /// A worker for each subsystem: `enable` waits for the disk, and taking it
     /// back waits for the I/O in flight. One stuck disk must hold up no other.
     fn start(&self, job: Job) -> Result<(), HotplugError> {
-        let (root, report, waker) = (self.exporter.root.clone(), self.report.clone(), Arc::clone(&self.waker));
+        let (root, report, waker) = (self.exporter.root.clone(), self.report.clone(), self.waker.clone());
+        let nqn = job.nqn.clone();
         let work = move || {
             let outcome =
                 if job.is_undone { carry_out_or_undo(&root, &job.nqn, &job.ops) } else { carry_out(&root, &job.ops) };
-            // Both fail only when the applet is ending.
+            // That fails only when the applet is ending.
             if report.send((job, outcome)).is_ok() {
-                drop(waker.wake());
+                waker.wake();
             }
         };
         thread::Builder::new()
@@ -169,7 +186,7 @@ impl Hotplug {
             .stack_size(WORKER_STACK)
             .spawn(work)
             .map(drop)
-            .map_err(HotplugError::Worker)
+            .map_err(|source| HotplugError::Worker { nqn, source })
     }
 
     fn take_results(&mut self) {
@@ -209,14 +226,14 @@ impl Hotplug {
     /// A SCSI disk says that it has another size, and the kernel leaves it to us to
     /// ask which. The answer may take as long as the disk likes.
     fn rescan(&self, devpath: &str) {
-        let (root, devpath) = (self.exporter.root.clone(), devpath.to_owned());
+        let (root, path) = (self.exporter.root.clone(), devpath.to_owned());
         let work = move || {
-            if let Err(error) = sysfs::rescan_scsi(&root, &devpath) {
+            if let Err(error) = sysfs::rescan_scsi(&root, &path) {
                 log::warn!("{}", chain(&error));
             }
         };
         if let Err(error) = thread::Builder::new().name("rescan".to_owned()).stack_size(WORKER_STACK).spawn(work) {
-            log::warn!("cannot start a worker: {error}");
+            log::warn!("cannot start a worker for {devpath}: {error}");
         }
     }
 }

@@ -67,8 +67,8 @@ struct Listing<'a> {
 
 /// Prints the list.
 pub(crate) fn list(exporter: &mut Exporter, json: bool) -> Result<(), Failure> {
-    exporter.ask_all().map_err(Failure::failed)?;
-    let Observation { machine, exports, unreadable, .. } = exporter.observe().map_err(Failure::failed)?;
+    exporter.ask_all()?;
+    let Observation { machine, exports, unreadable, .. } = exporter.observe()?;
     for error in &unreadable {
         log::warn!("{}", chain(error));
     }

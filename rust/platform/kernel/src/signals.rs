@@ -53,6 +53,11 @@ impl ReleaseSignal {
     pub fn new() -> Result<Self, SignalError> {
         take(&[Signal::SIGUSR1]).map(Self)
     }
+
+    /// Whether it has come since the last call.
+    pub fn has_come(&self) -> bool {
+        matches!(self.0.read_signal(), Ok(Some(_)))
+    }
 }
 
 crate::source::by_descriptor!(ReleaseSignal);

@@ -1,13 +1,14 @@
-//! The frame of a program of applets: its command line, its errors, its output and
-//! the start of its daemons.
+//! The frame of a program of applets: its command line, its errors, its output, the
+//! start of its daemons and their event loop.
 #![forbid(unsafe_code)]
 
 mod applet;
 mod daemon;
+pub mod events;
 mod failure;
 mod output;
 
 pub use applet::{Applet, Program};
 pub use daemon::{chosen_links, level_filter, start_daemon};
-pub use failure::Failure;
-pub use output::{print, print_help, print_json, table};
+pub use failure::{AppletError, Failure};
+pub use output::{OutputError, print, print_help, print_json, table};

@@ -5,12 +5,25 @@ use std::io::{self, Write};
 use serde::Serialize;
 use settings::Product;
 
-use crate::Failure;
+use crate::{AppletError, Failure};
+
+/// Why the output of an applet did not come out.
+#[derive(Debug, thiserror::Error)]
+pub enum OutputError {
+    /// Standard output takes no more text.
+    #[error("cannot write to standard output")]
+    Write(#[source] io::Error),
+    /// A list has no JSON.
+    #[error("cannot write the list as JSON")]
+    Json(#[source] serde_json::Error),
+}
+
+impl AppletError for OutputError {}
 
 /// Writes to standard output; a reader that went away (`| head`) is no failure.
 pub fn print(text: &str) -> Result<(), Failure> {
     match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::failed(error)),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(OutputError::Write(error).into()),
         _ => Ok(()),
     }
 }
@@ -22,7 +35,7 @@ pub fn print_help<C: Product>(text: &str) -> Result<(), Failure> {
 
 /// Writes a list for programs to standard output.
 pub fn print_json(list: &impl Serialize) -> Result<(), Failure> {
-    let mut text = serde_json::to_string_pretty(list).map_err(Failure::failed)?;
+    let mut text = serde_json::to_string_pretty(list).map_err(OutputError::Json)?;
     text.push('\n');
     print(&text)
 }

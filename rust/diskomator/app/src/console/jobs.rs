@@ -1,15 +1,18 @@
 //! The commands of keys, done by this very program under its other names, each in
 //! a process of its own: a disk that hangs holds up no key.
 
+use std::fs::File;
 use std::io;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use screen::bindings::{Command as Wanted, DiskAct};
+
+use super::view::LostTerminal;
 
 /// This program.
 const PROGRAM: &str = "/proc/self/exe";
@@ -57,6 +60,19 @@ pub(super) struct Done {
     pub(super) text: String,
 }
 
+/// Why a job was not started, as the person who pressed its key reads it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum JobError {
+    #[error("diskomator {words}: cannot be started")]
+    Program { words: String, source: io::Error },
+    #[error("The shell cannot be started: failed to open {path}")]
+    Terminal { path: PathBuf, source: io::Error },
+    #[error("The shell cannot be started")]
+    Shell(#[source] io::Error),
+    #[error("The shell cannot be started")]
+    Lost(#[from] LostTerminal),
+}
+
 /// The jobs under way.
 pub(super) struct Jobs {
     sender: Sender<Done>,
@@ -72,10 +88,10 @@ impl Jobs {
     }
 
     /// Runs this program with some arguments.
-    pub(super) fn start(&self, view: usize, words: Vec<String>) -> io::Result<()> {
+    pub(super) fn start(&self, view: usize, words: Vec<String>) -> Result<(), JobError> {
         let mut command = Command::new(PROGRAM);
         command.arg0("diskomator").args(&words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let child = command.spawn()?;
+        let child = command.spawn().map_err(|source| JobError::Program { words: words.join(" "), source })?;
         self.wait(move || {
             let text = format!("diskomator {}", words.join(" "));
             match child.wait_with_output() {
@@ -99,11 +115,14 @@ impl Jobs {
     }
 
     /// Gives a terminal to a root shell until that ends.
-    pub(super) fn start_shell(&self, view: usize, terminal: &Path) -> io::Result<()> {
-        let open = || std::fs::File::options().read(true).write(true).open(terminal);
+    pub(super) fn start_shell(&self, view: usize, terminal: &Path) -> Result<(), JobError> {
+        let open = || {
+            let opened = File::options().read(true).write(true).open(terminal);
+            opened.map_err(|source| JobError::Terminal { path: terminal.to_owned(), source })
+        };
         let mut command = Command::new("setsid");
         command.args(["-c", "sh", "-l"]).stdin(open()?).stdout(open()?).stderr(open()?);
-        let mut child = command.spawn()?;
+        let mut child = command.spawn().map_err(JobError::Shell)?;
         self.wait(move || {
             let succeeded = child.wait().is_ok();
             Done { view, is_shell: true, succeeded, text: String::new() }
@@ -128,6 +147,7 @@ impl Jobs {
 
 #[cfg(test)]
 mod tests {
+    use kernel::error::chain;
     use nvmet::hosts::ControllerId;
     use nvmet::model::Host;
     use screen::bindings::{Act, BINDINGS};
@@ -160,6 +180,15 @@ mod tests {
         ] {
             assert_eq!(arguments(&command).join(" "), words);
         }
+    }
+
+    #[test]
+    fn a_person_reads_which_terminal_got_no_shell() {
+        let error = Jobs::new(|| {}).start_shell(0, Path::new("/dev/none/ttyS9")).unwrap_err();
+        assert_eq!(
+            chain(&error),
+            "The shell cannot be started: failed to open /dev/none/ttyS9: No such file or directory (os error 2)"
+        );
     }
 
     #[test]

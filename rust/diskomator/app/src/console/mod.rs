@@ -14,28 +14,29 @@ mod observer;
 mod view;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
 
 use daemons::{name_in_use, ssh};
 use disks::config::Settings;
-use jobs::Jobs;
+use jobs::{JobError, Jobs};
 use kernel::clock;
 use kernel::error::chain;
 use kernel::given;
 use kernel::kmsg::Kmsg;
-use kernel::netlink::{Monitor, Watch};
+use kernel::netlink::{Monitor, NetlinkError, Watch};
 use kernel::process;
 use kernel::root::Root;
-use kernel::signals::{TerminalSignals, Termination};
+use kernel::signals::{SignalError, TerminalSignals};
 use kernel::terminal::Terminal;
 use kernel::uevent::UeventSocket;
 use kernel::watch::Directories;
 use local::sysfs;
-use mio::{Events, Interest, Poll, Token, Waker};
 use netproto::syslog;
 use observer::Observer;
-use runtime::{Failure, print, start_daemon};
+use runtime::events::{Event, EventLoop, EventLoopError};
+use runtime::{AppletError, Failure, print, start_daemon};
 use screen::log::{Entry, Log};
 use screen::model::{STARTING, Snapshot, screen_text, uptime_text};
 use screen::plain::render;
@@ -74,14 +75,56 @@ const STANDING: Duration = Duration::from_secs(3);
 const NVMET: &str = "sys/kernel/config/nvmet";
 const HOSTS: &str = "sys/kernel/debug/nvmet";
 
-const TERMINATION: Token = Token(0);
-const NETWORK: Token = Token(1);
-const DISKS: Token = Token(2);
-const EXPORTS: Token = Token(3);
-const ANSWERS: Token = Token(4);
-const LOG: Token = Token(5);
-const TERMINALS: Token = Token(6);
-const FIRST_TERMINAL: usize = 7;
+/// The sources of events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Network,
+    Disks,
+    /// The target's directories, and those of other daemons.
+    Exports,
+    /// A disk has answered, or a job is done.
+    Answers,
+    Log,
+    /// Another size of a terminal, or its end.
+    TerminalSignals,
+    /// A terminal, by its place.
+    Terminal(usize),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Network => "links and addresses",
+            Self::Disks => "the kernel's uevents",
+            Self::Exports => "changes of directories",
+            Self::Answers => "disks and jobs",
+            Self::Log => "the kernel's log",
+            Self::TerminalSignals => "signals of terminals",
+            Self::Terminal(number) => return write!(f, "terminal {number}"),
+        })
+    }
+}
+
+/// Why the console had to end.
+#[derive(Debug, thiserror::Error)]
+enum ConsoleError {
+    #[error(transparent)]
+    Events(#[from] EventLoopError),
+    #[error(transparent)]
+    Signals(#[from] SignalError),
+    #[error(transparent)]
+    Network(#[from] NetlinkError),
+    #[error("cannot listen to {from}")]
+    Listen { from: Source, source: io::Error },
+}
+
+impl AppletError for ConsoleError {}
+
+impl ConsoleError {
+    fn listen(from: Source) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Listen { from, source }
+    }
+}
 
 pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
     let root = Root::default();
@@ -89,16 +132,15 @@ pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
         Mode::Help => print(HELP),
         Mode::Once => {
             let settings = given::read(&root).0;
-            let mut observer = Observer::new(root, settings, || {}).map_err(Failure::failed)?;
-            print(&render(&observer.look_at_all(&Log::default()).map_err(Failure::failed)?, WIDTH))
+            print(&once(root, settings)?)
         }
         Mode::Splash => {
             let settings = start_daemon("console", &root, false);
-            splash(&root, settings)
+            Ok(splash(&root, settings)?)
         }
         Mode::Daemon => {
             let settings = start_daemon("console", &root, false);
-            watch(&root, settings)
+            Ok(watch(&root, settings)?)
         }
     }
 }
@@ -124,13 +166,19 @@ fn parse(mut args: lexopt::Parser) -> Result<Mode, lexopt::Error> {
     Ok(mode)
 }
 
+/// The plain lines of this moment.
+fn once(root: Root, settings: Settings) -> Result<String, ConsoleError> {
+    let mut observer = Observer::new(root, settings, || {})?;
+    Ok(render(&observer.look_at_all(&Log::default())?, WIDTH))
+}
+
 /// The first picture, of what the kernel knows by itself.
-fn splash(root: &Root, settings: Settings) -> Result<(), Failure> {
-    let poll = Poll::new().map_err(Failure::failed)?;
-    let observer = Observer::new(root.clone(), settings, || {}).map_err(Failure::failed)?;
+fn splash(root: &Root, settings: Settings) -> Result<(), ConsoleError> {
+    let slot = EventLoop::new()?.slot(Source::Terminal(0))?;
+    let observer = Observer::new(root.clone(), settings, || {})?;
     let snapshot = Snapshot { uptime: clock::uptime(), ..observer.first_glance() };
-    let mut view = View::new(Terminal::screen(root), Token(FIRST_TERMINAL));
-    view.show(poll.registry(), &snapshot);
+    let mut view = View::new(Terminal::screen(root), slot);
+    view.show(&snapshot);
     if !view.is_lost() {
         // Text for a terminal that is drawn nowhere arrives, too.
         log::info!("{}", screen_text(snapshot.machine.screen));
@@ -138,45 +186,41 @@ fn splash(root: &Root, settings: Settings) -> Result<(), Failure> {
     Ok(())
 }
 
-fn watch(root: &Root, settings: Settings) -> Result<(), Failure> {
-    let mut termination = Termination::new().map_err(Failure::failed)?;
-    let mut terminal_signals = TerminalSignals::new().map_err(Failure::failed)?;
-    let mut network = Monitor::new(Watch::LinksAndAddresses).map_err(Failure::failed)?;
-    let mut disks = UeventSocket::open().map_err(Failure::failed)?;
-    let mut exports = Directories::new().map_err(Failure::failed)?;
-    let mut poll = Poll::new().map_err(Failure::failed)?;
-    let registry = poll.registry();
-    registry.register(&mut termination, TERMINATION, Interest::READABLE).map_err(Failure::failed)?;
-    registry.register(&mut terminal_signals, TERMINALS, Interest::READABLE).map_err(Failure::failed)?;
-    registry.register(&mut network, NETWORK, Interest::READABLE).map_err(Failure::failed)?;
-    registry.register(&mut disks, DISKS, Interest::READABLE).map_err(Failure::failed)?;
-    registry.register(&mut exports, EXPORTS, Interest::READABLE).map_err(Failure::failed)?;
+fn watch(root: &Root, settings: Settings) -> Result<(), ConsoleError> {
+    let mut events = EventLoop::new()?;
+    events.end_by_signal()?;
+    let mut terminal_signals = TerminalSignals::new()?;
+    let mut network = Monitor::new(Watch::LinksAndAddresses)?;
+    let mut disks = UeventSocket::open().map_err(ConsoleError::listen(Source::Disks))?;
+    let mut exports = Directories::new().map_err(ConsoleError::listen(Source::Exports))?;
+    events.register(Source::TerminalSignals, &mut terminal_signals)?;
+    events.register(Source::Network, &mut network)?;
+    events.register(Source::Disks, &mut disks)?;
+    events.register(Source::Exports, &mut exports)?;
     // A log that cannot be waited for, or not be read, is not shown.
     let mut kernel_log = Kmsg::open(root).ok();
     if let Some(log) = &mut kernel_log {
-        if registry.register(log, LOG, Interest::READABLE).is_err() {
+        if events.register(Source::Log, log).is_err() {
             kernel_log = None;
         }
     }
-    let waker = std::sync::Arc::new(Waker::new(registry, ANSWERS).map_err(Failure::failed)?);
-    let registry = registry.try_clone().map_err(Failure::failed)?;
+    let waker = events.waker(Source::Answers)?;
 
     let views = Terminal::find(root, !settings.config.system.debug);
-    let views: Vec<View> =
-        (FIRST_TERMINAL..).map(Token).zip(views).map(|(token, terminal)| View::new(terminal, token)).collect();
-    let answers = std::sync::Arc::clone(&waker);
-    // Waking fails only when the applet is ending.
-    let observer = Observer::new(root.clone(), settings, move || drop(answers.wake())).map_err(Failure::failed)?;
+    let views = views.into_iter().enumerate();
+    let views: Result<Vec<View>, EventLoopError> =
+        views.map(|(number, terminal)| Ok(View::new(terminal, events.slot(Source::Terminal(number))?))).collect();
+    let answers = waker.clone();
+    let observer = Observer::new(root.clone(), settings, move || answers.wake())?;
     let mut console = Console {
         root: root.clone(),
-        registry,
         snapshot: observer.first_glance(),
         observer,
-        views,
+        views: views?,
         log: Log::default(),
         meters: BTreeMap::new(),
         started: Instant::now(),
-        jobs: Jobs::new(move || drop(waker.wake())),
+        jobs: Jobs::new(move || waker.wake()),
         exports,
         look: Some(Instant::now()),
         network: None,
@@ -191,43 +235,42 @@ fn watch(root: &Root, settings: Settings) -> Result<(), Failure> {
         log::debug!("{}", chain(&error));
     }
 
-    let mut events = Events::with_capacity(16);
     loop {
         console.do_what_is_due();
-        let wait = console.next().map(|due| due.saturating_duration_since(Instant::now()));
-        match poll.poll(&mut events, wait) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            other => other.map_err(Failure::failed)?,
-        }
-        for event in &events {
-            match event.token() {
-                TERMINATION => return Ok(()),
-                TERMINALS => {
-                    terminal_signals.drain().map_err(Failure::failed)?;
+        for event in events.wait(console.next())? {
+            let (source, is_readable) = match event {
+                Event::End | Event::Release => return Ok(()),
+                Event::Ready { source, is_readable } => (source, is_readable),
+            };
+            match source {
+                Source::TerminalSignals => {
+                    terminal_signals.drain().map_err(ConsoleError::listen(source))?;
                     console.draw_soon(Duration::ZERO);
-                    continue;
                 }
-                NETWORK => {
-                    network.drain().map_err(Failure::failed)?;
+                Source::Network => {
+                    network.drain()?;
                     // A router's word of an address that stays is no reason to look at every disk.
                     console.network = Some(console.network.unwrap_or_else(|| Instant::now() + SETTLE));
-                    continue;
                 }
-                DISKS => disks.drain().map_err(Failure::failed)?,
-                EXPORTS => console.exports.drain().map_err(Failure::failed)?,
-                LOG => {
+                Source::Disks => {
+                    disks.drain().map_err(ConsoleError::listen(source))?;
+                    console.look_soon();
+                }
+                Source::Exports => {
+                    console.exports.drain().map_err(ConsoleError::listen(source))?;
+                    console.look_soon();
+                }
+                Source::Log => {
                     if let Some(log) = &mut kernel_log {
                         console.note(read(log));
                     }
-                    continue;
                 }
-                ANSWERS => console.finish_jobs(),
-                Token(token) => {
-                    console.type_at(token - FIRST_TERMINAL, event.is_readable());
-                    continue;
+                Source::Answers => {
+                    console.finish_jobs();
+                    console.look_soon();
                 }
+                Source::Terminal(number) => console.type_at(number, is_readable),
             }
-            console.look_soon();
         }
     }
 }
@@ -235,7 +278,6 @@ fn watch(root: &Root, settings: Settings) -> Result<(), Failure> {
 /// The whole state.
 struct Console {
     root: Root,
-    registry: mio::Registry,
     observer: Observer,
     snapshot: Snapshot,
     views: Vec<View>,
@@ -349,7 +391,7 @@ impl Console {
         // It is lent for the time of drawing: it is large.
         self.snapshot.log = std::mem::take(&mut self.log);
         for view in self.views.iter_mut().filter(|view| view.is_full() || !is_first) {
-            view.show(&self.registry, &self.snapshot);
+            view.show(&self.snapshot);
         }
         self.log = std::mem::take(&mut self.snapshot.log);
     }
@@ -378,7 +420,7 @@ impl Console {
     fn type_at(&mut self, number: usize, readable: bool) {
         let Some(view) = self.views.get_mut(number) else { return };
         self.snapshot.log = std::mem::take(&mut self.log);
-        let wishes = view.take_keys(&self.registry, &self.snapshot, readable);
+        let wishes = view.take_keys(&self.snapshot, readable);
         self.log = std::mem::take(&mut self.snapshot.log);
         let acted = !wishes.is_empty();
         for wish in wishes {
@@ -388,14 +430,13 @@ impl Console {
                     let text = format!("diskomator {}", words.join(" "));
                     match self.jobs.start(number, words) {
                         Ok(()) => view.say(&format!("{text} ..."), false),
-                        Err(error) => view.say(&format!("{text}: cannot be started: {error}"), true),
+                        Err(error) => view.say(&chain(&error), true),
                     }
                 }
                 Wish::Shell => {
-                    let shell = view.give_away().and_then(|()| self.jobs.start_shell(number, view.terminal().path()));
-                    if let Err(error) = shell {
+                    if let Err(error) = give_to_shell(view, number, &self.jobs) {
                         view.take_back();
-                        view.say(&format!("The shell cannot be started: {error}"), true);
+                        view.say(&chain(&error), true);
                     }
                 }
             }
@@ -415,6 +456,12 @@ impl Console {
             }
         }
     }
+}
+
+/// A shell gets the terminal of a view.
+fn give_to_shell(view: &mut View, number: usize, jobs: &Jobs) -> Result<(), JobError> {
+    view.give_away()?;
+    jobs.start_shell(number, view.terminal().path())
 }
 
 /// The new records of the log.

@@ -1,10 +1,12 @@
 //! One terminal: what it shows, and what is typed at it.
 
 use std::io;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use kernel::error::chain;
 use kernel::terminal::{Kind, Terminal};
-use mio::{Registry, Token};
+use runtime::events::Slot;
 use screen::Ui;
 use screen::bindings::{Command, Page};
 use screen::log::Log;
@@ -40,7 +42,7 @@ const PLAIN_KEYS: &str = "f: full screen with keys; Enter: this status again\n";
 /// One terminal.
 pub(super) struct View {
     terminal: Terminal,
-    token: Token,
+    slot: Slot,
     is_lost: bool,
     is_full: bool,
     ui: Ui,
@@ -63,6 +65,14 @@ pub(super) struct View {
     is_behind: bool,
 }
 
+/// A terminal that takes no text or gives no keys.
+#[derive(Debug, thiserror::Error)]
+#[error("nothing can be shown on {path}")]
+pub(super) struct LostTerminal {
+    path: PathBuf,
+    source: io::Error,
+}
+
 /// A command for this program, or a shell, that a key asks for.
 pub(super) enum Wish {
     Run(Command),
@@ -70,11 +80,11 @@ pub(super) enum Wish {
 }
 
 impl View {
-    pub(super) fn new(terminal: Terminal, token: Token) -> Self {
+    pub(super) fn new(terminal: Terminal, slot: Slot) -> Self {
         Self {
             is_full: terminal.kind() == Kind::Screen,
             terminal,
-            token,
+            slot,
             is_lost: false,
             ui: Ui::default(),
             keys: Parser::default(),
@@ -151,8 +161,8 @@ impl View {
     }
 
     /// A shell gets the terminal as it was found.
-    pub(super) fn give_away(&mut self) -> io::Result<()> {
-        self.terminal.send(LEAVE)?;
+    pub(super) fn give_away(&mut self) -> Result<(), LostTerminal> {
+        self.terminal.send(LEAVE).map_err(|source| self.lost(source))?;
         self.terminal.close();
         self.is_away = true;
         Ok(())
@@ -165,11 +175,11 @@ impl View {
     }
 
     /// Shows what is so now.
-    pub(super) fn show(&mut self, registry: &Registry, snapshot: &Snapshot) {
+    pub(super) fn show(&mut self, snapshot: &Snapshot) {
         if self.is_away {
             return;
         }
-        let outcome = self.open(registry).and_then(|()| {
+        let outcome = self.open().and_then(|()| {
             if !self.terminal.is_idle() && self.is_full {
                 // A slow line gets the last of many states, once it has the one before.
                 self.is_behind = true;
@@ -181,8 +191,8 @@ impl View {
         self.note(outcome);
     }
 
-    fn open(&mut self, registry: &Registry) -> io::Result<()> {
-        if self.terminal.open(registry, self.token)? {
+    fn open(&mut self) -> io::Result<()> {
+        if self.terminal.open(self.slot.registry(), self.slot.token())? {
             self.shown = None;
             self.told = None;
             log::debug!("opened {}", self.terminal.path().display());
@@ -234,7 +244,7 @@ impl View {
     }
 
     /// Takes what was typed, or goes on with what is to be sent.
-    pub(super) fn take_keys(&mut self, registry: &Registry, snapshot: &Snapshot, readable: bool) -> Vec<Wish> {
+    pub(super) fn take_keys(&mut self, snapshot: &Snapshot, readable: bool) -> Vec<Wish> {
         if self.is_away {
             return Vec::new();
         }
@@ -258,7 +268,7 @@ impl View {
             self.pause = self.keys.is_open().then(|| Instant::now() + rest);
         } else if self.patience().is_some_and(|patience| patience <= Instant::now()) {
             self.leave();
-            self.show(registry, snapshot);
+            self.show(snapshot);
         } else if self.pause.is_some_and(|pause| pause <= Instant::now()) {
             self.pause = None;
             keys.extend(self.keys.pause());
@@ -271,7 +281,7 @@ impl View {
             self.take_key(key, snapshot, &mut wishes);
         }
         if has_keys || (self.is_behind && self.terminal.is_idle()) {
-            self.show(registry, snapshot);
+            self.show(snapshot);
         }
         wishes
     }
@@ -322,13 +332,17 @@ impl View {
         }
     }
 
+    fn lost(&self, source: io::Error) -> LostTerminal {
+        LostTerminal { path: self.terminal.path().to_owned(), source }
+    }
+
     /// Says once that a terminal is lost. It is tried again with each text.
     fn note(&mut self, outcome: io::Result<()>) {
         match outcome {
             Ok(()) => self.is_lost = false,
             Err(error) => {
                 if !self.is_lost {
-                    log::warn!("nothing can be shown on {}: {error}", self.terminal.path().display());
+                    log::warn!("{}", chain(&self.lost(error)));
                 }
                 self.is_lost = true;
             }
@@ -339,18 +353,18 @@ impl View {
 #[cfg(test)]
 mod tests {
     use std::io::{Read as _, Write as _};
-    use std::path::PathBuf;
 
     use nix::fcntl::OFlag;
     use nix::pty::{PtyMaster, grantpt, posix_openpt, ptsname_r, unlockpt};
+    use runtime::events::EventLoop;
 
+    use super::super::Source;
     use super::*;
 
     /// A serial line: its far end, and the view at this one.
     struct Line {
         far: PtyMaster,
         view: View,
-        poll: mio::Poll,
     }
 
     impl Line {
@@ -359,19 +373,16 @@ mod tests {
             grantpt(&far).unwrap();
             unlockpt(&far).unwrap();
             let near = PathBuf::from(ptsname_r(&far).unwrap());
-            let mut line = Self {
-                far,
-                view: View::new(Terminal::new(near, Kind::Serial), Token(0)),
-                poll: mio::Poll::new().unwrap(),
-            };
-            line.view.show(line.poll.registry(), &Snapshot::default());
+            let slot = EventLoop::new().unwrap().slot(Source::Terminal(0)).unwrap();
+            let mut line = Self { far, view: View::new(Terminal::new(near, Kind::Serial), slot) };
+            line.view.show(&Snapshot::default());
             line
         }
 
         /// The wishes that result from bytes that arrive at once.
         fn hear(&mut self, bytes: &[u8]) -> Vec<Wish> {
             self.far.write_all(bytes).unwrap();
-            self.view.take_keys(self.poll.registry(), &Snapshot::default(), true)
+            self.view.take_keys(&Snapshot::default(), true)
         }
 
         /// The same, after a while in which nothing came.
@@ -388,7 +399,7 @@ mod tests {
         }
 
         fn hear_nothing(&mut self) -> Vec<Wish> {
-            self.view.take_keys(self.poll.registry(), &Snapshot::default(), false)
+            self.view.take_keys(&Snapshot::default(), false)
         }
 
         fn said(&mut self) -> String {

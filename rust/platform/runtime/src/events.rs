@@ -1,0 +1,314 @@
+//! The event loop of a daemon: it waits for sources, signals and a deadline.
+//!
+//! The daemon keeps its own state and its own `loop`. In each turn it does all that is due, says as data when the
+//! next thing is, and takes the events that came:
+//!
+//! ```no_run
+//! # use runtime::events::{Event, EventLoop, EventLoopError};
+//! # #[derive(Clone, Copy, PartialEq, Eq)] enum Source { Links }
+//! # impl std::fmt::Display for Source {
+//! #     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.write_str("links") }
+//! # }
+//! # fn act() -> Option<std::time::Instant> { None }
+//! # fn run() -> Result<(), EventLoopError> {
+//! let mut events = EventLoop::new()?;
+//! events.end_by_signal()?;
+//! loop {
+//!     let deadline = act();
+//!     for event in events.wait(deadline)? {
+//!         match event {
+//!             Event::End => return Ok(()),
+//!             Event::Ready { source: Source::Links, .. } => { /* read until there is no more */ }
+//!             Event::Release => {}
+//!         }
+//!     }
+//! }
+//! # }
+//! ```
+//!
+//! The kernel reports a source once for each time that it becomes readable. So a daemon reads it until there is no
+//! more ([`drain`]), or has it reported [again](EventLoop::again).
+
+use std::fmt::Display;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd as _};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kernel::signals::{ReleaseSignal, SignalError, Termination};
+use mio::unix::SourceFd;
+use mio::{Interest, Poll, Registry, Token};
+
+/// Events that the kernel reports at one go; those beyond come with the next turn.
+const EVENTS_AT_ONCE: usize = 64;
+/// Turns in a row that may begin with a deadline that has passed, as a slow turn makes one pass,
+const OVERDUE_TURNS: u32 = 16;
+/// and the pause before each further one: a deadline that nobody acts on must not take a whole processor.
+const OVERDUE_PAUSE: Duration = Duration::from_millis(10);
+
+/// Why a daemon cannot wait.
+#[derive(Debug, thiserror::Error)]
+pub enum EventLoopError {
+    /// The kernel gives no epoll descriptor.
+    #[error("cannot set up the event loop")]
+    Open(#[source] io::Error),
+    /// A signal can't be taken.
+    #[error(transparent)]
+    Signal(#[from] SignalError),
+    /// A source can't be waited for.
+    #[error("cannot wait for {source_name}")]
+    Register {
+        /// The source, as its `Display` has it.
+        source_name: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The wait itself failed.
+    #[error("cannot wait for events")]
+    Wait(#[source] io::Error),
+}
+
+/// An event of a daemon, whose sources are `S`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event<S> {
+    /// SIGTERM or SIGINT has come: the daemon ends. It is the first event of its turn.
+    End,
+    /// SIGUSR1 has come: the daemon gives back all that it holds, and ends then.
+    Release,
+    /// Something has come from a source, or a terminal takes more text.
+    Ready {
+        /// The source.
+        source: S,
+        /// There may be something to read.
+        is_readable: bool,
+    },
+}
+
+/// Wakes an event loop from another thread.
+#[derive(Debug, Clone)]
+pub struct Waker(Arc<mio::Waker>);
+
+impl Waker {
+    /// Makes the loop report the waker's source.
+    pub fn wake(&self) {
+        // That fails only when the daemon is ending.
+        drop(self.0.wake());
+    }
+}
+
+/// The place of one source in an event loop, for a file that registers itself whenever it is opened.
+#[derive(Debug)]
+pub struct Slot {
+    registry: Registry,
+    token: Token,
+}
+
+impl Slot {
+    /// Where the file registers,
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// and under which token.
+    pub fn token(&self) -> Token {
+        self.token
+    }
+}
+
+/// What a token stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known<S> {
+    End,
+    Release,
+    Source(S),
+}
+
+/// An event loop with the sources `S`, of which each has a name for messages.
+#[derive(Debug)]
+pub struct EventLoop<S> {
+    poll: Poll,
+    events: mio::Events,
+    /// Tokens are places in it. A source keeps its token when its file goes, as it may come back.
+    known: Vec<Known<S>>,
+    /// Sources that have more than was read of them.
+    unread: Vec<S>,
+    pacer: Pacer,
+    end: Option<Termination>,
+    release: Option<ReleaseSignal>,
+}
+
+impl<S: Copy + Eq + Display> EventLoop<S> {
+    /// A loop without any source. Signals end the process, as they do by default.
+    pub fn new() -> Result<Self, EventLoopError> {
+        Ok(Self {
+            poll: Poll::new().map_err(EventLoopError::Open)?,
+            events: mio::Events::with_capacity(EVENTS_AT_ONCE),
+            known: Vec::new(),
+            unread: Vec::new(),
+            pacer: Pacer::default(),
+            end: None,
+            release: None,
+        })
+    }
+
+    /// From now on SIGTERM and SIGINT are [`Event::End`]. Call it before any thread is started.
+    pub fn end_by_signal(&mut self) -> Result<(), EventLoopError> {
+        let mut signals = Termination::new()?;
+        self.add(Known::End, &mut signals)?;
+        self.end = Some(signals);
+        Ok(())
+    }
+
+    /// From now on SIGUSR1 is [`Event::Release`]. Call it before any thread is started.
+    pub fn release_by_signal(&mut self) -> Result<(), EventLoopError> {
+        let mut signal = ReleaseSignal::new()?;
+        self.add(Known::Release, &mut signal)?;
+        self.release = Some(signal);
+        Ok(())
+    }
+
+    /// Reports `source` when `file` becomes readable. More than one file may be one source.
+    pub fn register(&mut self, source: S, file: &mut impl mio::event::Source) -> Result<(), EventLoopError> {
+        self.add(Known::Source(source), file)
+    }
+
+    /// The same for anything with a descriptor. Closing that ends it.
+    pub fn register_descriptor(&mut self, source: S, file: &impl AsFd) -> Result<(), EventLoopError> {
+        self.add(Known::Source(source), &mut SourceFd(&file.as_fd().as_raw_fd()))
+    }
+
+    /// The place of a source whose file registers itself.
+    pub fn slot(&mut self, source: S) -> Result<Slot, EventLoopError> {
+        let token = self.token(Known::Source(source));
+        let registry = self.poll.registry().try_clone().map_err(EventLoopError::Open)?;
+        Ok(Slot { registry, token })
+    }
+
+    /// A waker for other threads, which is reported as `source`. A loop has only one; clone it.
+    pub fn waker(&mut self, source: S) -> Result<Waker, EventLoopError> {
+        let token = self.token(Known::Source(source));
+        let waker = mio::Waker::new(self.poll.registry(), token).map_err(|error| refused(&source, error))?;
+        Ok(Waker(Arc::new(waker)))
+    }
+
+    /// Reports `source` in the next turn, which comes at once: it has more than was read.
+    pub fn again(&mut self, source: S) {
+        if !self.unread.contains(&source) {
+            self.unread.push(source);
+        }
+    }
+
+    /// Waits for events, until `deadline` at most; `None` waits as long as it takes. Each source is reported once.
+    pub fn wait(&mut self, deadline: Option<Instant>) -> Result<Vec<Event<S>>, EventLoopError> {
+        let now = Instant::now();
+        let until = if self.unread.is_empty() { self.pacer.until(now, deadline) } else { Some(now) };
+        uninterrupted(until, |left| self.poll.poll(&mut self.events, left)).map_err(EventLoopError::Wait)?;
+        let unread = std::mem::take(&mut self.unread).into_iter();
+        let mut ready: Vec<(S, bool)> = unread.map(|source| (source, true)).collect();
+        let (mut ends, mut releases) = (false, false);
+        for event in &self.events {
+            match self.known.get(event.token().0) {
+                Some(Known::End) => ends |= self.end.as_ref().is_some_and(Termination::has_come),
+                Some(Known::Release) => releases |= self.release.as_ref().is_some_and(ReleaseSignal::has_come),
+                Some(Known::Source(source)) => match ready.iter_mut().find(|(known, _)| known == source) {
+                    Some((_, is_readable)) => *is_readable |= event.is_readable(),
+                    None => ready.push((*source, event.is_readable())),
+                },
+                None => {}
+            }
+        }
+        let signals = [(ends, Event::End), (releases, Event::Release)];
+        let signals = signals.into_iter().filter_map(|(has_come, event)| has_come.then_some(event));
+        let ready = ready.into_iter().map(|(source, is_readable)| Event::Ready { source, is_readable });
+        Ok(signals.chain(ready).collect())
+    }
+
+    fn token(&mut self, known: Known<S>) -> Token {
+        let place = self.known.iter().position(|other| *other == known);
+        Token(place.unwrap_or_else(|| {
+            self.known.push(known);
+            self.known.len() - 1
+        }))
+    }
+
+    fn add(&mut self, known: Known<S>, file: &mut impl mio::event::Source) -> Result<(), EventLoopError> {
+        let token = self.token(known);
+        self.poll.registry().register(file, token, Interest::READABLE).map_err(|error| match known {
+            Known::Source(source) => refused(&source, error),
+            Known::End | Known::Release => refused(&"signals", error),
+        })
+    }
+}
+
+/// Polls for the time that is left, and once more after each signal that interrupts that.
+fn uninterrupted(until: Option<Instant>, mut poll: impl FnMut(Option<Duration>) -> io::Result<()>) -> io::Result<()> {
+    loop {
+        match poll(until.map(|until| until.saturating_duration_since(Instant::now()))) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+fn refused(source: &impl Display, error: io::Error) -> EventLoopError {
+    EventLoopError::Register { source_name: source.to_string(), source: error }
+}
+
+/// Keeps a deadline that has passed, and that nobody acts on, from making a loop spin.
+#[derive(Debug, Default)]
+struct Pacer {
+    /// Turns in a row that began with such a deadline.
+    overdue: u32,
+}
+
+impl Pacer {
+    /// The time until which to wait, for a deadline.
+    fn until(&mut self, now: Instant, deadline: Option<Instant>) -> Option<Instant> {
+        if deadline.is_none_or(|deadline| deadline > now) {
+            self.overdue = 0;
+            return deadline;
+        }
+        self.overdue = self.overdue.saturating_add(1);
+        if self.overdue <= OVERDUE_TURNS {
+            return Some(now);
+        }
+        if self.overdue == OVERDUE_TURNS + 1 {
+            log::debug!("a deadline has passed, and nothing is done about it");
+        }
+        Some(now + OVERDUE_PAUSE)
+    }
+}
+
+/// The time that is `left` from now, for daemons that count time otherwise. A time that no clock reaches is none.
+pub fn after(left: Duration) -> Option<Instant> {
+    Instant::now().checked_add(left)
+}
+
+/// Whether a source was read to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drained {
+    /// There is no more for now.
+    Empty,
+    /// There may be more: have it reported [again](EventLoop::again), after the others had their turn.
+    More,
+}
+
+/// Calls `receive` until it would block, but not more than `limit` times. A call that was interrupted is made again.
+///
+/// # Errors
+///
+/// The first other error of `receive`. There may be more to read after it.
+pub fn drain(limit: usize, mut receive: impl FnMut() -> io::Result<()>) -> io::Result<Drained> {
+    for _ in 0..limit {
+        match receive() {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Drained::Empty),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Drained::More)
+}
+
+#[cfg(test)]
+mod tests;
