@@ -158,9 +158,37 @@ pub fn desired(exports: &[Export], queues: impl Fn(&Disk) -> u16) -> BTreeMap<St
                 Access::ReadWrite | Access::ReadOnly => device_path(&export.disk),
             };
             let medium = export.has_medium().then_some((path, *access));
-            Some((identity.nqn.clone(), Subsystem::drive(identity, queues(&export.disk), medium)))
+            Some((identity.nqn.clone(), drive(identity, queues(&export.disk), medium)))
         })
         .collect()
+}
+
+/// The subsystem of a drive, open to every host: one enabled namespace if there is
+/// a medium in it, by the path of its device, or its controller; else none.
+fn drive(identity: &Identity, queues: u16, medium: Option<(String, Access)>) -> Subsystem {
+    let (mut namespace, mut passthru) = (None, None);
+    match medium {
+        Some((path, Access::Passthru)) => passthru = Some(path),
+        Some((device_path, access)) => {
+            namespace = Some(Namespace {
+                device_path,
+                uuid: identity.uuid.clone(),
+                nguid: identity.nguid.clone(),
+                readonly: access == Access::ReadOnly,
+                enabled: true,
+            });
+        }
+        None => {}
+    }
+    Subsystem {
+        allow_any_host: true,
+        serial: identity.serial.clone(),
+        model: identity.model.clone(),
+        firmware: identity.firmware.clone(),
+        queues,
+        namespaces: namespace.map(|namespace| (identity.nsid, namespace)).into_iter().collect(),
+        passthru,
+    }
 }
 
 /// Whether the subsystem `nqn` belongs to a person who exports disks by command:

@@ -5,9 +5,8 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::model::{Namespace, Port, PortAddress, PortId, Subsystem, Target};
+use super::model::{NQN_MAX, Namespace, Port, PortAddress, PortId, Subsystem, Target};
 use super::plan::Op;
-use crate::identity::NQN_MAX;
 
 /// The kernel's answers, by its names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,14 +15,7 @@ use disks::kind::{Identifiers, Media};
 use disks::worthless;
 use uuid::Uuid;
 
-use crate::model::{LISTENER_NQN, NSID, NSID_MAX, Target};
-
-/// The start of each of our NQNs (NVM Express Base Specification, "NVMe
-/// Qualified Names": `nqn.`, a date, a reversed domain name, a colon).
-pub const NQN_PREFIX: &str = "nqn.2026-11.io.github.diskomator:";
-
-/// The longest NQN, in bytes.
-pub const NQN_MAX: usize = 223;
+use crate::model::{LISTENER_NQN, NQN_PREFIX, NSID, NSID_MAX, Target};
 
 /// The most that is kept of a disk's own name within an NQN: with the longest
 /// name of a machine, and one byte less than `NQN_MAX`, as Linux hosts take no
@@ -375,6 +368,7 @@ fn last(text: &str, most: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::NQN_MAX;
     use disks::disk::{Attributes, Bus};
     use netproto::rng::Rng;
 

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use disks::disk::Disk;
 
-use crate::identity::{Identity, NQN_PREFIX};
-use crate::policy::Access;
-
+/// The start of each of our NQNs (NVM Express Base Specification, "NVMe
+/// Qualified Names": `nqn.`, a date, a reversed domain name, a colon).
+pub const NQN_PREFIX: &str = "nqn.2026-11.io.github.diskomator:";
+/// The longest NQN, in bytes.
+pub const NQN_MAX: usize = 223;
 /// The one namespace of a subsystem whose name tells what is on the disk.
 pub const NSID: u32 = 1;
 /// The highest number that the target lets a namespace have (`NVMET_MAX_NAMESPACES`
@@ -88,34 +90,6 @@ impl Subsystem {
     /// ever reads them.
     pub fn listener() -> Self {
         Self::default()
-    }
-
-    /// A drive, open to every host: one enabled namespace if there is a medium
-    /// in it, by the path of its device, or its controller; else none.
-    pub fn drive(identity: &Identity, queues: u16, medium: Option<(String, Access)>) -> Self {
-        let (mut namespace, mut passthru) = (None, None);
-        match medium {
-            Some((path, Access::Passthru)) => passthru = Some(path),
-            Some((device_path, access)) => {
-                namespace = Some(Namespace {
-                    device_path,
-                    uuid: identity.uuid.clone(),
-                    nguid: identity.nguid.clone(),
-                    readonly: access == Access::ReadOnly,
-                    enabled: true,
-                });
-            }
-            None => {}
-        }
-        Self {
-            allow_any_host: true,
-            serial: identity.serial.clone(),
-            model: identity.model.clone(),
-            firmware: identity.firmware.clone(),
-            queues,
-            namespaces: namespace.map(|namespace| (identity.nsid, namespace)).into_iter().collect(),
-            passthru,
-        }
     }
 }
 
