@@ -5,28 +5,27 @@
 //! answered for by its own link.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use kernel::error::chain;
-use kernel::netlink::{Link, Monitor, Netlink, Watch};
+use kernel::netlink::{Link, Monitor, Netlink, NetlinkError, Watch};
 use kernel::packet::{ArpSocket, LeasedSocket, PacketSocket};
 use kernel::root::Root;
-use kernel::signals::{ReleaseSignal, Termination};
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
 use netplan::{self, Family, Hold, Lifetimes, Net, Origin, Via};
 use netproto::addressing::{Address, Addressing};
 use netproto::arp::Packet;
-use netproto::dhcp::client::{Client, Event, Identity, Loss, Moment, Output, Transmit, Way};
+use netproto::dhcp::client::{self, Client, Identity, Loss, Moment, Output, Transmit, Way};
 use netproto::dhcp::frame;
 use netproto::dhcp::lease::{self, Lease};
 use netproto::ipv4ll::{self, LinkLocal};
 use netproto::net::{Mac, Prefix4};
-use runtime::{Failure, chosen_links, print_help, start_daemon};
+use runtime::events::{Drained, Event, EventLoop, EventLoopError, drain};
+use runtime::{AppletError, Failure, chosen_links, print_help, start_daemon};
 use settings::Product;
 use settings::system::System;
 
@@ -50,16 +49,37 @@ Options:
   -h, --help            this text
 ";
 
-/// The sources of events. Links have the tokens from `FIRST_LINK` on.
-const TERMINATION: Token = Token(0);
-const MONITOR: Token = Token(1);
-const RELEASE: Token = Token(2);
-const FIRST_LINK: usize = 3;
+/// The sources of events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// Links, addresses and routes that change.
+    Network,
+    /// The sockets of the link with this index.
+    Link(u32),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Network => "changes of the network",
+            Self::Link(_) => "packets",
+        })
+    }
+}
+
+/// The kernel refuses what every link needs.
+#[derive(Debug, thiserror::Error)]
+enum DhcpError {
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    #[error(transparent)]
+    Events(#[from] EventLoopError),
+}
+
+impl AppletError for DhcpError {}
 
 /// How long to leave a link alone that did not come up.
 const BRING_UP_AGAIN: Duration = Duration::from_secs(5);
-/// After so many packets at one go the other links have their turn.
-pub(crate) const PACKETS_AT_ONCE: usize = 32;
 /// No link that DHCP runs on has longer packets without fragments.
 const PACKET_MAX: usize = 2048;
 
@@ -69,7 +89,7 @@ pub fn run<C: Product>(args: lexopt::Parser) -> Result<(), Failure> {
     let root = Root::default();
     let config = start_daemon::<C>("dhcp", &root, false).config;
     let System { ip, name, .. } = config.as_ref().clone();
-    Daemon::new(C::NAME, root, only, ip, name)?.run()
+    Ok(Daemon::new(C::NAME, root, only, ip, name)?.run()?)
 }
 
 /// All links.
@@ -87,15 +107,13 @@ struct Daemon {
     seeds: RandomState,
     netlink: Netlink,
     monitor: Monitor,
-    poll: Poll,
+    events: EventLoop<Source>,
     ports: BTreeMap<u32, ManagedLink>,
     /// The hardware addresses of all links. A packet from one of them is no
     /// other host's.
     own: Vec<Mac>,
     /// Addresses are given back; then this ends.
     is_leaving: bool,
-    /// Open for as long as `poll` listens to them.
-    _signals: (Termination, ReleaseSignal),
 }
 
 /// One link.
@@ -134,14 +152,12 @@ impl Daemon {
         only: Vec<String>,
         addressing: Addressing,
         name: Option<String>,
-    ) -> Result<Self, Failure> {
-        let mut termination = Termination::new().map_err(Failure::failed)?;
-        let mut release = ReleaseSignal::new().map_err(Failure::failed)?;
-        let mut monitor = Monitor::new(Watch::LinksAndIpv6).map_err(Failure::failed)?;
-        let poll = Poll::new().map_err(Failure::failed)?;
-        poll.registry().register(&mut termination, TERMINATION, Interest::READABLE).map_err(Failure::failed)?;
-        poll.registry().register(&mut release, RELEASE, Interest::READABLE).map_err(Failure::failed)?;
-        poll.registry().register(&mut monitor, MONITOR, Interest::READABLE).map_err(Failure::failed)?;
+    ) -> Result<Self, DhcpError> {
+        let mut events = EventLoop::new()?;
+        events.end_by_signal()?;
+        events.release_by_signal()?;
+        let mut monitor = Monitor::new(Watch::LinksAndIpv6)?;
+        events.register(Source::Network, &mut monitor)?;
         Ok(Self {
             product,
             root,
@@ -151,20 +167,17 @@ impl Daemon {
             chosen: None,
             started: Instant::now(),
             seeds: RandomState::new(),
-            netlink: Netlink::new().map_err(Failure::failed)?,
+            netlink: Netlink::new()?,
             monitor,
-            poll,
+            events,
             ports: BTreeMap::new(),
             own: Vec::new(),
             is_leaving: false,
-            _signals: (termination, release),
         })
     }
 
-    fn run(mut self) -> Result<(), Failure> {
-        let mut events = Events::with_capacity(64);
+    fn run(mut self) -> Result<(), DhcpError> {
         let mut buffer = vec![0; PACKET_MAX];
-        let mut unread: Vec<u32> = Vec::new();
         self.look_at_links();
         loop {
             let next = self.act();
@@ -173,36 +186,25 @@ impl Daemon {
                 log::info!("stopped; the addresses were given back");
                 return Ok(());
             }
-            let wait =
-                if unread.is_empty() { next.map(|next| next.saturating_sub(self.now())) } else { Some(Duration::ZERO) };
-            match self.poll.poll(&mut events, wait) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                other => other.map_err(Failure::failed)?,
-            }
-            let mut readable = std::mem::take(&mut unread);
-            for event in &events {
-                match event.token() {
-                    TERMINATION => {
+            for event in self.events.wait(next.and_then(|next| self.started.checked_add(next)))? {
+                match event {
+                    Event::End => {
                         log::info!("stopped; the addresses stay");
                         return Ok(());
                     }
-                    RELEASE => self.leave(),
-                    MONITOR => {
-                        self.monitor.drain().map_err(Failure::failed)?;
+                    Event::Release => self.leave(),
+                    Event::Ready { source: Source::Network, .. } => {
+                        self.monitor.drain()?;
                         if !self.is_leaving {
                             self.look_at_links();
                         }
                     }
-                    Token(token) => readable.extend(token.checked_sub(FIRST_LINK).and_then(|i| u32::try_from(i).ok())),
-                }
-            }
-            readable.sort_unstable();
-            readable.dedup();
-            let now = self.now();
-            for index in readable {
-                if let Some(port) = self.ports.get_mut(&index) {
-                    if port.receive(now, &self.own, &mut buffer) == Input::More {
-                        unread.push(index);
+                    Event::Ready { source: Source::Link(index), .. } => {
+                        let now = self.now();
+                        let Some(port) = self.ports.get_mut(&index) else { continue };
+                        if port.receive(now, &self.own, &mut buffer) == Drained::More {
+                            self.events.again(Source::Link(index));
+                        }
                     }
                 }
             }
@@ -361,8 +363,8 @@ impl Daemon {
             next = next.into_iter().chain(port.come_up(&self.netlink, self.started.elapsed())).min();
             loop {
                 match port.client.poll(self.started.elapsed()) {
-                    Output::Transmit(transmit) => port.send(self.poll.registry(), &transmit),
-                    Output::Arp(packet) => port.send_arp(self.poll.registry(), &packet),
+                    Output::Transmit(transmit) => port.send(&mut self.events, &transmit),
+                    Output::Arp(packet) => port.send_arp(&mut self.events, &packet),
                     Output::Event(event) => port.apply(&self.netlink, self.started.elapsed(), event),
                     Output::Timeout(at) => {
                         next = next.into_iter().chain(at).min();
@@ -373,7 +375,7 @@ impl Daemon {
             // After the leases, which decide.
             loop {
                 match port.link_local.poll(self.started.elapsed()) {
-                    ipv4ll::Output::Arp(packet) => port.send_arp(self.poll.registry(), &packet),
+                    ipv4ll::Output::Arp(packet) => port.send_arp(&mut self.events, &packet),
                     ipv4ll::Output::Event(event) => port.apply_link_local(&self.netlink, event),
                     ipv4ll::Output::Timeout(at) => {
                         next = next.into_iter().chain(at).min();
@@ -381,23 +383,13 @@ impl Daemon {
                     }
                 }
             }
-            port.listen(self.poll.registry());
+            port.listen(&mut self.events);
             let holder = Holder { netlink: &self.netlink, index: port.index, name: &port.name };
-            let registry = self.poll.registry();
-            let register = |socket: &_| register(registry, holder.index, holder.name, socket);
+            let register = |socket: &_| register(&mut self.events, holder.index, holder.name, socket);
             next = next.into_iter().chain(port.six.act(holder, || self.started.elapsed(), register)).min();
         }
         next
     }
-}
-
-/// Whether there may be more to read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Input {
-    /// Perhaps; nobody will say so again.
-    More,
-    /// No; the socket becomes readable when there is.
-    Done,
 }
 
 impl ManagedLink {
@@ -467,8 +459,8 @@ impl ManagedLink {
 
     /// Sends a message. A message that cannot be sent is sent again later, as
     /// lost packets are.
-    fn send(&mut self, registry: &mio::Registry, transmit: &Transmit) {
-        self.open(registry);
+    fn send(&mut self, events: &mut EventLoop<Source>, transmit: &Transmit) {
+        self.open(events);
         let sent = match transmit.way {
             Way::Broadcast { from } => self
                 .socket
@@ -486,8 +478,8 @@ impl ManagedLink {
     }
 
     /// Sends an ARP packet, once it is sure that the answer will be heard.
-    fn send_arp(&mut self, registry: &mio::Registry, packet: &Packet) {
-        self.listen(registry);
+    fn send_arp(&mut self, events: &mut EventLoop<Source>, packet: &Packet) {
+        self.listen(events);
         let Some(socket) = &self.arp_socket else { return };
         match socket.broadcast(&packet.build()) {
             Ok(()) => log::debug!("{}: sent ARP, {} to {}", self.name, packet.sender, packet.target),
@@ -496,14 +488,14 @@ impl ManagedLink {
     }
 
     /// Hears of the addresses that the client looks after.
-    fn listen(&mut self, registry: &mio::Registry) {
+    fn listen(&mut self, events: &mut EventLoop<Source>) {
         let wanted: Vec<Ipv4Addr> = self.client.claims().chain(self.link_local.claims()).collect();
         if self.heard == wanted {
             return;
         }
         if self.arp_socket.is_none() {
             self.arp_socket = match ArpSocket::open(self.index, &self.name) {
-                Ok(socket) => self.register(registry, &socket).then_some(socket),
+                Ok(socket) => register(events, self.index, &self.name, &socket).then_some(socket),
                 Err(error) => {
                     log::warn!("{}", chain(&error));
                     None
@@ -517,11 +509,7 @@ impl ManagedLink {
         }
     }
 
-    fn register(&self, registry: &mio::Registry, socket: &impl AsFd) -> bool {
-        register(registry, self.index, &self.name, socket)
-    }
-
-    fn open(&mut self, registry: &mio::Registry) {
+    fn open(&mut self, events: &mut EventLoop<Source>) {
         if self.socket.is_some() {
             return;
         }
@@ -532,7 +520,7 @@ impl ManagedLink {
                 return;
             }
         };
-        if self.register(registry, &socket) {
+        if register(events, self.index, &self.name, &socket) {
             self.socket = Some(socket);
         }
     }
@@ -551,26 +539,19 @@ impl ManagedLink {
         self.leased_socket.as_ref().map(|(_, socket)| socket)
     }
 
-    fn receive(&mut self, now: Moment, own: &[Mac], buffer: &mut [u8]) -> Input {
+    fn receive(&mut self, now: Moment, own: &[Mac], buffer: &mut [u8]) -> Drained {
         let more = [
             self.receive_arp(now, own, buffer),
             self.receive_messages(now, buffer),
             self.six.receive(now, &self.name, buffer),
         ];
-        if more.contains(&Input::More) { Input::More } else { Input::Done }
+        if more.contains(&Drained::More) { Drained::More } else { Drained::Empty }
     }
 
-    fn receive_arp(&mut self, now: Moment, own: &[Mac], buffer: &mut [u8]) -> Input {
-        let Some(socket) = &self.arp_socket else { return Input::Done };
-        for _ in 0..PACKETS_AT_ONCE {
-            let len = match socket.receive(buffer) {
-                Ok(len) => len,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Input::Done,
-                Err(error) => {
-                    log::debug!("{}: failed to receive ARP: {error}", self.name);
-                    continue;
-                }
-            };
+    fn receive_arp(&mut self, now: Moment, own: &[Mac], buffer: &mut [u8]) -> Drained {
+        let Some(socket) = &self.arp_socket else { return Drained::Empty };
+        drain(format_args!("{}: ARP", self.name), || {
+            let len = socket.receive(buffer)?;
             match Packet::parse(&buffer[..len]) {
                 Err(error) => log::debug!("{}: packet dropped: {error}", self.name),
                 Ok(packet) if own.contains(&packet.sender_mac) => {}
@@ -579,22 +560,15 @@ impl ManagedLink {
                     self.link_local.hear(now, &packet);
                 }
             }
-        }
-        Input::More
+            Ok(())
+        })
     }
 
-    fn receive_messages(&mut self, now: Moment, buffer: &mut [u8]) -> Input {
-        let Some(socket) = &self.socket else { return Input::Done };
-        for _ in 0..PACKETS_AT_ONCE {
-            let (len, checksum) = match socket.receive(buffer) {
-                Ok(received) => received,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Input::Done,
-                // The link went down, which netlink says too.
-                Err(error) => {
-                    log::debug!("{}: failed to receive: {error}", self.name);
-                    continue;
-                }
-            };
+    /// An error says that the link went down, which netlink says too.
+    fn receive_messages(&mut self, now: Moment, buffer: &mut [u8]) -> Drained {
+        let Some(socket) = &self.socket else { return Drained::Empty };
+        drain(format_args!("{}: DHCP", self.name), || {
+            let (len, checksum) = socket.receive(buffer)?;
             match frame::parse(&buffer[..len], checksum) {
                 Err(error) => log::debug!("{}: packet dropped: {error}", self.name),
                 Ok(datagram) => {
@@ -603,13 +577,13 @@ impl ManagedLink {
                     }
                 }
             }
-        }
-        Input::More
+            Ok(())
+        })
     }
 
-    fn apply(&mut self, netlink: &Netlink, now: Moment, event: Event) {
+    fn apply(&mut self, netlink: &Netlink, now: Moment, event: client::Event) {
         match event {
-            Event::Bound { lease, until, renewed } => {
+            client::Event::Bound { lease, until, renewed } => {
                 let left = until.map(|until| until.saturating_sub(now));
                 self.hold(netlink, &lease, left);
                 self.link_local.leased(now);
@@ -627,21 +601,21 @@ impl ManagedLink {
                     log::debug!("{}: {oddity}", self.name);
                 }
             }
-            Event::Lost { address, why } => {
+            client::Event::Lost { address, why } => {
                 let level = if why == Loss::Released { log::Level::Info } else { log::Level::Warn };
                 log::log!(level, "{}: {address} is no longer ours: {why}", self.name);
                 self.leased_socket = None;
                 self.holder(netlink).hold(Origin::Dhcp, Family::V4, &[]);
                 self.link_local.unleased(now);
             }
-            Event::Disputed { address, by } => {
+            client::Event::Disputed { address, by } => {
                 log::warn!("{}: {by} uses {address}, too; it was told that it is ours", self.name);
             }
-            Event::Declined { address, by } => {
+            client::Event::Declined { address, by } => {
                 log::warn!("{}: {by} has {address}, which was given to us; declined", self.name);
             }
-            Event::Silence => log::warn!("{}: no DHCP server has answered yet; asking on", self.name),
-            Event::Odd(faults) => log::debug!("{}: a server's message is odd: {faults}", self.name),
+            client::Event::Silence => log::warn!("{}: no DHCP server has answered yet; asking on", self.name),
+            client::Event::Odd(faults) => log::debug!("{}: a server's message is odd: {faults}", self.name),
         }
     }
 
@@ -690,12 +664,11 @@ impl ManagedLink {
     }
 }
 
-/// Waits for what comes in through a link's `socket`; false if that is impossible.
-fn register(registry: &mio::Registry, index: u32, name: &str, socket: &impl AsFd) -> bool {
-    let token = Token(FIRST_LINK + usize::try_from(index).unwrap_or(0));
-    let outcome = registry.register(&mut SourceFd(&socket.as_fd().as_raw_fd()), token, Interest::READABLE);
+/// Waits for packets from a link's `socket`; false if that is impossible.
+fn register(events: &mut EventLoop<Source>, index: u32, name: &str, socket: &impl AsFd) -> bool {
+    let outcome = events.register_descriptor(Source::Link(index), socket);
     if let Err(error) = &outcome {
-        log::warn!("{name}: failed to wait for packets: {error}");
+        log::warn!("{name}: {}", chain(error));
     }
     outcome.is_ok()
 }

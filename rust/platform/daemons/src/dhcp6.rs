@@ -1,7 +1,6 @@
 //! DHCPv6 on one link, a part of the applet `dhcp`. Whether to ask is what the
 //! link's routers say, and the kernel tells.
 
-use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
@@ -12,8 +11,8 @@ use netplan::{Address, Family, Hold, Lifetimes, Net, Origin};
 use netproto::dhcp::client::Identity;
 use netproto::dhcp6::client::{Client, Event, Loss, Output};
 use netproto::pace::Moment;
+use runtime::events::{Drained, drain};
 
-use crate::dhcp::{Input, PACKETS_AT_ONCE};
 use crate::network::{Holder, Outcome};
 
 /// How often routers are asked what they announce, and how long apart
@@ -117,12 +116,12 @@ impl Dhcp6Link {
         &mut self,
         holder: Holder<'_>,
         now: impl Fn() -> Moment,
-        register: impl Fn(&Dhcp6Socket) -> bool,
+        mut register: impl FnMut(&Dhcp6Socket) -> bool,
     ) -> Option<Moment> {
         let solicit = self.solicit(holder, now());
         loop {
             match self.client.poll(now()) {
-                Output::Transmit(payload) => self.send(holder, &register, &payload),
+                Output::Transmit(payload) => self.send(holder, &mut register, &payload),
                 Output::Event(event) => self.apply(holder, now(), event),
                 Output::Timeout(at) => return at.into_iter().chain(solicit).min(),
             }
@@ -146,7 +145,7 @@ impl Dhcp6Link {
 
     /// Sends a message. A message that cannot be sent is sent again later, as lost
     /// packets are.
-    fn send(&mut self, holder: Holder<'_>, register: impl Fn(&Dhcp6Socket) -> bool, payload: &[u8]) {
+    fn send(&mut self, holder: Holder<'_>, register: impl FnOnce(&Dhcp6Socket) -> bool, payload: &[u8]) {
         let Some(local) = self.local else { return };
         if self.socket.as_ref().is_none_or(|(bound, _)| *bound != local) {
             self.socket = match Dhcp6Socket::open(holder.index, holder.name, local) {
@@ -164,21 +163,16 @@ impl Dhcp6Link {
         }
     }
 
-    /// Takes what has come in.
-    pub(crate) fn receive(&mut self, now: Moment, name: &str, buffer: &mut [u8]) -> Input {
-        let Some((_, socket)) = &self.socket else { return Input::Done };
-        for _ in 0..PACKETS_AT_ONCE {
-            match socket.receive(buffer) {
-                Ok((len, from)) => {
-                    if let Err(error) = self.client.handle(now, &buffer[..len]) {
-                        log::debug!("{name}: message from {from} dropped: {error}");
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Input::Done,
-                Err(error) => log::debug!("{name}: failed to receive DHCPv6: {error}"),
+    /// Reads messages.
+    pub(crate) fn receive(&mut self, now: Moment, name: &str, buffer: &mut [u8]) -> Drained {
+        let Some((_, socket)) = &self.socket else { return Drained::Empty };
+        drain(format_args!("{name}: DHCPv6"), || {
+            let (len, from) = socket.receive(buffer)?;
+            if let Err(error) = self.client.handle(now, &buffer[..len]) {
+                log::debug!("{name}: message from {from} dropped: {error}");
             }
-        }
-        Input::More
+            Ok(())
+        })
     }
 
     fn apply(&mut self, holder: Holder<'_>, now: Moment, event: Event) {

@@ -2,25 +2,22 @@
 //! discovery service by multicast DNS. It only looks at links and addresses.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, AsRawFd};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use kernel::error::chain;
 use kernel::multicast::MulticastSocket;
 use kernel::netlink::{Link, Monitor, Netlink, NetlinkError, Watch};
 use kernel::root::Root;
-use kernel::signals::Termination;
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Registry, Token};
-use netproto::mdns::responder::{Event, Family, Output, Responder};
+use netproto::mdns::responder::{self, Family, Output, Responder};
 use netproto::mdns::wire::MESSAGE_MAX;
 use netproto::mdns::zone::Service;
 use netproto::pace::Moment;
-use runtime::{Failure, chosen_links, print_help, start_daemon};
+use runtime::events::{Drained, Event, EventLoop, EventLoopError, drain};
+use runtime::{AppletError, Failure, chosen_links, print_help, start_daemon};
 use settings::Product;
 
 use crate::name::machine_name;
@@ -53,12 +50,35 @@ needs, 2 if the command line makes no sense.
 On another machine: avahi-browse -rt {service}
 ";
 
-/// The sources of events. Links have two tokens each from `FIRST_LINK` on.
-const TERMINATION: Token = Token(0);
-const MONITOR: Token = Token(1);
-const FIRST_LINK: usize = 2;
-/// After so many messages at one go the other links have their turn.
-const MESSAGES_AT_ONCE: usize = 32;
+/// The sources of events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// Links and addresses that change.
+    Network,
+    /// The socket of one family on the link with this index.
+    End(u32, Family),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Network => "changes of the network",
+            Self::End(..) => "messages",
+        })
+    }
+}
+
+/// The kernel refuses what every link needs.
+#[derive(Debug, thiserror::Error)]
+enum MdnsError {
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    #[error(transparent)]
+    Events(#[from] EventLoopError),
+}
+
+impl AppletError for MdnsError {}
+
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
 /// Runs the applet, which announces the product's service.
@@ -70,7 +90,7 @@ pub fn run<C: Product>(args: lexopt::Parser, service: &'static Service) -> Resul
     };
     let root = Root::default();
     let config = start_daemon::<C>("mdns", &root, false).config;
-    Daemon::new(root, config, service, only)?.run()
+    Ok(Daemon::new(root, config, service, only)?.run()?)
 }
 
 /// All links.
@@ -83,15 +103,13 @@ struct Daemon<C> {
     seeds: RandomState,
     netlink: Netlink,
     monitor: Monitor,
-    poll: Poll,
+    events: EventLoop<Source>,
     /// The machine's name, once there was a link, and how often it was taken.
     base: Option<String>,
     number: u32,
     /// The name in the file that other applets read.
     published: Option<String>,
     links: BTreeMap<u32, MdnsLink>,
-    /// Open for as long as `poll` listens to it.
-    _termination: Termination,
 }
 
 /// One link.
@@ -120,12 +138,11 @@ struct Acted {
 }
 
 impl<C: Product> Daemon<C> {
-    fn new(root: Root, config: C, service: &'static Service, only: Vec<String>) -> Result<Self, Failure> {
-        let mut termination = Termination::new().map_err(Failure::failed)?;
-        let mut monitor = Monitor::new(Watch::LinksAndAddresses).map_err(Failure::failed)?;
-        let poll = Poll::new().map_err(Failure::failed)?;
-        poll.registry().register(&mut termination, TERMINATION, Interest::READABLE).map_err(Failure::failed)?;
-        poll.registry().register(&mut monitor, MONITOR, Interest::READABLE).map_err(Failure::failed)?;
+    fn new(root: Root, config: C, service: &'static Service, only: Vec<String>) -> Result<Self, MdnsError> {
+        let mut events = EventLoop::new()?;
+        events.end_by_signal()?;
+        let mut monitor = Monitor::new(Watch::LinksAndAddresses)?;
+        events.register(Source::Network, &mut monitor)?;
         Ok(Self {
             root,
             config,
@@ -133,18 +150,17 @@ impl<C: Product> Daemon<C> {
             only,
             started: Instant::now(),
             seeds: RandomState::new(),
-            netlink: Netlink::new().map_err(Failure::failed)?,
+            netlink: Netlink::new()?,
             monitor,
-            poll,
+            events,
             base: None,
             number: 1,
             published: None,
             links: BTreeMap::new(),
-            _termination: termination,
         })
     }
 
-    fn run(mut self) -> Result<(), Failure> {
+    fn run(mut self) -> Result<(), MdnsError> {
         // A daemon that was killed leaves its name behind.
         self.withdraw();
         let ended = self.serve();
@@ -152,38 +168,26 @@ impl<C: Product> Daemon<C> {
         ended
     }
 
-    fn serve(&mut self) -> Result<(), Failure> {
-        let mut events = Events::with_capacity(64);
+    fn serve(&mut self) -> Result<(), MdnsError> {
         let mut buffer = vec![0; MESSAGE_MAX];
-        let mut unread: Vec<Token> = Vec::new();
         self.look();
         loop {
             let next = self.act();
-            let wait =
-                if unread.is_empty() { next.map(|next| next.saturating_sub(self.now())) } else { Some(Duration::ZERO) };
-            match self.poll.poll(&mut events, wait) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                other => other.map_err(Failure::failed)?,
-            }
-            let mut readable = std::mem::take(&mut unread);
-            for event in &events {
-                match event.token() {
-                    TERMINATION => {
+            for event in self.events.wait(next.and_then(|next| self.started.checked_add(next)))? {
+                match event {
+                    Event::End | Event::Release => {
                         self.close();
                         return Ok(());
                     }
-                    MONITOR => {
-                        self.monitor.drain().map_err(Failure::failed)?;
+                    Event::Ready { source: Source::Network, .. } => {
+                        self.monitor.drain()?;
                         self.look();
                     }
-                    link => readable.push(link),
-                }
-            }
-            readable.sort_unstable();
-            readable.dedup();
-            for token in readable {
-                if self.receive(token, &mut buffer) {
-                    unread.push(token);
+                    Event::Ready { source: source @ Source::End(link, family), .. } => {
+                        if self.receive(link, family, &mut buffer) == Drained::More {
+                            self.events.again(source);
+                        }
+                    }
                 }
             }
         }
@@ -242,7 +246,7 @@ impl<C: Product> Daemon<C> {
                     // A new one joins the group anew, which switches may have forgotten.
                     end.socket = None;
                 }
-                if link.has_carrier && end.open(self.poll.registry(), link, &addresses) {
+                if link.has_carrier && end.open(&mut self.events, link, &addresses) {
                     end.responder.set_addresses(now, &addresses, &own);
                 }
             }
@@ -297,33 +301,26 @@ impl<C: Product> Daemon<C> {
         }
     }
 
-    /// Reads from a link's socket; `true` if there may be more.
-    fn receive(&mut self, token: Token, buffer: &mut [u8]) -> bool {
+    /// Reads from a link's socket.
+    fn receive(&mut self, link: u32, family: Family, buffer: &mut [u8]) -> Drained {
         let now = self.now();
-        let Some(place) = token.0.checked_sub(FIRST_LINK) else { return false };
-        let port = u32::try_from(place / FAMILIES.len()).ok().and_then(|index| self.links.get_mut(&index));
-        let Some(port) = port else { return false };
-        let end = &mut port.ends[place % FAMILIES.len()];
-        let Some(socket) = &end.socket else { return false };
-        for _ in 0..MESSAGES_AT_ONCE {
-            match socket.receive(buffer) {
-                Ok((len, from)) => {
-                    if let Err(error) = end.responder.handle(now, &buffer[..len], from) {
-                        log::debug!("{}: message from {from} dropped: {error}", port.name);
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
-                Err(error) => log::debug!("{}: failed to receive: {error}", port.name),
+        let Some(port) = self.links.get_mut(&link) else { return Drained::Empty };
+        let Some(end) = port.ends.iter_mut().find(|end| end.family == family) else { return Drained::Empty };
+        let Some(socket) = &end.socket else { return Drained::Empty };
+        drain(format_args!("{}: {family}", port.name), || {
+            let (len, from) = socket.receive(buffer)?;
+            if let Err(error) = end.responder.handle(now, &buffer[..len], from) {
+                log::debug!("{}: message from {from} dropped: {error}", port.name);
             }
-        }
-        true
+            Ok(())
+        })
     }
 }
 
 impl End {
     /// Opens the socket once there is an address to send from; `false` if that
     /// fails, which the next change on the link tries again.
-    fn open(&mut self, registry: &Registry, link: &Link, addresses: &[IpAddr]) -> bool {
+    fn open(&mut self, events: &mut EventLoop<Source>, link: &Link, addresses: &[IpAddr]) -> bool {
         if self.socket.is_some() || !addresses.iter().any(|ip| self.family.has(*ip)) {
             return true;
         }
@@ -334,14 +331,9 @@ impl End {
                 return false;
             }
         };
-        let place = usize::try_from(link.index).unwrap_or(0) * FAMILIES.len() + usize::from(self.family == Family::V6);
-        match registry.register(
-            &mut SourceFd(&socket.as_fd().as_raw_fd()),
-            Token(FIRST_LINK + place),
-            Interest::READABLE,
-        ) {
+        match events.register_descriptor(Source::End(link.index, self.family), &socket) {
             Ok(()) => self.socket = Some(socket),
-            Err(error) => log::warn!("{}: failed to wait for messages: {error}", link.name),
+            Err(error) => log::warn!("{}: {}", link.name, chain(&error)),
         }
         self.socket.is_some()
     }
@@ -358,15 +350,15 @@ impl End {
                         log::debug!("{link}: failed to send by {}: {error}", self.family);
                     }
                 }
-                Output::Event(Event::Published { label }) => {
+                Output::Event(responder::Event::Published { label }) => {
                     log::info!("{link}: known as {label}.local by {}", self.family);
                     acted.published = Some(label);
                 }
-                Output::Event(Event::Renamed { label, number }) => {
+                Output::Event(responder::Event::Renamed { label, number }) => {
                     log::warn!("{link}: the name is taken; from now on {label}.local");
                     acted.number = number;
                 }
-                Output::Event(Event::Odd { from, faults }) => {
+                Output::Event(responder::Event::Odd { from, faults }) => {
                     log::debug!("{link}: a message from {from} is odd: {faults}");
                 }
                 Output::Timeout(at) => {

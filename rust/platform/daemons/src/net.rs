@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use kernel::netlink::{Link, Netlink};
+use kernel::netlink::{Link, Netlink, NetlinkError};
 use kernel::root::Root;
 use netplan::{self, Address};
 use netproto::net::speed_text;
 use runtime::table;
-use runtime::{Failure, print, print_help, print_json};
+use runtime::{AppletError, Failure, print, print_help, print_json};
 use serde::Serialize;
 use settings::Product;
 
@@ -93,6 +93,13 @@ struct Listing {
 }
 
 /// Runs the applet.
+/// The kernel lists no links.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+struct NetError(#[from] NetlinkError);
+
+impl AppletError for NetError {}
+
 /// Runs the applet.
 pub fn run<C: Product>(mut args: lexopt::Parser) -> Result<(), Failure> {
     let mut json = false;
@@ -103,12 +110,16 @@ pub fn run<C: Product>(mut args: lexopt::Parser) -> Result<(), Failure> {
             other => return Err(other.unexpected().into()),
         }
     }
-    let netlink = Netlink::new().map_err(Failure::failed)?;
-    let (links, addresses) = (netlink.links().map_err(Failure::failed)?, netlink.addresses().map_err(Failure::failed)?);
+    let (links, addresses) = list().map_err(NetError)?;
     let root = Root::default();
     let links = links.into_iter().filter(|link| !link.is_loopback);
     let listing = Listing { links: links.map(|link| row(&root, link, &addresses)).collect() };
     if json { print_json(&listing) } else { print(&text(&listing)) }
+}
+
+fn list() -> Result<(Vec<Link>, Vec<Address>), NetlinkError> {
+    let netlink = Netlink::new()?;
+    Ok((netlink.links()?, netlink.addresses()?))
 }
 
 fn row(root: &Root, link: Link, addresses: &[Address]) -> LinkRow {

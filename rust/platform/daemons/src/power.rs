@@ -5,7 +5,7 @@ use std::io;
 
 use kernel::root::{FileError, Root};
 use kernel::signals::{InitSignal, signal_init};
-use runtime::{Failure, print_help};
+use runtime::{AppletError, Failure, print_help};
 use settings::Product;
 
 /// The rest of both help texts.
@@ -28,6 +28,8 @@ enum PowerError {
     #[error("cannot tell init")]
     Signal(#[source] io::Error),
 }
+
+impl AppletError for PowerError {}
 
 /// Runs `poweroff`. The help has the `steps` before it happens.
 pub fn poweroff<C: Product>(args: lexopt::Parser, steps: &str) -> Result<(), Failure> {
@@ -52,7 +54,7 @@ fn run<C: Product>(mut args: lexopt::Parser, usage: &str, steps: &str, signal: I
             other => Err(other.unexpected().into()),
         };
     }
-    ask_init::<C>(signal).map_err(Failure::failed)
+    Ok(ask_init::<C>(signal)?)
 }
 
 /// Another init would take the signal for something else.

@@ -1,6 +1,7 @@
 //! `log`: sends this machine's log to another one, for machines that
 //! have no screen: as syslog, and by the kernel itself when it crashes.
 
+use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -10,15 +11,14 @@ use kernel::datagram::DatagramSocket;
 use kernel::error::chain;
 use kernel::kmsg::{Kmsg, KmsgError};
 use kernel::netconsole::{self, Target};
-use kernel::netlink::{Monitor, Netlink, Watch};
-use kernel::root::Root;
-use kernel::signals::Termination;
-use mio::{Events, Interest, Poll, Token};
+use kernel::netlink::{Monitor, Netlink, NetlinkError, Watch};
+use kernel::root::{FileError, Root};
 use netproto::destination::Destination;
 use netproto::net::Mac;
 use netproto::pace::Moment;
 use netproto::syslog::{self, Clock, KmsgRecord, Progress};
-use runtime::{Failure, print_help, start_daemon};
+use runtime::events::{Event, EventLoop, EventLoopError};
+use runtime::{AppletError, Failure, print_help, start_daemon};
 use settings::Product;
 
 use crate::name::machine_name;
@@ -50,9 +50,45 @@ Exit status: 0 when stopped by a signal, 1 if the kernel refuses, 2 wrong usage.
 On another machine: rsyslogd with imudp, or socat -u UDP-RECV:6666 -
 ";
 
-const TERMINATION: Token = Token(0);
-const NETWORK: Token = Token(1);
-const KMSG: Token = Token(2);
+/// The sources of events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// Links and addresses that change.
+    Network,
+    /// Records of the kernel's log.
+    Kmsg,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Network => "changes of the network",
+            Self::Kmsg => "the kernel's log",
+        })
+    }
+}
+
+/// The applet can't go on.
+#[derive(Debug, thiserror::Error)]
+enum LogError {
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    #[error(transparent)]
+    Kmsg(#[from] KmsgError),
+    #[error(transparent)]
+    Events(#[from] EventLoopError),
+}
+
+impl AppletError for LogError {}
+
+/// Netconsole is not set up.
+#[derive(Debug, thiserror::Error)]
+enum NetconsoleError {
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    #[error(transparent)]
+    File(#[from] FileError),
+}
 
 /// Netconsole's usual port.
 const NETCONSOLE_PORT: u16 = 6666;
@@ -83,7 +119,7 @@ pub fn run<C: Product>(args: lexopt::Parser) -> Result<(), Failure> {
             format!("no setting says where to send the log; `{} log --help` says how", C::NAME).into(),
         ));
     }
-    Daemon::new(root, config)?.run()
+    Ok(Daemon::new(root, config)?.run()?)
 }
 
 #[derive(Default, PartialEq, Eq)]
@@ -112,7 +148,7 @@ struct Daemon<C> {
     started: Instant,
     netlink: Netlink,
     monitor: Monitor,
-    termination: Termination,
+    events: EventLoop<Source>,
     /// The name that the machine tries first, once there was a link.
     name: Option<String>,
     syslog: Option<Sender>,
@@ -120,45 +156,36 @@ struct Daemon<C> {
 }
 
 impl<C: Product> Daemon<C> {
-    fn new(root: Root, config: C) -> Result<Self, Failure> {
-        let termination = Termination::new().map_err(Failure::failed)?;
-        let monitor = Monitor::new(Watch::LinksAndAddresses).map_err(Failure::failed)?;
-        let syslog =
-            config.as_ref().syslog.clone().map(|to| Sender::new(&root, to)).transpose().map_err(Failure::failed)?;
+    fn new(root: Root, config: C) -> Result<Self, LogError> {
+        let mut events = EventLoop::new()?;
+        events.end_by_signal()?;
+        let mut monitor = Monitor::new(Watch::LinksAndAddresses)?;
+        events.register(Source::Network, &mut monitor)?;
+        let mut syslog = config.as_ref().syslog.clone().map(|to| Sender::new(&root, to)).transpose()?;
+        if let Some(syslog) = &mut syslog {
+            events.register(Source::Kmsg, &mut syslog.kmsg)?;
+        }
         let mut console = config.as_ref().netconsole.clone().map(Console::new);
         if console.is_some() && !netconsole::is_supported(&root) {
             log::error!("this kernel has no netconsole");
             console = None;
         }
-        let netlink = Netlink::new().map_err(Failure::failed)?;
-        Ok(Self { root, config, started: Instant::now(), netlink, monitor, termination, name: None, syslog, console })
+        let netlink = Netlink::new()?;
+        Ok(Self { root, config, started: Instant::now(), netlink, monitor, events, name: None, syslog, console })
     }
 
-    fn run(mut self) -> Result<(), Failure> {
-        let mut poll = Poll::new().map_err(Failure::failed)?;
-        let registry = poll.registry();
-        registry.register(&mut self.termination, TERMINATION, Interest::READABLE).map_err(Failure::failed)?;
-        registry.register(&mut self.monitor, NETWORK, Interest::READABLE).map_err(Failure::failed)?;
-        if let Some(syslog) = &mut self.syslog {
-            registry.register(&mut syslog.kmsg, KMSG, Interest::READABLE).map_err(Failure::failed)?;
-        }
-        let mut events = Events::with_capacity(8);
+    fn run(mut self) -> Result<(), LogError> {
         loop {
             let next = self.act()?;
-            let wait = next.map(|next| next.saturating_sub(self.started.elapsed()));
-            match poll.poll(&mut events, wait) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                other => other.map_err(Failure::failed)?,
-            }
-            for event in &events {
-                match event.token() {
-                    TERMINATION => {
+            for event in self.events.wait(next.and_then(|next| self.started.checked_add(next)))? {
+                match event {
+                    Event::End | Event::Release => {
                         // The records until now.
                         self.act()?;
                         return Ok(());
                     }
-                    NETWORK => {
-                        self.monitor.drain().map_err(Failure::failed)?;
+                    Event::Ready { source: Source::Network, .. } => {
+                        self.monitor.drain()?;
                         let now = self.started.elapsed();
                         if let Some(syslog) = &mut self.syslog {
                             syslog.network_changed();
@@ -167,14 +194,15 @@ impl<C: Product> Daemon<C> {
                             console.due = now + SETTLE;
                         }
                     }
-                    _ => {}
+                    // The next turn reads it.
+                    Event::Ready { source: Source::Kmsg, .. } => {}
                 }
             }
         }
     }
 
     /// Does what is due, and says when the next is.
-    fn act(&mut self) -> Result<Option<Moment>, Failure> {
+    fn act(&mut self) -> Result<Option<Moment>, LogError> {
         if self.name.is_none() {
             let links = self.netlink.links().unwrap_or_default();
             self.name = machine_name(&self.config, &self.root, &links);
@@ -184,7 +212,7 @@ impl<C: Product> Daemon<C> {
         let now = self.started.elapsed();
         let console = self.console.as_mut().map(|console| console.act(now, &self.root, &self.netlink, name));
         let syslog = match &mut self.syslog {
-            Some(syslog) => syslog.act(now, name).map_err(Failure::failed)?,
+            Some(syslog) => syslog.act(now, name)?,
             None => None,
         };
         Ok([console, syslog].into_iter().flatten().min())
@@ -327,8 +355,8 @@ impl Console {
     }
 
     /// `false` as long as something is missing for it.
-    fn set_up(&mut self, root: &Root, netlink: &Netlink, name: &str) -> Result<bool, Failure> {
-        let links = netlink.links().map_err(Failure::failed)?;
+    fn set_up(&mut self, root: &Root, netlink: &Netlink, name: &str) -> Result<bool, NetconsoleError> {
+        let links = netlink.links()?;
         let through = match &self.to.link {
             Some(name) => match links.iter().find(|link| link.name == *name) {
                 Some(link) => Some(link.index),
@@ -336,13 +364,13 @@ impl Console {
             },
             None => None,
         };
-        let Some(way) = netlink.way_to(self.to.ip, through).map_err(Failure::failed)? else { return Ok(false) };
+        let Some(way) = netlink.way_to(self.to.ip, through)? else { return Ok(false) };
         let Some(link) = links.iter().find(|link| link.index == way.link && link.has_carrier) else {
             return Ok(false);
         };
         let mac = match group_mac(self.to.ip) {
             Some(mac) => mac,
-            None => match netlink.neighbour(link.index, way.next).map_err(Failure::failed)? {
+            None => match netlink.neighbour(link.index, way.next)? {
                 Some(mac) => mac,
                 None if self.questions < QUESTIONS => {
                     self.questions += 1;
@@ -358,7 +386,7 @@ impl Console {
             if self.questions == 0 {
                 self.greet(name);
             }
-            netconsole::set(root, &target).map_err(Failure::failed)?;
+            netconsole::set(root, &target)?;
             log::info!("the kernel's last words go to {} through {}, {mac}", self.to, target.link);
         }
         self.questions = 0;

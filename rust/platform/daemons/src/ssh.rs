@@ -6,19 +6,20 @@
 //! it admits a user with it, and the fingerprint.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::sync::mpsc::{self, Receiver, TryRecvError};
+use std::thread;
 use std::time::Duration;
 
 use kernel::given;
 use kernel::process::{end_with_us, terminate};
 use kernel::random;
 use kernel::root::{FileError, Root};
-use kernel::watch::Directories;
-use mio::{Events, Interest, Poll, Token, Waker};
-use runtime::{Failure, print, print_help, start_daemon};
+use kernel::watch::{Directories, WatchError};
+use runtime::events::{EventLoop, EventLoopError, Waker};
+use runtime::{AppletError, Failure, print, print_help, start_daemon};
 use settings::Product;
 use settings::ssh::{PASSWORD_SYMBOLS, authorized_keys, count_keys, fingerprint, password, refused as refused_in};
 use settings::system::System;
@@ -80,8 +81,23 @@ const KEY_MAKER: &str = "dropbearkey";
 /// The time that a program may take to write the file of keys.
 const SETTLE: Duration = Duration::from_millis(300);
 
-const CHANGED: Token = Token(0);
-const ENDED: Token = Token(1);
+/// The sources of events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// A file in the server's directories changed.
+    Files,
+    /// The server has ended.
+    Ended,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Files => "changes of keys and password",
+            Self::Ended => "the end of the server",
+        })
+    }
+}
 
 /// How to log in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,7 +146,15 @@ enum SshError {
     Ended { program: &'static str, status: ExitStatus },
     #[error(transparent)]
     File(#[from] FileError),
+    #[error("cannot watch the directories of keys and password")]
+    Changes(#[source] io::Error),
+    #[error(transparent)]
+    Watch(#[from] WatchError),
+    #[error(transparent)]
+    Events(#[from] EventLoopError),
 }
+
+impl AppletError for SshError {}
 
 /// Runs the applet.
 pub fn run<C: Product>(mut args: lexopt::Parser) -> Result<(), Failure> {
@@ -151,9 +175,9 @@ pub fn run<C: Product>(mut args: lexopt::Parser) -> Result<(), Failure> {
     }
     let config = start_daemon::<C>("ssh", &root, false).config;
     if !config.as_ref().ssh.is_on {
-        return Err(Failure::failed(SshError::Off { product: C::NAME }));
+        return Err(SshError::Off { product: C::NAME }.into());
     }
-    serve(&root, config.as_ref())
+    Ok(serve(&root, config.as_ref())?)
 }
 
 fn text(status: &Status) -> String {
@@ -165,58 +189,56 @@ fn text(status: &Status) -> String {
     lines.iter().chain(&status.refused).fold(String::new(), |text, line| text + line + "\n")
 }
 
-fn serve(root: &Root, system: &System) -> Result<(), Failure> {
-    root.keep_dir(DIRECTORY).map_err(Failure::failed)?;
-    root.keep_dir(HOME).map_err(Failure::failed)?;
-    make_key(root).map_err(Failure::failed)?;
+fn serve(root: &Root, system: &System) -> Result<(), SshError> {
+    root.keep_dir(DIRECTORY)?;
+    root.keep_dir(HOME)?;
+    make_key(root)?;
     // A user of the password must not find the next one before its use is known.
-    let mut changes = Directories::new().map_err(Failure::failed)?;
+    let mut changes = Directories::new().map_err(SshError::Changes)?;
     for directory in [DIRECTORY, HOME] {
-        changes.add(root.path(directory)).map_err(Failure::failed)?;
+        changes.add(root.path(directory))?;
     }
-    let mut poll = Poll::new().map_err(Failure::failed)?;
-    poll.registry().register(&mut changes, CHANGED, Interest::READABLE).map_err(Failure::failed)?;
-    let waker = Arc::new(Waker::new(poll.registry(), ENDED).map_err(Failure::failed)?);
+    let mut events = EventLoop::new()?;
+    events.register(Source::Files, &mut changes)?;
+    let waker = events.waker(Source::Ended)?;
 
     let credential = credential(root);
     let mut told = BTreeSet::new();
-    let mut has_keys = admit(root, system, &credential, &mut told).map_err(Failure::failed)?;
-    renew_password(root, has_keys).map_err(Failure::failed)?;
-    let mut server = Server::start(root, has_keys, &waker).map_err(Failure::failed)?;
-    let mut events = Events::with_capacity(4);
+    let mut has_keys = admit(root, system, &credential, &mut told)?;
+    renew_password(root, has_keys)?;
+    let mut server = Server::start(root, has_keys, &waker)?;
     loop {
-        match poll.poll(&mut events, None) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            other => other.map_err(Failure::failed)?,
+        // Each turn looks at both sources.
+        events.wait(None)?;
+        if let Some(error) = server.end() {
+            return Err(error);
         }
-        if server.has_ended() {
-            return Err(Failure::failed(server.end()));
-        }
-        renew_password(root, has_keys).map_err(Failure::failed)?;
+        renew_password(root, has_keys)?;
         // A file that is written anew is empty for a moment.
         thread::sleep(SETTLE);
-        changes.drain().map_err(Failure::failed)?;
-        let has_keys_now = look(root, &credential, &mut told).map_err(Failure::failed)?;
+        changes.drain().map_err(SshError::Changes)?;
+        let has_keys_now = look(root, &credential, &mut told)?;
         if has_keys_now != has_keys {
             // It offers to ask for a password from its start on, or never. Sessions outlive it.
             has_keys = has_keys_now;
             server.stop();
-            renew_password(root, has_keys).map_err(Failure::failed)?;
-            server = Server::start(root, has_keys, &waker).map_err(Failure::failed)?;
+            renew_password(root, has_keys)?;
+            server = Server::start(root, has_keys, &waker)?;
         }
-        renew_password(root, has_keys).map_err(Failure::failed)?;
+        renew_password(root, has_keys)?;
     }
 }
 
-/// The server, and who waits for its end.
+/// The server.
 struct Server {
     id: u32,
-    watcher: JoinHandle<io::Result<ExitStatus>>,
+    /// Its exit status, from a thread that waits for it.
+    status: Receiver<io::Result<ExitStatus>>,
 }
 
 impl Server {
     /// `waker` wakes when it ends.
-    fn start(root: &Root, has_keys: bool, waker: &Arc<Waker>) -> Result<Self, SshError> {
+    fn start(root: &Root, has_keys: bool, waker: &Waker) -> Result<Self, SshError> {
         let mut command = Command::new(SERVER);
         // In the foreground, its words on standard error, with one key of its own.
         command.args(["-F", "-E", "-r"]).arg(root.path(KEY)).stdin(Stdio::null()).stderr(Stdio::piped());
@@ -233,36 +255,37 @@ impl Server {
             // Sessions have the other end, too, and may outlive the server.
             thread::spawn(move || repeat(words));
         }
-        let (id, waker) = (server.id(), Arc::clone(waker));
-        let watcher = thread::spawn(move || {
-            let ended = server.wait();
-            // That fails only when the applet is ending.
-            drop(waker.wake());
-            ended
+        let (id, waker) = (server.id(), waker.clone());
+        let (report, status) = mpsc::channel();
+        thread::spawn(move || {
+            // That fails only when the applet is ending. The status comes first: the loop looks once for each wake.
+            drop(report.send(server.wait()));
+            waker.wake();
         });
-        Ok(Self { id, watcher })
+        Ok(Self { id, status })
     }
 
-    fn has_ended(&self) -> bool {
-        self.watcher.is_finished()
-    }
-
-    /// How it ended.
-    fn end(self) -> SshError {
-        match self.watcher.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into())) {
-            Ok(status) => SshError::Ended { program: SERVER, status },
-            Err(source) => SshError::Wait { program: SERVER, source },
+    /// How it ended, if it has.
+    fn end(&self) -> Option<SshError> {
+        match self.status.try_recv() {
+            Ok(Ok(status)) => Some(SshError::Ended { program: SERVER, status }),
+            Ok(Err(source)) => Some(SshError::Wait { program: SERVER, source }),
+            Err(TryRecvError::Disconnected) => {
+                Some(SshError::Wait { program: SERVER, source: io::ErrorKind::BrokenPipe.into() })
+            }
+            Err(TryRecvError::Empty) => None,
         }
     }
 
     /// Has it end, and waits for that.
     fn stop(self) {
-        if !self.has_ended() {
-            if let Err(error) = terminate(self.id) {
-                log::debug!("{SERVER} has ended by itself: {error}");
-            }
+        if self.end().is_some() {
+            return;
         }
-        drop(self.watcher.join());
+        if let Err(error) = terminate(self.id) {
+            log::debug!("{SERVER} has ended by itself: {error}");
+        }
+        drop(self.status.recv());
     }
 }
 

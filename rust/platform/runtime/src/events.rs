@@ -29,6 +29,7 @@
 //! The kernel reports a source once for each time that it becomes readable. So a daemon reads it until there is no
 //! more ([`drain`]), or has it reported [again](EventLoop::again).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _};
@@ -130,8 +131,8 @@ pub struct EventLoop<S> {
     events: mio::Events,
     /// Tokens are places in it. A source keeps its token when its file goes, as it may come back.
     known: Vec<Known<S>>,
-    /// Sources that have more than was read of them.
-    unread: Vec<S>,
+    /// Places of the sources that have more than was read of them.
+    unread: BTreeSet<usize>,
     pacer: Pacer,
     end: Option<Termination>,
     release: Option<ReleaseSignal>,
@@ -144,7 +145,7 @@ impl<S: Copy + Eq + Display> EventLoop<S> {
             poll: Poll::new().map_err(EventLoopError::Open)?,
             events: mio::Events::with_capacity(EVENTS_AT_ONCE),
             known: Vec::new(),
-            unread: Vec::new(),
+            unread: BTreeSet::new(),
             pacer: Pacer::default(),
             end: None,
             release: None,
@@ -193,34 +194,36 @@ impl<S: Copy + Eq + Display> EventLoop<S> {
 
     /// Reports `source` in the next turn, which comes at once: it has more than was read.
     pub fn again(&mut self, source: S) {
-        if !self.unread.contains(&source) {
-            self.unread.push(source);
-        }
+        let Token(place) = self.token(Known::Source(source));
+        self.unread.insert(place);
     }
 
-    /// Waits for events, until `deadline` at most; `None` waits as long as it takes. Each source is reported once.
+    /// Waits for events, until `deadline` at most; `None` waits as long as it takes. Each source is reported once, in
+    /// the order of first registration.
     pub fn wait(&mut self, deadline: Option<Instant>) -> Result<Vec<Event<S>>, EventLoopError> {
         let now = Instant::now();
         let until = if self.unread.is_empty() { self.pacer.until(now, deadline) } else { Some(now) };
         uninterrupted(until, |left| self.poll.poll(&mut self.events, left)).map_err(EventLoopError::Wait)?;
         let unread = std::mem::take(&mut self.unread).into_iter();
-        let mut ready: Vec<(S, bool)> = unread.map(|source| (source, true)).collect();
-        let (mut ends, mut releases) = (false, false);
+        let mut ready: BTreeMap<usize, bool> = unread.map(|place| (place, true)).collect();
         for event in &self.events {
-            match self.known.get(event.token().0) {
-                Some(Known::End) => ends |= self.end.as_ref().is_some_and(Termination::has_come),
-                Some(Known::Release) => releases |= self.release.as_ref().is_some_and(ReleaseSignal::has_come),
-                Some(Known::Source(source)) => match ready.iter_mut().find(|(known, _)| known == source) {
-                    Some((_, is_readable)) => *is_readable |= event.is_readable(),
-                    None => ready.push((*source, event.is_readable())),
-                },
-                None => {}
+            *ready.entry(event.token().0).or_default() |= event.is_readable();
+        }
+        let (mut signals, mut sources) = (Vec::new(), Vec::new());
+        for (place, is_readable) in ready {
+            match self.known.get(place) {
+                Some(Known::End) if self.end.as_ref().is_some_and(Termination::has_come) => {
+                    signals.insert(0, Event::End);
+                }
+                Some(Known::Release) if self.release.as_ref().is_some_and(ReleaseSignal::has_come) => {
+                    signals.push(Event::Release);
+                }
+                Some(Known::Source(source)) => sources.push(Event::Ready { source: *source, is_readable }),
+                Some(Known::End | Known::Release) | None => {}
             }
         }
-        let signals = [(ends, Event::End), (releases, Event::Release)];
-        let signals = signals.into_iter().filter_map(|(has_come, event)| has_come.then_some(event));
-        let ready = ready.into_iter().map(|(source, is_readable)| Event::Ready { source, is_readable });
-        Ok(signals.chain(ready).collect())
+        signals.append(&mut sources);
+        Ok(signals)
     }
 
     fn token(&mut self, known: Known<S>) -> Token {
@@ -293,21 +296,30 @@ pub enum Drained {
     More,
 }
 
-/// Calls `receive` until it would block, but not more than `limit` times. A call that was interrupted is made again.
+/// Messages to read of one source before the others have their turn.
+const MESSAGES_AT_ONCE: usize = 32;
+
+/// Calls `receive` until it would block, or many times. A call that was interrupted is made again.
 ///
-/// # Errors
-///
-/// The first other error of `receive`. There may be more to read after it.
-pub fn drain(limit: usize, mut receive: impl FnMut() -> io::Result<()>) -> io::Result<Drained> {
-    for _ in 0..limit {
+/// Other errors go to the log, with their `subject`. An error of a socket can be about an earlier packet, so messages
+/// can be behind it; a second one in a row ends the reading, as a socket that only fails must not keep the loop busy.
+pub fn drain(subject: impl Display, mut receive: impl FnMut() -> io::Result<()>) -> Drained {
+    let mut has_failed = false;
+    for _ in 0..MESSAGES_AT_ONCE {
         match receive() {
-            Ok(()) => {}
+            Ok(()) => has_failed = false,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Drained::Empty),
-            Err(error) => return Err(error),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Drained::Empty,
+            Err(error) => {
+                log::debug!("{subject}: cannot receive: {error}");
+                if has_failed {
+                    return Drained::Empty;
+                }
+                has_failed = true;
+            }
         }
     }
-    Ok(Drained::More)
+    Drained::More
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ pub trait AppletError: Error + Send + Sync + 'static {}
 
 impl<E: AppletError> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self::failed(error)
+        Self::Failed(Box::new(error))
     }
 }
 
@@ -32,11 +32,6 @@ impl From<lexopt::Error> for Failure {
 }
 
 impl Failure {
-    /// A failure of the work itself, whatever its type.
-    pub fn failed(error: impl Error + Send + Sync + 'static) -> Self {
-        Self::Failed(Box::new(error))
-    }
-
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Failed(_) => 1,

@@ -1,6 +1,7 @@
 //! `rescue console`: the addresses of the machine and its SSH login, as one page on
 //! the screen and as lines on the serial console.
 
+use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -9,12 +10,11 @@ use daemons::net::origin_name;
 use daemons::{name_in_use, ssh};
 use kernel::given;
 use kernel::netlink::{Monitor, Netlink, NetlinkError, Watch};
-use kernel::root::{FileError, Root};
-use kernel::signals::{SignalError, Termination};
+use kernel::root::Root;
 use kernel::terminal::{Kind, Terminal};
 use kernel::watch::{Directories, WatchError};
-use mio::{Events, Interest, Poll, Token};
-use runtime::{Failure, print, start_daemon};
+use runtime::events::{Event, EventLoop, EventLoopError, Slot};
+use runtime::{AppletError, Failure, print, start_daemon};
 
 use crate::config::Config;
 
@@ -33,10 +33,24 @@ Options:
 /// Changes come in bunches; the page is drawn once for each bunch.
 const SETTLE: Duration = Duration::from_millis(200);
 
-const TERMINATION: Token = Token(0);
-const NETWORK: Token = Token(1);
-const FILES: Token = Token(2);
-const FIRST_TERMINAL: usize = 3;
+/// The sources of events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Network,
+    Files,
+    /// The terminal with this number.
+    Terminal(usize),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Network => "changes of the network",
+            Self::Files => "changes of name and login",
+            Self::Terminal(_) => "a terminal",
+        })
+    }
+}
 
 /// The reason why the console can't go on.
 #[derive(Debug, thiserror::Error)]
@@ -44,14 +58,14 @@ enum ConsoleError {
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
     #[error(transparent)]
-    Signal(#[from] SignalError),
-    #[error(transparent)]
     Watch(#[from] WatchError),
+    #[error("cannot watch the files of name and login")]
+    Files(#[source] io::Error),
     #[error(transparent)]
-    File(#[from] FileError),
-    #[error("failed to wait for events")]
-    Poll(#[from] io::Error),
+    Events(#[from] EventLoopError),
 }
+
+impl AppletError for ConsoleError {}
 
 pub(crate) fn run(mut args: lexopt::Parser) -> Result<(), Failure> {
     use lexopt::prelude::*;
@@ -65,28 +79,30 @@ pub(crate) fn run(mut args: lexopt::Parser) -> Result<(), Failure> {
         }
     }
     if once {
-        let config = given::read(&root).0.config;
-        let netlink = Netlink::new().map_err(Failure::failed)?;
-        return print(&page(&root, &config, &netlink).map_err(Failure::failed)?);
+        return print(&page_now(&root)?);
     }
     let config = start_daemon::<Config>("console", &root, true).config;
-    watch(&root, &config).map_err(Failure::failed)
+    Ok(watch(&root, &config)?)
+}
+
+fn page_now(root: &Root) -> Result<String, ConsoleError> {
+    Ok(page(root, &given::read(root).0.config, &Netlink::new()?)?)
 }
 
 fn watch(root: &Root, config: &Config) -> Result<(), ConsoleError> {
-    let mut termination = Termination::new()?;
+    let mut events = EventLoop::new()?;
+    events.end_by_signal()?;
     let mut network = Monitor::new(Watch::LinksAndAddresses)?;
-    let mut files = Directories::new()?;
+    events.register(Source::Network, &mut network)?;
+    let mut files = Directories::new().map_err(ConsoleError::Files)?;
+    events.register(Source::Files, &mut files)?;
     let netlink = Netlink::new()?;
-    let mut poll = Poll::new()?;
-    let registry = poll.registry().try_clone()?;
-    registry.register(&mut termination, TERMINATION, Interest::READABLE)?;
-    registry.register(&mut network, NETWORK, Interest::READABLE)?;
-    registry.register(&mut files, FILES, Interest::READABLE)?;
-    let mut terminals = Terminal::find(root, !AsRef::<settings::system::System>::as_ref(config).debug);
+    let terminals = Terminal::find(root, !AsRef::<settings::system::System>::as_ref(config).debug);
+    let with_slot = |(number, terminal)| Ok((terminal, events.slot(Source::Terminal(number))?));
+    let mut terminals: Vec<(Terminal, Slot)> =
+        terminals.into_iter().enumerate().map(with_slot).collect::<Result<_, EventLoopError>>()?;
     let mut shown = String::new();
     let mut due = Some(Instant::now());
-    let mut events = Events::with_capacity(16);
     loop {
         if due.is_some_and(|due| due <= Instant::now()) {
             due = None;
@@ -98,27 +114,22 @@ fn watch(root: &Root, config: &Config) -> Result<(), ConsoleError> {
             }
             let page = page(root, config, &netlink)?;
             if page != shown {
-                for (terminal, token) in terminals.iter_mut().zip(FIRST_TERMINAL..) {
-                    if let Err(error) = show(terminal, &registry, Token(token), &page) {
+                for (terminal, slot) in &mut terminals {
+                    if let Err(error) = show(terminal, slot, &page) {
                         log::debug!("{}: {error}", terminal.path().display());
                     }
                 }
                 shown = page;
             }
         }
-        let wait = due.map(|due| due.saturating_duration_since(Instant::now()));
-        match poll.poll(&mut events, wait) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            other => other?,
-        }
-        for event in &events {
-            match event.token() {
-                TERMINATION => return Ok(()),
-                NETWORK => network.drain()?,
-                FILES => files.drain()?,
-                Token(token) => {
-                    if let Some(terminal) = terminals.get_mut(token - FIRST_TERMINAL) {
-                        // The page has no keys; what is typed is taken, so that it wakes nobody again.
+        for event in events.wait(due)? {
+            match event {
+                Event::End | Event::Release => return Ok(()),
+                Event::Ready { source: Source::Network, .. } => network.drain()?,
+                Event::Ready { source: Source::Files, .. } => files.drain().map_err(ConsoleError::Files)?,
+                Event::Ready { source: Source::Terminal(number), .. } => {
+                    if let Some((terminal, _)) = terminals.get_mut(number) {
+                        // The page has no keys: input is read and ignored.
                         if let Err(error) = terminal.read().and_then(|_| terminal.go_on()) {
                             log::debug!("{}: {error}", terminal.path().display());
                         }
@@ -131,8 +142,8 @@ fn watch(root: &Root, config: &Config) -> Result<(), ConsoleError> {
     }
 }
 
-fn show(terminal: &mut Terminal, registry: &mio::Registry, token: Token, page: &str) -> io::Result<()> {
-    terminal.open(registry, token)?;
+fn show(terminal: &mut Terminal, slot: &Slot, page: &str) -> io::Result<()> {
+    terminal.open(slot.registry(), slot.token())?;
     terminal.forget();
     // Clears the screen and puts the cursor into its first column (ECMA-48 ED and CUP).
     let start = if terminal.kind() == Kind::Screen { "\x1b[2J\x1b[H" } else { "\n" };

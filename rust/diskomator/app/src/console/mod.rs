@@ -228,7 +228,7 @@ fn watch(root: &Root, settings: Settings) -> Result<(), ConsoleError> {
         draw: None,
         tick: None,
     };
-    // Something is on the screen before anything has answered. Lines that are soon others are no use.
+    // Something is on the screen before anything has answered. Skip plain lines here: they would be stale at once.
     console.show(true);
     // A person has something to look at; from here on the disks come first.
     if let Err(error) = process::give_way(NICE) {

@@ -53,6 +53,16 @@ fn each_source_is_reported_under_its_own_name_once_it_is_readable() {
 }
 
 #[test]
+fn sources_are_reported_in_the_order_of_their_registration() {
+    let (mut events, mut pipes) = with_pipes(&[2, 1, 3]);
+    events.again(Source::Pipe(3));
+    for (writer, _) in pipes[..2].iter_mut().rev() {
+        writer.write_all(b"x").unwrap();
+    }
+    assert_eq!(events.wait(None).unwrap(), [2, 1, 3].map(|number| ready(Source::Pipe(number))));
+}
+
+#[test]
 fn files_that_are_one_source_are_reported_as_one() {
     let (mut events, mut pipes) = with_pipes(&[7, 7]);
     for (writer, _) in &mut pipes {
@@ -219,20 +229,32 @@ fn a_time_that_no_clock_reaches_is_no_deadline() {
 #[test]
 fn a_source_is_read_until_it_would_block_or_others_have_their_turn() {
     let (mut writer, mut reader) = pipe::new().unwrap();
-    writer.write_all(b"abcde").unwrap();
+    let sent: Vec<u8> = (0..40).collect();
+    writer.write_all(&sent).unwrap();
     let mut taken = Vec::new();
     let mut receive = || {
         let mut byte = [0];
         reader.read_exact(&mut byte).map(|()| taken.push(byte[0]))
     };
-    assert_eq!(drain(3, &mut receive).unwrap(), Drained::More);
-    assert_eq!(drain(3, &mut receive).unwrap(), Drained::Empty);
-    assert_eq!(taken, b"abcde");
+    assert_eq!(drain("pipe", &mut receive), Drained::More);
+    assert_eq!(drain("pipe", &mut receive), Drained::Empty);
+    assert_eq!(taken, sent);
 }
 
 #[test]
-fn an_interrupted_read_is_made_again_and_another_error_ends_the_reading() {
-    let mut answers = vec![io::ErrorKind::ConnectionRefused, io::ErrorKind::Interrupted];
-    let error = drain(8, || answers.pop().map_or(Ok(()), |kind| Err(kind.into()))).unwrap_err();
-    assert_eq!((error.kind(), answers.len()), (io::ErrorKind::ConnectionRefused, 0));
+fn an_error_ends_no_reading_but_a_source_that_only_fails_is_left_alone() {
+    let outcome = |script: &[Result<(), io::ErrorKind>]| {
+        let mut calls = 0;
+        let drained = drain("pipe", || {
+            calls += 1;
+            script[(calls - 1) % script.len()].map_err(io::Error::from)
+        });
+        (drained, calls)
+    };
+    let (message, empty) = (Ok(()), Err(io::ErrorKind::WouldBlock));
+    let (interrupted, refused) = (Err(io::ErrorKind::Interrupted), Err(io::ErrorKind::ConnectionRefused));
+    assert_eq!(outcome(&[interrupted, message, refused, message, empty]), (Drained::Empty, 5));
+    assert_eq!(outcome(&[message, refused, refused, message]), (Drained::Empty, 3));
+    assert_eq!(outcome(&[refused]), (Drained::Empty, 2));
+    assert_eq!(outcome(&[refused, message]), (Drained::More, MESSAGES_AT_ONCE));
 }
