@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kernel::netlink::{Link, Netlink, NetlinkError};
 use kernel::root::Root;
-use netplan::{self, Address};
+use netplan::{Address, Origin};
 use netproto::net::speed_text;
 use runtime::table;
 use runtime::{AppletError, Failure, print, print_help, print_json};
@@ -36,42 +36,11 @@ seconds_left stays.
 Exit status: 0 done, 1 the kernel does not tell, 2 wrong usage.
 ";
 
-/// Where an address came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-enum Origin {
-    Dhcp,
-    Router,
-    LinkLocal,
-    Static,
-}
-
-impl Origin {
-    fn of(address: &Address) -> Self {
-        match address.origin {
-            Some(netplan::Origin::Dhcp) => Self::Dhcp,
-            Some(netplan::Origin::LinkLocal) => Self::LinkLocal,
-            None if address.is_link_local => Self::LinkLocal,
-            None if address.is_announced => Self::Router,
-            Some(netplan::Origin::Setting) | None => Self::Static,
-        }
-    }
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Dhcp => "dhcp",
-            Self::Router => "router",
-            Self::LinkLocal => "link-local",
-            Self::Static => "static",
-        }
-    }
-}
-
 #[derive(Debug, Serialize)]
 struct AddressRow {
     address: String,
     prefix: u8,
-    from: Origin,
+    from: &'static str,
     usable: bool,
     seconds_left: Option<u64>,
 }
@@ -129,7 +98,7 @@ fn row(root: &Root, link: Link, addresses: &[Address]) -> LinkRow {
             .map(|address| AddressRow {
                 address: address.ip.to_string(),
                 prefix: address.prefix_len,
-                from: Origin::of(address),
+                from: origin_name(address),
                 usable: address.is_usable,
                 seconds_left: address.lifetimes.valid.map(|valid| valid.as_secs()),
             })
@@ -176,7 +145,7 @@ fn text(listing: &Listing) -> String {
                 speed,
                 mtu,
                 format!("{}/{}{doubt}", address.address, address.prefix),
-                address.from.name().to_owned(),
+                address.from.to_owned(),
                 address.seconds_left.map_or_else(|| none.clone(), |left| span(Duration::from_secs(left))),
             ]);
         }
@@ -184,9 +153,15 @@ fn text(listing: &Listing) -> String {
     table(&rows)
 }
 
-/// Where an address came from, in a word.
+/// The source of an address, by the word of the help text.
 pub fn origin_name(address: &Address) -> &'static str {
-    Origin::of(address).name()
+    match address.origin {
+        Some(Origin::Dhcp) => "dhcp",
+        None if address.is_announced && !address.is_link_local => "router",
+        Some(Origin::LinkLocal) => "link-local",
+        None if address.is_link_local => "link-local",
+        Some(Origin::Setting) | None => "static",
+    }
 }
 
 /// A link's speed in megabits a second. One without a carrier, or whose driver
@@ -228,8 +203,8 @@ mod tests {
                 speed: Some(2500),
                 mtu: 1500,
                 addresses: vec![
-                    address("192.0.2.7", 24, Origin::Dhcp, true, Some(3599)),
-                    address("fe80::1", 64, Origin::LinkLocal, false, None),
+                    address("192.0.2.7", 24, "dhcp", true, Some(3599)),
+                    address("fe80::1", 64, "link-local", false, None),
                 ],
             },
             LinkRow {

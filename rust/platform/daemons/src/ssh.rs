@@ -180,13 +180,20 @@ pub fn run<C: Product>(mut args: lexopt::Parser) -> Result<(), Failure> {
     Ok(serve(&root, config.as_ref())?)
 }
 
+impl Status {
+    /// The lines below `ssh root@ADDRESS`: what logs a user in, and the fingerprint.
+    pub fn lines(&self) -> String {
+        let with = match &self.password {
+            Some(password) => format!("password     {password} (good once)"),
+            None => format!("keys         {}", self.keys),
+        };
+        format!("{with}\nfingerprint  {}\n", self.fingerprint)
+    }
+}
+
 fn text(status: &Status) -> String {
-    let with = match &status.password {
-        Some(password) => format!("password     {password}, good once"),
-        None => format!("keys         {}", status.keys),
-    };
-    let lines = [format!("ssh root@ADDRESS\n{with}\nfingerprint  {}", status.fingerprint)];
-    lines.iter().chain(&status.refused).fold(String::new(), |text, line| text + line + "\n")
+    let first = format!("ssh root@ADDRESS\n{}", status.lines());
+    status.refused.iter().fold(first, |text, line| text + line + "\n")
 }
 
 fn serve(root: &Root, system: &System) -> Result<(), SshError> {

@@ -180,13 +180,7 @@ fn page(root: &Root, config: &Config, netlink: &Netlink) -> Result<String, Netli
     text.push_str(&match (ssh::status(root), login) {
         (None, _) => "\nNobody can log in over SSH yet.\n".to_owned(),
         (Some(status), None) => format!("\nfingerprint  {}\n", status.fingerprint),
-        (Some(status), Some(ip)) => {
-            let with = match &status.password {
-                Some(password) => format!("password     {password} (good once)"),
-                None => format!("keys         {}", status.keys),
-            };
-            format!("\nOn another machine:\n  ssh root@{ip}\n{with}\nfingerprint  {}\n", status.fingerprint)
-        }
+        (Some(status), Some(ip)) => format!("\nOn another machine:\n  ssh root@{ip}\n{}", status.lines()),
     });
     for line in ssh::refused(root) {
         text.push_str(&format!("{line}\n"));
