@@ -116,21 +116,92 @@ impl Slot {
     }
 }
 
-/// What a token stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Known<S> {
-    End,
-    Release,
-    Source(S),
-}
+/// The tokens of the signals. All others are places among the sources.
+const END: Token = Token(usize::MAX);
+const RELEASE: Token = Token(usize::MAX - 1);
 
 /// An event loop with the sources `S`, of which each has a name for messages.
 #[derive(Debug)]
 pub struct EventLoop<S> {
+    core: Core,
+    /// Tokens are places in it. A source keeps its token when its file goes, as it may come back.
+    sources: Vec<S>,
+}
+
+impl<S: Copy + Eq + Display> EventLoop<S> {
+    /// A loop without any source. Signals end the process, as they do by default.
+    pub fn new() -> Result<Self, EventLoopError> {
+        Ok(Self { core: Core::new()?, sources: Vec::new() })
+    }
+
+    /// From now on SIGTERM and SIGINT are [`Event::End`]. Call it before any thread is started.
+    pub fn end_by_signal(&mut self) -> Result<(), EventLoopError> {
+        self.core.end_by_signal()
+    }
+
+    /// From now on SIGUSR1 is [`Event::Release`]. Call it before any thread is started.
+    pub fn release_by_signal(&mut self) -> Result<(), EventLoopError> {
+        self.core.release_by_signal()
+    }
+
+    /// Reports `source` when `file` becomes readable. More than one file may be one source.
+    pub fn register(&mut self, source: S, file: &mut impl mio::event::Source) -> Result<(), EventLoopError> {
+        let token = self.token(source);
+        self.core.add(token, file, &source)
+    }
+
+    /// The same for anything with a descriptor. Closing that ends it.
+    pub fn register_descriptor(&mut self, source: S, file: &impl AsFd) -> Result<(), EventLoopError> {
+        self.register(source, &mut SourceFd(&file.as_fd().as_raw_fd()))
+    }
+
+    /// The place of a source whose file registers itself.
+    pub fn slot(&mut self, source: S) -> Result<Slot, EventLoopError> {
+        let token = self.token(source);
+        let registry = self.core.poll.registry().try_clone().map_err(EventLoopError::Open)?;
+        Ok(Slot { registry, token })
+    }
+
+    /// A waker for other threads, which is reported as `source`. A loop has only one; clone it.
+    pub fn waker(&mut self, source: S) -> Result<Waker, EventLoopError> {
+        let token = self.token(source);
+        let waker = mio::Waker::new(self.core.poll.registry(), token).map_err(|error| refused(&source, error))?;
+        Ok(Waker(Arc::new(waker)))
+    }
+
+    /// Reports `source` in the next turn, which comes at once: it has more than was read.
+    pub fn again(&mut self, source: S) {
+        let Token(place) = self.token(source);
+        self.core.unread.insert(place);
+    }
+
+    /// Waits for events, until `deadline` at most; `None` waits as long as it takes. Each source is reported once, in
+    /// the order of first registration.
+    pub fn wait(&mut self, deadline: Option<Instant>) -> Result<Vec<Event<S>>, EventLoopError> {
+        let turn = self.core.wait(deadline)?;
+        let signals = [(turn.ends, Event::End), (turn.releases, Event::Release)];
+        let signals = signals.into_iter().filter_map(|(has_come, event)| has_come.then_some(event));
+        let ready = turn.ready.into_iter().filter_map(|(place, is_readable)| {
+            let source = *self.sources.get(place)?;
+            Some(Event::Ready { source, is_readable })
+        });
+        Ok(signals.chain(ready).collect())
+    }
+
+    fn token(&mut self, source: S) -> Token {
+        let place = self.sources.iter().position(|other| *other == source);
+        Token(place.unwrap_or_else(|| {
+            self.sources.push(source);
+            self.sources.len() - 1
+        }))
+    }
+}
+
+/// The part of an event loop that knows sources by their tokens, once in a program for all its loops.
+#[derive(Debug)]
+struct Core {
     poll: Poll,
     events: mio::Events,
-    /// Tokens are places in it. A source keeps its token when its file goes, as it may come back.
-    known: Vec<Known<S>>,
     /// Places of the sources that have more than was read of them.
     unread: BTreeSet<usize>,
     pacer: Pacer,
@@ -138,13 +209,19 @@ pub struct EventLoop<S> {
     release: Option<ReleaseSignal>,
 }
 
-impl<S: Copy + Eq + Display> EventLoop<S> {
-    /// A loop without any source. Signals end the process, as they do by default.
-    pub fn new() -> Result<Self, EventLoopError> {
+/// The events of one turn.
+struct Turn {
+    ends: bool,
+    releases: bool,
+    /// Places of sources, and whether there may be something to read.
+    ready: BTreeMap<usize, bool>,
+}
+
+impl Core {
+    fn new() -> Result<Self, EventLoopError> {
         Ok(Self {
             poll: Poll::new().map_err(EventLoopError::Open)?,
             events: mio::Events::with_capacity(EVENTS_AT_ONCE),
-            known: Vec::new(),
             unread: BTreeSet::new(),
             pacer: Pacer::default(),
             end: None,
@@ -152,99 +229,48 @@ impl<S: Copy + Eq + Display> EventLoop<S> {
         })
     }
 
-    /// From now on SIGTERM and SIGINT are [`Event::End`]. Call it before any thread is started.
-    pub fn end_by_signal(&mut self) -> Result<(), EventLoopError> {
+    fn end_by_signal(&mut self) -> Result<(), EventLoopError> {
         let mut signals = Termination::new()?;
-        self.add(Known::End, &mut signals)?;
+        self.add(END, &mut signals, &"signals")?;
         self.end = Some(signals);
         Ok(())
     }
 
-    /// From now on SIGUSR1 is [`Event::Release`]. Call it before any thread is started.
-    pub fn release_by_signal(&mut self) -> Result<(), EventLoopError> {
+    fn release_by_signal(&mut self) -> Result<(), EventLoopError> {
         let mut signal = ReleaseSignal::new()?;
-        self.add(Known::Release, &mut signal)?;
+        self.add(RELEASE, &mut signal, &"signals")?;
         self.release = Some(signal);
         Ok(())
     }
 
-    /// Reports `source` when `file` becomes readable. More than one file may be one source.
-    pub fn register(&mut self, source: S, file: &mut impl mio::event::Source) -> Result<(), EventLoopError> {
-        self.add(Known::Source(source), file)
+    fn add(
+        &mut self,
+        token: Token,
+        file: &mut dyn mio::event::Source,
+        name: &dyn Display,
+    ) -> Result<(), EventLoopError> {
+        self.poll.registry().register(file, token, Interest::READABLE).map_err(|error| refused(name, error))
     }
 
-    /// The same for anything with a descriptor. Closing that ends it.
-    pub fn register_descriptor(&mut self, source: S, file: &impl AsFd) -> Result<(), EventLoopError> {
-        self.add(Known::Source(source), &mut SourceFd(&file.as_fd().as_raw_fd()))
-    }
-
-    /// The place of a source whose file registers itself.
-    pub fn slot(&mut self, source: S) -> Result<Slot, EventLoopError> {
-        let token = self.token(Known::Source(source));
-        let registry = self.poll.registry().try_clone().map_err(EventLoopError::Open)?;
-        Ok(Slot { registry, token })
-    }
-
-    /// A waker for other threads, which is reported as `source`. A loop has only one; clone it.
-    pub fn waker(&mut self, source: S) -> Result<Waker, EventLoopError> {
-        let token = self.token(Known::Source(source));
-        let waker = mio::Waker::new(self.poll.registry(), token).map_err(|error| refused(&source, error))?;
-        Ok(Waker(Arc::new(waker)))
-    }
-
-    /// Reports `source` in the next turn, which comes at once: it has more than was read.
-    pub fn again(&mut self, source: S) {
-        let Token(place) = self.token(Known::Source(source));
-        self.unread.insert(place);
-    }
-
-    /// Waits for events, until `deadline` at most; `None` waits as long as it takes. Each source is reported once, in
-    /// the order of first registration.
-    pub fn wait(&mut self, deadline: Option<Instant>) -> Result<Vec<Event<S>>, EventLoopError> {
+    fn wait(&mut self, deadline: Option<Instant>) -> Result<Turn, EventLoopError> {
         let now = Instant::now();
         let until = if self.unread.is_empty() { self.pacer.until(now, deadline) } else { Some(now) };
-        uninterrupted(until, |left| self.poll.poll(&mut self.events, left)).map_err(EventLoopError::Wait)?;
+        uninterrupted(until, &mut |left| self.poll.poll(&mut self.events, left)).map_err(EventLoopError::Wait)?;
         let unread = std::mem::take(&mut self.unread).into_iter();
-        let mut ready: BTreeMap<usize, bool> = unread.map(|place| (place, true)).collect();
+        let mut turn = Turn { ends: false, releases: false, ready: unread.map(|place| (place, true)).collect() };
         for event in &self.events {
-            *ready.entry(event.token().0).or_default() |= event.is_readable();
-        }
-        let (mut signals, mut sources) = (Vec::new(), Vec::new());
-        for (place, is_readable) in ready {
-            match self.known.get(place) {
-                Some(Known::End) if self.end.as_ref().is_some_and(Termination::has_come) => {
-                    signals.insert(0, Event::End);
-                }
-                Some(Known::Release) if self.release.as_ref().is_some_and(ReleaseSignal::has_come) => {
-                    signals.push(Event::Release);
-                }
-                Some(Known::Source(source)) => sources.push(Event::Ready { source: *source, is_readable }),
-                Some(Known::End | Known::Release) | None => {}
+            match event.token() {
+                END => turn.ends |= self.end.as_ref().is_some_and(Termination::has_come),
+                RELEASE => turn.releases |= self.release.as_ref().is_some_and(ReleaseSignal::has_come),
+                Token(place) => *turn.ready.entry(place).or_default() |= event.is_readable(),
             }
         }
-        signals.append(&mut sources);
-        Ok(signals)
-    }
-
-    fn token(&mut self, known: Known<S>) -> Token {
-        let place = self.known.iter().position(|other| *other == known);
-        Token(place.unwrap_or_else(|| {
-            self.known.push(known);
-            self.known.len() - 1
-        }))
-    }
-
-    fn add(&mut self, known: Known<S>, file: &mut impl mio::event::Source) -> Result<(), EventLoopError> {
-        let token = self.token(known);
-        self.poll.registry().register(file, token, Interest::READABLE).map_err(|error| match known {
-            Known::Source(source) => refused(&source, error),
-            Known::End | Known::Release => refused(&"signals", error),
-        })
+        Ok(turn)
     }
 }
 
 /// Polls for the time that is left, and once more after each signal that interrupts that.
-fn uninterrupted(until: Option<Instant>, mut poll: impl FnMut(Option<Duration>) -> io::Result<()>) -> io::Result<()> {
+fn uninterrupted(until: Option<Instant>, poll: &mut dyn FnMut(Option<Duration>) -> io::Result<()>) -> io::Result<()> {
     loop {
         match poll(until.map(|until| until.saturating_duration_since(Instant::now()))) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -253,7 +279,7 @@ fn uninterrupted(until: Option<Instant>, mut poll: impl FnMut(Option<Duration>) 
     }
 }
 
-fn refused(source: &impl Display, error: io::Error) -> EventLoopError {
+fn refused(source: &dyn Display, error: io::Error) -> EventLoopError {
     EventLoopError::Register { source_name: source.to_string(), source: error }
 }
 
@@ -304,6 +330,10 @@ const MESSAGES_AT_ONCE: usize = 32;
 /// Other errors go to the log, with their `subject`. An error of a socket can be about an earlier packet, so messages
 /// can be behind it; a second one in a row ends the reading, as a socket that only fails must not keep the loop busy.
 pub fn drain(subject: impl Display, mut receive: impl FnMut() -> io::Result<()>) -> Drained {
+    drain_all(&subject, &mut receive)
+}
+
+fn drain_all(subject: &dyn Display, receive: &mut dyn FnMut() -> io::Result<()>) -> Drained {
     let mut has_failed = false;
     for _ in 0..MESSAGES_AT_ONCE {
         match receive() {

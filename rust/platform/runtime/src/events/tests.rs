@@ -99,7 +99,7 @@ fn a_source_that_was_closed_can_come_back_under_its_name() {
     events.register_descriptor(Source::Pipe(1), &reader).unwrap();
     writer.write_all(b"x").unwrap();
     assert_eq!(events.wait(after(LONG)).unwrap(), [ready(Source::Pipe(1))]);
-    assert_eq!(events.known.len(), 1);
+    assert_eq!(events.sources.len(), 1);
 }
 
 #[test]
@@ -148,14 +148,14 @@ fn nothing_but_the_deadline_ends_a_wait_early() {
 fn a_wait_that_a_signal_interrupts_goes_on_for_the_time_that_is_left() {
     let until = Instant::now() + LONG;
     let mut waits = Vec::new();
-    let outcome = uninterrupted(Some(until), |left| {
+    let outcome = uninterrupted(Some(until), &mut |left| {
         waits.push(left.unwrap());
         thread::sleep(Duration::from_millis(2));
         if waits.len() < 3 { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
     });
     outcome.unwrap();
     assert!(waits.len() == 3 && waits.is_sorted_by(|a, b| a > b), "{waits:?}");
-    let error = uninterrupted(None, |left| {
+    let error = uninterrupted(None, &mut |left| {
         assert_eq!(left, None);
         Err(io::ErrorKind::InvalidInput.into())
     });
