@@ -1,7 +1,8 @@
 #!/usr/bin/env -S bash -p
 # version.sh [epoch|number]: prints the version of the image, the workspace's and the commit;
 # or the date of that commit, for SOURCE_DATE_EPOCH; or the workspace's version alone.
-# DISKOMATOR_VERSION and SOURCE_DATE_EPOCH take the place of the first two.
+# DISKOMATOR_VERSION and SOURCE_DATE_EPOCH take the place of the first two; Buildroot has a
+# SOURCE_DATE_EPOCH of its own, and its package puts DISKOMATOR_EPOCH before that.
 set -euo pipefail
 . "$(dirname -- "${BASH_SOURCE[0]}")/../../scripts/environment.sh"
 # shellcheck source=scripts/lib.sh
@@ -47,7 +48,7 @@ board=$top/board/common
 case ${1-}:$# in
 number:1) number ;;
 epoch:1)
-	epoch=${SOURCE_DATE_EPOCH-}
+	epoch=${DISKOMATOR_EPOCH:-${SOURCE_DATE_EPOCH-}}
 	if [ -z "$epoch" ]; then
 		known=$(commit)
 		epoch=${known##* }

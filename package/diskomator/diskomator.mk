@@ -15,6 +15,13 @@ DISKOMATOR_RUST_PACKAGE = $(shell sed -n 's/^PACKAGE=//p' $(DISKOMATOR_FACTS))
 DISKOMATOR_VERSION := $(shell $(DISKOMATOR_COMMON)/version.sh number)
 # The hooks' is that of the image, with the commit in it.
 unexport DISKOMATOR_VERSION
+
+# With BR2_REPRODUCIBLE, Buildroot sets SOURCE_DATE_EPOCH to the date of its own release.
+# The date of the image is that of this tree's commit, unless the user names another.
+ifeq ($(origin SOURCE_DATE_EPOCH),file)
+export DISKOMATOR_EPOCH := $(shell env -u SOURCE_DATE_EPOCH $(DISKOMATOR_COMMON)/version.sh epoch)
+endif
+
 DISKOMATOR_SITE = $(DISKOMATOR_TOP)/rust
 DISKOMATOR_SITE_METHOD = local
 DISKOMATOR_OVERRIDE_SRCDIR_RSYNC_EXCLUSIONS = --exclude /target
