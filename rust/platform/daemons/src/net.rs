@@ -157,9 +157,9 @@ fn text(listing: &Listing) -> String {
 pub fn origin_name(address: &Address) -> &'static str {
     match address.origin {
         Some(Origin::Dhcp) => "dhcp",
-        None if address.is_announced && !address.is_link_local => "router",
         Some(Origin::LinkLocal) => "link-local",
         None if address.is_link_local => "link-local",
+        None if address.is_announced => "router",
         Some(Origin::Setting) | None => "static",
     }
 }
