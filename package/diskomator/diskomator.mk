@@ -118,6 +118,7 @@ endef
 DISKOMATOR_TARGET_FINALIZE_HOOKS += DISKOMATOR_INSTALL_OPTIONS
 
 # Nobody here has keys in another format.
+# check-package disable TypoInPackageVariable
 DROPBEAR_TARGET_BINS := $(filter-out dropbearconvert,$(DROPBEAR_TARGET_BINS))
 
 define DISKOMATOR_COPY_LICENSE
