@@ -32,6 +32,19 @@ pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
     ((symbols + padding) % 4 == 0 && padding <= 2).then_some(bytes)
 }
 
+/// The text of `bytes`, padded and in one line. It allocates once, so that whoever clears it clears all.
+pub fn encode(bytes: &[u8]) -> String {
+    const SYMBOLS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let bits = group.iter().zip([16, 8, 0]).fold(0, |bits, (byte, shift)| bits | usize::from(*byte) << shift);
+        for (index, shift) in [18, 12, 6, 0].into_iter().enumerate() {
+            text.push(if index > group.len() { '=' } else { char::from(SYMBOLS[bits >> shift & 63]) });
+        }
+    }
+    text
+}
+
 /// The bytes that `text` stands for, as the SSH server reads a key: whatever is no symbol counts for
 /// nothing, wherever it is (`base64_decode` of libtomcrypt). `None` if a symbol is left over.
 pub fn decode_leniently(text: &[u8]) -> Option<Vec<u8>> {
@@ -46,7 +59,7 @@ pub fn decode_leniently(text: &[u8]) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{decode, decode_leniently};
+    use super::{decode, decode_leniently, encode};
 
     #[test]
     fn the_servers_way_forgives_all_but_a_symbol_that_is_left_over() {
@@ -64,6 +77,19 @@ mod tests {
             assert_eq!(decode(encoded.as_bytes()).as_deref(), Some(text.as_bytes()), "{encoded}");
         }
         assert_eq!(decode(b"+/+/").as_deref(), Some(&[0xfb, 0xff, 0xbf][..]));
+    }
+
+    #[test]
+    fn every_byte_is_encoded() {
+        for (encoded, text) in [("", ""), ("Zg==", "f"), ("Zm8=", "fo"), ("Zm9v", "foo"), ("Zm9vYg==", "foob")] {
+            assert_eq!(encode(text.as_bytes()), encoded);
+        }
+        let bytes: Vec<u8> = (0..=255).collect();
+        for end in 0..=bytes.len() {
+            let text = encode(&bytes[..end]);
+            assert_eq!(decode(text.as_bytes()).as_deref(), Some(&bytes[..end]));
+            assert_eq!(text.len(), text.capacity());
+        }
     }
 
     #[test]
