@@ -4,7 +4,7 @@ use std::fmt;
 
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
-use sha2::{Sha256, Sha384};
+use sha2::{Digest, Sha256, Sha384};
 use zeroize::Zeroizing;
 
 /// The bytes of a key.
@@ -84,6 +84,14 @@ impl Hash {
         }
         .expect("HKDF has as many bytes as its hash");
         Key(output)
+    }
+
+    /// The hash of `bytes`.
+    pub(crate) fn digest(self, bytes: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Sha256 => Sha256::digest(bytes).to_vec(),
+            Self::Sha384 => Sha384::digest(bytes).to_vec(),
+        }
     }
 
     /// HMAC (RFC 2104) of all parts, one after the other.

@@ -178,6 +178,21 @@ pub struct TlsPsk {
     pub psk: Key,
 }
 
+impl TlsPsk {
+    /// The binder that a host with this key puts beside the identity in its first `ClientHello`,
+    /// made of that message up to its list of binders (RFC 8446, 4.2.11.2 and 7.1).
+    pub fn binder(&self, hello: &[u8]) -> Key {
+        let hash = self.hash;
+        let length = u8::try_from(hash.size()).unwrap_or(0);
+        let early_secret = hash.hmac(&vec![0; hash.size()], &[self.psk.expose()]);
+        // HKDF-Expand with as many bytes as the hash has is one HMAC.
+        let info: [&[u8]; 5] = [&[0, length, 16], b"tls13 ext binder", &[length], &hash.digest(b""), &[1]];
+        let binder_key = hash.hmac(early_secret.expose(), &info);
+        let finished_key = hash.hmac(binder_key.expose(), &[&[0, length, 14], b"tls13 finished", &[0], &[1]]);
+        hash.hmac(finished_key.expose(), &[&hash.digest(hello)])
+    }
+}
+
 /// A key for DH-HMAC-CHAP, of the host or of the controller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DhchapKey {
@@ -320,6 +335,27 @@ mod tests {
         // So an identity with a digest no longer tells the method.
         let identity = right.tls(SUBSYSTEM, Version::V1).identity;
         assert_eq!(key.candidates(&Identity::parse(identity.as_bytes()).unwrap()).len(), 2);
+    }
+
+    #[test]
+    fn a_binder_tells_the_method_that_the_identity_does_not_tell() {
+        // Recomputed by the TLS client that OpenSSL 3.6 and mbedTLS 3.6 accept.
+        for (text, method, binder) in [
+            (SHA256, Method::Rfc8446, "ee230483274d59839f95f4364db6d861ce17d7b4eab6ae3b6d69cceb16611552"),
+            (SHA256, Method::Early, "fc975dd209964f6f70bbef300e879d2ac9c9ffd7692ca4e7780deccd50cdfd1c"),
+            (
+                SHA384,
+                Method::Rfc8446,
+                "468cad82a18c0d571b77ddedef12ee6a10676c82aff27601707aac39e262958e80beb53fdf9a30b644511447a68287e2",
+            ),
+            (
+                SHA384,
+                Method::Early,
+                "58f497dbdcea5821404ac61ba204f8580a3bed0d1dc07fdc38829e639390d87a216e1d713b60b6d6c0363c16a4da59cf",
+            ),
+        ] {
+            assert_eq!(tls(text, method, Version::V0).binder(b"ClientHello").expose(), hex(binder));
+        }
     }
 
     #[test]
