@@ -13,6 +13,7 @@ mod arp;
 mod dhcp;
 mod dhcp6;
 mod input;
+mod keys;
 mod mdns;
 mod netlink;
 mod screen;
@@ -20,6 +21,7 @@ mod settings;
 mod ssh;
 mod uevent;
 
+pub use self::keys::keys;
 pub use self::screen::screen;
 pub use self::settings::settings;
 pub use arp::arp;
@@ -35,10 +37,11 @@ pub type Target = fn(&[u8]);
 
 /// Every target with its name, which its fuzzer and the folder of its corpus
 /// have, too.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("arp", arp),
     ("dhcp", dhcp),
     ("dhcp6", dhcp6),
+    ("keys", keys),
     ("mdns", mdns),
     ("netlink", netlink),
     ("screen", screen),
