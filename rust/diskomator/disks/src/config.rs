@@ -1,6 +1,7 @@
-//! The settings of this product: those of every product, and which disks are
-//! exported in which way.
+//! The settings of this product: those of every product, which disks are exported in
+//! which way, and who is admitted.
 
+use access::{Grant, Mode, NoMode, NqnError};
 use settings::system::{self, System};
 use settings::{Guards, Instead, Problem, Product, Setting, boolean};
 
@@ -11,6 +12,10 @@ use crate::selection::{Selection, SelectionError};
 pub struct Config {
     /// The settings that every product has.
     pub system: System,
+    /// `diskomator.access=MODE`: whom the machine admits.
+    pub access: Mode,
+    /// `diskomator.allow=HOSTS`: the hosts that are admitted without a question.
+    pub allow: Vec<Grant>,
     /// `diskomator.export=DISKS`: the disks that are exported without a command. Disks
     /// that are exported by command stay exported.
     pub export: Selection,
@@ -31,6 +36,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             system: System::default(),
+            access: Mode::default(),
+            allow: Vec::new(),
             export: Selection::all(),
             readonly: Selection::none(),
             partitions: Selection::none(),
@@ -54,6 +61,8 @@ impl AsMut<System> for Config {
 impl Product for Config {
     const NAME: &'static str = "diskomator";
     const SETTINGS: &'static [Setting<Self>] = &[
+        ACCESS,
+        ALLOW,
         system::debug(),
         EXPORT,
         system::ip(),
@@ -78,6 +87,54 @@ impl From<SelectionError> for Problem {
         Self::Refused { text: error.to_string(), nearest }
     }
 }
+
+const ACCESS: Setting<Config> = Setting {
+    name: "access",
+    syntax: "=MODE",
+    text: "whom the machine admits: `open`, every host; `ask`, hosts that `allow` or a person names; `paired`, hosts \
+           that prove a key",
+    is_list: false,
+    set: |config, value| {
+        let word = value.unwrap_or_default();
+        let mode = word.parse().map_err(|NoMode| Problem::Value {
+            expected: "open, ask or paired",
+            nearest: settings::nearest(Mode::ALL.iter().map(|(known, _)| *known), word),
+        });
+        mode.map(|mode| config.access = mode)
+    },
+    values: |config| vec![config.access.to_string()],
+    instead: Some(Instead {
+        effect: "counts as paired",
+        apply: |config| config.access = Mode::Paired,
+        guards: Guards::Purpose,
+    }),
+};
+
+const NOBODY: &str = "none";
+
+const ALLOW: Setting<Config> = Setting {
+    name: "allow",
+    syntax: "=HOSTNQN[:ro],...",
+    text: "hosts that are admitted without a question in the mode `ask`, by their NQNs; with `:ro` at the end, only to \
+           read. Or `none`. Can be given more than once",
+    is_list: true,
+    set: |config, value| {
+        let value = value.unwrap_or_default();
+        if value == NOBODY {
+            config.allow.clear();
+            return Ok(());
+        }
+        let hosts: Result<Vec<Grant>, _> = value.split(',').map(str::parse).collect();
+        let refused = |error: NqnError| Problem::Refused { text: error.to_string(), nearest: None };
+        config.allow.extend(hosts.map_err(refused)?);
+        Ok(())
+    },
+    values: |config| {
+        let hosts: Vec<_> = config.allow.iter().map(Grant::to_string).collect();
+        if hosts.is_empty() { vec![NOBODY.to_owned()] } else { hosts }
+    },
+    instead: None,
+};
 
 const EXPORT: Setting<Config> = Setting {
     name: "export",
@@ -334,6 +391,43 @@ mod tests {
                  did you mean \"diskomator.ip\"?",
             ]
         );
+    }
+
+    #[test]
+    fn a_mode_that_means_nothing_admits_only_keys() {
+        for (line, mode) in [
+            ("", Mode::default()),
+            ("diskomator.access=open", Mode::Open),
+            ("diskomator.access=paired diskomator.access=ask", Mode::Ask),
+        ] {
+            let (config, warnings) = Config::from_cmdline(line);
+            assert_eq!((config.access, warnings), (mode, vec![]), "{line}");
+        }
+        for line in ["diskomator.access", "diskomator.access=", "diskomator.access=opne diskomator.x-y"] {
+            assert_eq!(Config::from_cmdline(line).0.access, Mode::Paired, "{line}");
+        }
+        assert_eq!(
+            warnings("diskomator.access=opne"),
+            ["diskomator.access=\"opne\" on the kernel command line counts as paired: \
+              it must be open, ask or paired; did you mean \"diskomator.access=open\"?"]
+        );
+    }
+
+    #[test]
+    fn allowed_hosts_add_up_and_a_broken_list_allows_nobody() {
+        let allowed = |line: &str| {
+            let (config, warnings) = Config::from_cmdline(line);
+            (config.allow.iter().map(Grant::to_string).collect::<Vec<_>>(), warnings.len())
+        };
+        let line = "diskomator.allow=nqn.a:uuid:1,nqn.b:ro diskomator.allow=nqn.c";
+        let hosts = ["nqn.a:uuid:1", "nqn.b:ro", "nqn.c"].map(str::to_owned).to_vec();
+        assert_eq!(allowed(line), (hosts, 0));
+        assert_eq!(allowed(&format!("{line} diskomator.allow=none diskomator.allow=nqn.d")).0, ["nqn.d"]);
+        for broken in ["", "nqn.a,", "nqn.a,../x", ":ro", "nqn.a,nqn.b/c"] {
+            assert_eq!(allowed(&format!("diskomator.allow={broken}")), (vec![], 1), "{broken}");
+        }
+        let (config, _) = Config::from_cmdline("diskomator.allow=nqn.a:uuid:1:ro");
+        assert_eq!((config.allow[0].nqn.as_ref(), config.allow[0].read_only), ("nqn.a:uuid:1", true));
     }
 
     #[test]

@@ -301,7 +301,8 @@ fn is_file(word: &str) -> bool {
 }
 
 /// The one of `known` that was probably meant by `word`.
-fn nearest(known: impl Iterator<Item = &'static str>, word: &str) -> Option<&'static str> {
+/// The known word that was probably meant.
+pub fn nearest(known: impl Iterator<Item = &'static str>, word: &str) -> Option<&'static str> {
     known
         .map(|known| (strsim::osa_distance(known, word), known))
         .min()
