@@ -32,8 +32,10 @@ pub enum Act {
     Go(Page),
     /// Does something with the disk that is chosen.
     Disk(DiskAct),
-    /// Ends the connections of the host that is chosen.
-    Disconnect,
+    /// Decides on the host that is chosen.
+    Host(HostAct),
+    /// Opens the disks to every host until the next start, or asks again.
+    Everyone,
     /// Restarts the machine.
     Reboot,
     /// Switches the machine off.
@@ -61,6 +63,17 @@ pub enum DiskAct {
     Export,
     /// Blinks the light of its bay.
     Blink,
+}
+
+/// A decision on a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostAct {
+    /// Admits the host.
+    Admit,
+    /// Admits the host, which may only read.
+    AdmitReadOnly,
+    /// Denies a request, takes an admission back, or ends connections where every host is admitted.
+    Deny,
 }
 
 /// A key and its act.
@@ -98,7 +111,7 @@ pub enum Footer {
 impl Binding {
     /// A letter that works on every page and is in no footer.
     const fn new(letter: char, name: &'static str, what: &'static str, command: &'static str, act: Act) -> Self {
-        let asks = matches!(act, Act::Disk(_) | Act::Disconnect | Act::Reboot | Act::PowerOff | Act::Shell);
+        let asks = !matches!(act, Act::Go(_) | Act::ErrorsOnly | Act::Redraw | Act::Leave);
         Self { key: Key::Char(letter), name, what, command, footer: Footer::Never, page: None, asks, act }
     }
 
@@ -115,8 +128,15 @@ impl Binding {
     }
 }
 
+/// The binding of a key on a page.
+pub(crate) fn binding(key: Key, page: Page) -> Option<&'static Binding> {
+    let is_here = |binding: &&Binding| binding.page.is_none_or(|other| other == page);
+    let mut all = BINDINGS.iter().filter(|binding| binding.key == key);
+    all.clone().find(is_here).or_else(|| all.next())
+}
+
 /// Every key that does more than move.
-pub const BINDINGS: [Binding; 21] = [
+pub const BINDINGS: [Binding; 24] = [
     Binding::new('o', "o", "overview", "diskomator console --once", Act::Go(Page::Overview)),
     Binding::new('d', "d", "disks", "diskomator export list", Act::Go(Page::Disks)).footer(Footer::Always("disks")),
     Binding::new('n', "n", "network", "diskomator net", Act::Go(Page::Network)).footer(Footer::Always("network")),
@@ -149,9 +169,22 @@ pub const BINDINGS: [Binding; 21] = [
     Binding::new('b', "b", "blink its light", "diskomator blink DISK", Act::Disk(DiskAct::Blink))
         .only_on(Page::Disks)
         .footer(Footer::Always("blink")),
-    Binding::new('x', "x", "disconnect it", "diskomator disconnect HOST", Act::Disconnect)
+    Binding::new('a', "a", "admit it", "diskomator allow HOST", Act::Host(HostAct::Admit))
         .only_on(Page::Hosts)
-        .footer(Footer::Always("disconnect")),
+        .footer(Footer::Always("admit")),
+    Binding::new(
+        'r',
+        "r",
+        "admit it, to read only",
+        "diskomator allow --read-only HOST",
+        Act::Host(HostAct::AdmitReadOnly),
+    )
+    .only_on(Page::Hosts)
+    .footer(Footer::Always("read-only")),
+    Binding::new('x', "x", "deny or disconnect it", "diskomator deny HOST", Act::Host(HostAct::Deny))
+        .only_on(Page::Hosts)
+        .footer(Footer::Always("deny")),
+    Binding::new('O', "O", "open to everyone, or ask", "diskomator allow --everyone", Act::Everyone),
     Binding::new('R', "R", "reboot", "diskomator reboot", Act::Reboot).footer(Footer::Overview("reboot")),
     Binding::new('P', "P", "power off", "diskomator poweroff", Act::PowerOff).footer(Footer::Overview("off")),
     Binding::new('s', "s", "root shell", "Alt-F9, or diskomator.debug", Act::Shell),
@@ -204,6 +237,26 @@ pub enum Command {
         /// Whether the disk's bay has a light that can be switched.
         has_light: bool,
     },
+    /// Admits a host.
+    Allow {
+        /// The number of its request, if it asks.
+        number: Option<u32>,
+        /// Its NQN.
+        nqn: String,
+        /// It may only read.
+        is_read_only: bool,
+    },
+    /// Denies a request, or takes an admission back.
+    Deny {
+        /// The number of its request, if it asks.
+        number: Option<u32>,
+        /// Its NQN.
+        nqn: String,
+    },
+    /// Opens the disks to every host until the next start.
+    Open,
+    /// Asks a person again, after that.
+    Ask,
     /// Ends these connections of a host.
     Disconnect {
         /// The host.

@@ -30,6 +30,8 @@ pub struct Snapshot {
     pub warnings: Vec<String>,
     /// How to log in over the network, if that is possible.
     pub ssh: Option<Ssh>,
+    /// The hosts that may use the disks, and those that ask for them.
+    pub access: Access,
     /// The end of the kernel's log.
     pub log: Log,
 }
@@ -82,6 +84,58 @@ pub struct Ssh {
     pub fingerprint: String,
     /// How many keys let in.
     pub keys: usize,
+}
+
+/// The access of hosts to all disks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Access {
+    /// Whose decision it is.
+    pub mode: Mode,
+    /// The undecided hosts, in the order of their numbers.
+    pub requests: Vec<Request>,
+    /// The hosts that were admitted. In [`Mode::Open`] that is every host.
+    pub admitted: Vec<Admitted>,
+}
+
+/// Whose decision it is who may use the disks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Every host may.
+    #[default]
+    Open,
+    /// A person at this machine decides on each host.
+    Ask,
+    /// Only a host that proves a key may.
+    Paired,
+}
+
+/// A host that asks for the disks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// Counts all requests of this boot.
+    pub number: u32,
+    /// Its NQN and address.
+    pub host: Host,
+}
+
+/// A host that may use the disks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admitted {
+    /// Its NQN.
+    pub nqn: String,
+    /// It may only read them.
+    pub is_read_only: bool,
+}
+
+/// A row of the page of hosts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostRow<'a> {
+    /// An undecided host.
+    Request(&'a Request),
+    /// A connected host with its disks.
+    Connected(&'a Host, Vec<&'a Disk>),
+    /// A host that was admitted and is not connected.
+    Admitted(&'a Admitted),
 }
 
 /// A network interface.
@@ -192,6 +246,44 @@ impl Snapshot {
         hosts.sort_by(|(a, _), (b, _)| (&a.address, &a.nqn).cmp(&(&b.address, &b.nqn)));
         hosts
     }
+
+    /// The rows of the page of hosts: those that ask come first.
+    pub fn host_rows(&self) -> Vec<HostRow<'_>> {
+        let connected = self.hosts();
+        let absent = self.access.admitted.iter();
+        let absent = absent.filter(|admitted| !connected.iter().any(|(host, _)| host.nqn == admitted.nqn));
+        let absent: Vec<HostRow<'_>> = absent.map(HostRow::Admitted).collect();
+        let requests = self.access.requests.iter().map(HostRow::Request);
+        requests
+            .chain(connected.into_iter().map(|(host, disks)| HostRow::Connected(host, disks)))
+            .chain(absent)
+            .collect()
+    }
+
+    /// The admission of a host, if a person or a setting has admitted it.
+    pub fn admission(&self, nqn: &str) -> Option<&Admitted> {
+        self.access.admitted.iter().find(|admitted| admitted.nqn == nqn)
+    }
+}
+
+impl HostRow<'_> {
+    /// The NQN of the row's host.
+    pub fn nqn(&self) -> &str {
+        match self {
+            Self::Request(request) => &request.host.nqn,
+            Self::Connected(host, _) => &host.nqn,
+            Self::Admitted(admitted) => &admitted.nqn,
+        }
+    }
+
+    /// The address of the row's host, if it is known.
+    pub fn address(&self) -> Option<&str> {
+        match self {
+            Self::Request(request) => request.host.address.as_deref(),
+            Self::Connected(host, _) => host.address.as_deref(),
+            Self::Admitted(_) => None,
+        }
+    }
 }
 
 /// The command for the other machine to get all disks, through one address.
@@ -267,7 +359,4 @@ mod tests {
         assert!(screen_text(Screen::FrameBuffer).contains("the screen is up"));
         assert!(screen_text(Screen::Text).contains("the screen is up"));
     }
-
-    #[test]
-    fn speeds_are_said_as_people_say_them() {}
 }

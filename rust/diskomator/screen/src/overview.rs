@@ -8,7 +8,9 @@ use tui::canvas::{BAD, Canvas, FAINT, Line, ORIGIN, PLAIN, STRONG, Size, Style, 
 
 use netproto::net::speed_text;
 
-use crate::model::{Address, BY_HAND, Disk, DiskState, Link, STARTING, Snapshot, connect_line, printable, shortened};
+use crate::model::{
+    Address, BY_HAND, Disk, DiskState, Link, Mode, Request, STARTING, Snapshot, connect_line, printable, shortened,
+};
 use crate::traffic::{Blocks, rate_text, sparkline};
 use crate::widgets::{fitted, state_word};
 
@@ -164,8 +166,11 @@ impl Code {
 
 /// The text beside the QR code, in at most `room` rows.
 fn left(snapshot: &Snapshot, addresses: &[(Address, &str)], width: usize, room: usize) -> Vec<Line> {
-    let by_hand = if snapshot.is_by_hand { by_hand(width) } else { Vec::new() };
-    let (mut head, mut large) = (by_hand, Vec::new());
+    let mut head = requests(snapshot, width, if room < 16 { 1 } else { 3 });
+    if snapshot.is_by_hand {
+        head.extend(by_hand(width));
+    }
+    let mut large = Vec::new();
     match addresses.first() {
         None => head.extend(first_steps(snapshot)),
         Some((address, _)) => {
@@ -177,7 +182,8 @@ fn left(snapshot: &Snapshot, addresses: &[(Address, &str)], width: usize, room: 
             }
         }
     }
-    let hint = hint(addresses, width);
+    let mut hint = hint(addresses, width);
+    hint.extend(whose_decision(snapshot, width));
     let network = network_rows(snapshot, width);
     let machine = machine_rows(snapshot, width);
     // The large address goes first if the room is short, then the machine.
@@ -209,6 +215,37 @@ fn with_more(mut rows: Vec<Line>, room: usize) -> Vec<Line> {
         rows.push(vec![(format!("  ... {more} more lines, press "), PLAIN), ("n".to_owned(), STRONG)]);
     }
     rows
+}
+
+/// The undecided hosts, at most `most` of them, before all else: they wait for an answer.
+fn requests(snapshot: &Snapshot, width: usize, most: usize) -> Vec<Line> {
+    let requests = &snapshot.access.requests;
+    let mut rows = Vec::new();
+    for Request { number, host } in requests.iter().take(most) {
+        let address = host.address.as_deref().unwrap_or("a host");
+        let first = format!("{number}: {} asks for the disks", printable(address));
+        rows.extend(wrap(&first, width).into_iter().map(|row| line(row, WARN)));
+        rows.push(fitted(&format!("   {}", host.nqn), width, PLAIN));
+    }
+    if requests.len() > most {
+        rows.push(line(format!("... {} more", requests.len() - most), WARN));
+    }
+    if !requests.is_empty() {
+        let text = "To answer press c, choose it, then a to admit it, r to let it read only, or x to deny.";
+        rows.extend(wrap(text, width).into_iter().map(|row| line(row, STRONG)));
+        rows.push(Line::new());
+    }
+    rows
+}
+
+/// The next step for a person who has typed the line on the other machine.
+fn whose_decision(snapshot: &Snapshot, width: usize) -> Vec<Line> {
+    let text = match snapshot.access.mode {
+        Mode::Open => return Vec::new(),
+        Mode::Ask => "The other machine then asks here for the disks, and waits for your answer.",
+        Mode::Paired => "Only a machine with a key of this one is admitted.",
+    };
+    wrap(text, width).into_iter().map(|row| line(row, PLAIN)).collect()
 }
 
 /// The way to export disks if none is exported by itself. It comes first, because no host sees a disk before.

@@ -1,12 +1,14 @@
 //! The pages behind the overview.
 
 use disks::disk::human_size;
-use tui::canvas::{BAD, Canvas, FAINT, GOOD, Line, ORIGIN, PLAIN, SELECTED, STRONG, Size, TITLE, WARN, line, wrap};
+use tui::canvas::{
+    BAD, Canvas, FAINT, GOOD, Line, ORIGIN, PLAIN, SELECTED, STRONG, Size, Style, TITLE, WARN, line, wrap,
+};
 use tui::screen::Screen;
 
 use crate::bindings::{BINDINGS, MOVES, Page};
 use crate::log::{Entry, Level};
-use crate::model::{Disk, DiskState, Snapshot, connect_line, printable, shortened};
+use crate::model::{Disk, DiskState, HostRow, Mode, Snapshot, connect_line, printable, shortened};
 use crate::overview::{link_row, table};
 use crate::traffic::{Blocks, rate_text, sparkline};
 use crate::widgets::{below, field, fitted, scrolled, state_word};
@@ -67,40 +69,73 @@ fn disk_details(disk: &Disk, width: usize, blocks: Blocks) -> Vec<Line> {
     rows
 }
 
-/// Every connected host, and below the list the NQN and disks of the chosen one.
+/// The state of a row's host in a word, and its colour.
+fn host_state(row: &HostRow<'_>, snapshot: &Snapshot) -> (String, Style) {
+    let is_read_only = |nqn| snapshot.admission(nqn).is_some_and(|admitted| admitted.is_read_only);
+    match row {
+        HostRow::Request(request) => (format!("{}: asks", request.number), WARN),
+        HostRow::Connected(host, _) if is_read_only(&host.nqn) => ("reads".to_owned(), GOOD),
+        HostRow::Connected(..) => ("connected".to_owned(), GOOD),
+        HostRow::Admitted(admitted) if admitted.is_read_only => ("may read".to_owned(), PLAIN),
+        HostRow::Admitted(_) => ("admitted".to_owned(), PLAIN),
+    }
+}
+
+/// Every host that asks, is connected or is admitted, and below the list the NQN and disks of the chosen one.
 pub(crate) fn hosts(canvas: &mut Canvas, snapshot: &Snapshot, chosen: usize) {
+    const STATE_WIDTH: usize = 10;
     let width = canvas.size().width;
-    let hosts = snapshot.hosts();
-    if hosts.is_empty() {
-        canvas.put(1, 2, width, "No host is connected.", PLAIN);
+    let rows = snapshot.host_rows();
+    if rows.is_empty() {
+        let text = match snapshot.access.mode {
+            Mode::Open => "No host is connected. Every host is admitted.",
+            Mode::Ask => "No host asks, and none is connected. One that asks appears here.",
+            Mode::Paired => "No host is connected. Only hosts with a key are admitted.",
+        };
+        canvas.put(1, 2, width, text, PLAIN);
         return;
     }
-    let of =
-        |(host, _): &(&nvmet::model::Host, Vec<&Disk>)| printable(host.address.as_deref().unwrap_or("unknown address"));
-    let address_width = hosts.iter().map(|host| of(host).len()).max().unwrap_or(0).clamp(7, 40);
-    let details = hosts.get(chosen).map(|(host, disks)| {
-        let names: Vec<&str> = disks.iter().map(|disk| disk.name.as_str()).collect();
-        let mut rows = field("Host", &host.nqn, width);
-        rows.extend(field("Disks", &names.join(" "), width));
-        rows
+    let of = |row: &HostRow<'_>| match row {
+        HostRow::Admitted(_) => "-".to_owned(),
+        _ => printable(row.address().unwrap_or("unknown address")),
+    };
+    let address_width = rows.iter().map(|row| of(row).len()).max().unwrap_or(0).clamp(7, 40);
+    let details = rows.get(chosen).map(|row| {
+        let mut lines = field("Host", row.nqn(), width);
+        match row {
+            HostRow::Request(_) => {
+                lines.extend(field("Asks", "for the disks: a admits it, r admits it to read only, x denies", width));
+            }
+            HostRow::Connected(_, disks) => {
+                let names: Vec<&str> = disks.iter().map(|disk| disk.name.as_str()).collect();
+                lines.extend(field("Disks", &names.join(" "), width));
+            }
+            HostRow::Admitted(_) => lines.extend(field("Disks", "none: it is not connected", width)),
+        }
+        lines
     });
     let end = below(canvas, &details.unwrap_or_default(), "diskomator hosts");
     let shown = end.saturating_sub(2).max(1);
     let first = (chosen + 1).saturating_sub(shown);
-    canvas.put(1, 1, width, &format!("{:address_width$}  DISKS  NAME", "ADDRESS"), TITLE);
-    for (number, entry) in hosts.iter().enumerate().skip(first).take(shown) {
+    canvas.put(1, 1, width, &format!("{:address_width$}  {:STATE_WIDTH$}  DISKS  NAME", "ADDRESS", "STATE"), TITLE);
+    for (number, row) in rows.iter().enumerate().skip(first).take(shown) {
         let y = 2 + number - first;
-        let (host, disks) = entry;
-        let address = shortened(&of(entry), address_width);
+        let address = shortened(&of(row), address_width);
+        let (state, style) = host_state(row, snapshot);
+        let disks = match row {
+            HostRow::Connected(_, disks) => disks.len().to_string(),
+            HostRow::Request(_) | HostRow::Admitted(_) => "-".to_owned(),
+        };
         let x = canvas.put(1, y, width, &format!("{address:address_width$}  "), STRONG);
-        let x = canvas.put(x, y, width, &format!("{:>5}  ", disks.len()), PLAIN);
-        canvas.put_line(x, y, width, &fitted(&host.nqn, width.saturating_sub(x + 1), ORIGIN));
+        let x = canvas.put(x, y, width, &format!("{state:STATE_WIDTH$}  "), style);
+        let x = canvas.put(x, y, width, &format!("{disks:>5}  "), PLAIN);
+        canvas.put_line(x, y, width, &fitted(row.nqn(), width.saturating_sub(x + 1), ORIGIN));
         if number == chosen {
             canvas.restyle(0, y, width, SELECTED);
         }
     }
-    if hosts.len() > shown {
-        let text = format!("{} to {} of {}", first + 1, (first + shown).min(hosts.len()), hosts.len());
+    if rows.len() > shown {
+        let text = format!("{} to {} of {}", first + 1, (first + shown).min(rows.len()), rows.len());
         canvas.put(width.saturating_sub(text.len() + 1), 1, width, &text, FAINT);
     }
 }

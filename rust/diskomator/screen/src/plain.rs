@@ -9,7 +9,10 @@ use tui::screen::Screen;
 
 use netproto::net::speed_text;
 
-use crate::model::{BY_HAND, Disk, DiskState, Link, NO_SCREEN, Snapshot, Ssh, connect_line, login_line, printable};
+use crate::model::{
+    Access, BY_HAND, Disk, DiskState, Link, Mode, NO_SCREEN, Request, Snapshot, Ssh, connect_line, login_line,
+    printable,
+};
 
 /// Longer names are cut; the maker's name and number of NVMe are 40 and 20.
 const NAME_MAX: usize = 16;
@@ -28,6 +31,7 @@ pub fn render(snapshot: &Snapshot, width: usize) -> String {
         export_lines(&mut text);
     }
     connect_lines(&mut text, snapshot);
+    access_lines(&mut text, snapshot, width);
     if let Some(ssh) = &snapshot.ssh {
         ssh_lines(&mut text, ssh, snapshot);
     }
@@ -72,6 +76,107 @@ fn connect_lines(text: &mut String, snapshot: &Snapshot) {
     }
     if addresses.iter().any(|(address, _)| address.needs_zone()) {
         text.push_str("  <interface>: that machine's own, where it is wired to this one\n");
+    }
+}
+
+/// The undecided hosts, and the words to type here for each.
+fn access_lines(text: &mut String, snapshot: &Snapshot, width: usize) {
+    let Access { mode, requests, .. } = &snapshot.access;
+    match mode {
+        Mode::Open => return,
+        Mode::Ask => text.push_str("That machine then asks here for the disks, and waits for an answer.\n"),
+        Mode::Paired => text.push_str("Only a machine with a key of this one is admitted.\n"),
+    }
+    for request in requests {
+        text.push('\n');
+        wrapped(text, &request_text(request), width);
+        let number = request.number;
+        let answers = format!("  Type here, and then Enter: allow {number}, read-only {number}, or deny {number}");
+        wrapped(text, &answers, width);
+    }
+}
+
+/// A request in a sentence.
+fn request_text(Request { number, host }: &Request) -> String {
+    let address = host.address.as_deref().unwrap_or("a host");
+    format!("{number}: {} ({}) asks for the disks", printable(address), printable(&host.nqn))
+}
+
+/// An answer to a request that was typed on a line of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Admits the host.
+    Allow,
+    /// Admits the host, which may only read.
+    ReadOnly,
+    /// Denies the request.
+    Deny,
+}
+
+/// A line that a person types between plain lines, where noise must have no effect: only the start of an answer is
+/// kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TypedLine(String);
+
+/// The effect of a typed character.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Typed {
+    /// It is part of no answer.
+    Nothing,
+    /// It is to be shown.
+    Echo(char),
+    /// The last character is to be removed from the screen.
+    Erase,
+    /// The line is complete.
+    Answer(Answer, u32),
+}
+
+impl TypedLine {
+    const WORDS: [(&'static str, Answer); 3] =
+        [("allow ", Answer::Allow), ("read-only ", Answer::ReadOnly), ("deny ", Answer::Deny)];
+    /// No request has a number with more digits.
+    const DIGITS: usize = 10;
+
+    /// Adds a character. One that makes the line no start of an answer begins it anew, and is not shown: a device that
+    /// sends back each byte must not have it sent again for ever.
+    pub fn push(&mut self, c: char) -> Typed {
+        let longer = format!("{}{c}", self.0);
+        if Self::is_start(&longer) {
+            self.0 = longer;
+            return Typed::Echo(c);
+        }
+        self.0.clear();
+        if Self::is_start(c.encode_utf8(&mut [0; 4])) {
+            self.0.push(c);
+        }
+        Typed::Nothing
+    }
+
+    /// Removes the last character.
+    pub fn erase(&mut self) -> Typed {
+        if self.0.pop().is_some() { Typed::Erase } else { Typed::Nothing }
+    }
+
+    /// Ends the line.
+    pub fn enter(&mut self) -> Typed {
+        let line = std::mem::take(&mut self.0);
+        let answer = Self::WORDS.iter().find_map(|(word, answer)| {
+            let number = line.strip_prefix(word)?.parse().ok()?;
+            Some(Typed::Answer(*answer, number))
+        });
+        answer.unwrap_or(Typed::Nothing)
+    }
+
+    /// Whether nothing is typed.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn is_start(text: &str) -> bool {
+        Self::WORDS.iter().any(|(word, _)| {
+            let is_number = |rest: &str| rest.len() <= Self::DIGITS && rest.bytes().all(|byte| byte.is_ascii_digit());
+            word.starts_with(text) || text.strip_prefix(word).is_some_and(is_number)
+        })
     }
 }
 
@@ -171,6 +276,8 @@ fn state_text(disk: &Disk) -> String {
 /// The changes, a line for each, in words for a log.
 pub fn changes(before: &Snapshot, now: &Snapshot) -> Vec<String> {
     let mut lines = Vec::new();
+    let is_new = |request: &&Request| !before.access.requests.contains(request);
+    lines.extend(now.access.requests.iter().filter(is_new).map(request_text));
     for link in &now.links {
         let name = printable(&link.name);
         let old = before.links.iter().find(|old| old.name == link.name && old.mac == link.mac);
@@ -301,6 +408,21 @@ mod tests {
             controllers: Vec::new(),
             traffic: None,
         }
+    }
+
+    #[test]
+    fn a_request_is_a_line_and_the_words_that_answer_it() {
+        let mut snapshot = Snapshot::default();
+        let before = snapshot.clone();
+        let host = Host { nqn: "nqn.h\x1b[2J".to_owned(), address: Some("192.0.2.9".to_owned()) };
+        snapshot.access = Access { mode: Mode::Ask, requests: vec![Request { number: 3, host }], admitted: Vec::new() };
+        let text = render(&snapshot, 80);
+        assert!(text.contains("3: 192.0.2.9 (nqn.h?[2J) asks for the disks\n"), "{text}");
+        assert!(text.contains("allow 3, read-only 3, or deny 3"), "{text}");
+        assert_eq!(changes(&before, &snapshot), ["3: 192.0.2.9 (nqn.h?[2J) asks for the disks"]);
+        assert_eq!(changes(&snapshot, &snapshot), [""; 0]);
+        snapshot.access = Access { mode: Mode::Paired, ..Access::default() };
+        assert!(render(&snapshot, 80).contains("Only a machine with a key of this one is admitted."));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tui::screen::Screen;
 
 use crate::bindings::Page;
 use crate::log::{Entry, Level};
-use crate::model::{Address, Disk, DiskState, Link, Machine, Snapshot, Ssh};
+use crate::model::{Access, Address, Admitted, Disk, DiskState, Link, Machine, Mode, Request, Snapshot, Ssh};
 use crate::traffic::Traffic;
 use crate::ui::Ui;
 
@@ -151,6 +151,31 @@ fn the_pages_are_drawn_as_it_was_agreed() {
         let mut ui = Ui::default();
         ui.go(page);
         check_golden(&format!("page-{page:?}").to_lowercase(), &ui.render(&snapshot, Size { width: 80, height: 25 }));
+    }
+}
+
+#[test]
+fn a_host_that_asks_is_drawn_as_it_was_agreed() {
+    for (name, numbers) in [("none", 0), ("one", 1), ("many", 5)] {
+        let mut snapshot = sample(4, 1);
+        snapshot.warnings.clear();
+        let request = |number: u32| Request {
+            number,
+            host: Host {
+                nqn: format!("nqn.2014-08.org.nvmexpress:uuid:9a4e28ba-7c5d-4b1e-8f0a-00000000000{number}"),
+                address: Some(format!("192.168.178.{}", 20 + number)),
+            },
+        };
+        let requests = (1..=numbers).map(request).collect();
+        let admitted = vec![Admitted { nqn: "nqn.2014-08.org.nvmexpress:uuid:away".to_owned(), is_read_only: true }];
+        snapshot.access = Access { mode: Mode::Ask, requests, admitted };
+        for (width, height) in [(40, 15), (80, 25), (160, 50)] {
+            let canvas = Ui::default().render(&snapshot, Size { width, height });
+            check_golden(&format!("ask-{width}x{height}-{name}"), &canvas);
+        }
+        let mut ui = Ui::default();
+        ui.go(Page::Hosts);
+        check_golden(&format!("ask-page-hosts-{name}"), &ui.render(&snapshot, Size { width: 80, height: 25 }));
     }
 }
 

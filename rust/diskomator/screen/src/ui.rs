@@ -4,8 +4,8 @@ use nvmet::model::Host;
 use tui::canvas::{BAD, BAR, BAR_STRONG, Canvas, GOOD, Size, Style};
 use tui::keys::Key;
 
-use crate::bindings::{self, Act, BINDINGS, Binding, Command, DiskAct, Page};
-use crate::model::{Disk, Snapshot, printable, uptime_text};
+use crate::bindings::{self, Act, BINDINGS, Binding, Command, DiskAct, HostAct, Page};
+use crate::model::{Admitted, Disk, HostRow, Mode, Request, Snapshot, printable, uptime_text};
 use crate::overview;
 use crate::pages;
 use crate::traffic::Blocks;
@@ -31,7 +31,9 @@ pub enum Outcome {
 enum Subject {
     /// The disk's name and its number in the kernel (diskseq).
     Disk(String, u64),
+    Request(Request),
     Host(Host),
+    Admitted(Admitted),
 }
 
 impl Subject {
@@ -39,7 +41,11 @@ impl Subject {
     fn at(page: Page, place: usize, snapshot: &Snapshot) -> Option<Self> {
         match page {
             Page::Disks => snapshot.disks.get(place).map(|disk| Self::Disk(disk.name.clone(), disk.diskseq)),
-            Page::Hosts => snapshot.hosts().get(place).map(|(host, _)| Self::Host((*host).clone())),
+            Page::Hosts => snapshot.host_rows().get(place).map(|row| match row {
+                HostRow::Request(request) => Self::Request((*request).clone()),
+                HostRow::Connected(host, _) => Self::Host((*host).clone()),
+                HostRow::Admitted(admitted) => Self::Admitted((*admitted).clone()),
+            }),
             _ => None,
         }
     }
@@ -50,7 +56,17 @@ impl Subject {
             Self::Disk(name, diskseq) => {
                 snapshot.disks.iter().position(|disk| disk.name == *name && disk.diskseq == *diskseq)
             }
-            Self::Host(host) => snapshot.hosts().iter().position(|(other, _)| *other == host),
+            Self::Request(request) => {
+                snapshot.host_rows().iter().position(|row| matches!(row, HostRow::Request(other) if *other == request))
+            }
+            Self::Host(host) => snapshot
+                .host_rows()
+                .iter()
+                .position(|row| matches!(row, HostRow::Connected(other, _) if *other == host)),
+            Self::Admitted(admitted) => snapshot
+                .host_rows()
+                .iter()
+                .position(|row| matches!(row, HostRow::Admitted(other) if other.nqn == admitted.nqn)),
         }
     }
 
@@ -58,9 +74,13 @@ impl Subject {
     fn is_gone(&self) -> String {
         match self {
             Self::Disk(name, _) => format!("Nothing was done: {} is gone, or is another disk now.", printable(name)),
+            Self::Request(request) => format!("Nothing was done: request {} is answered or gone.", request.number),
             Self::Host(host) => {
                 let who = host.address.as_deref().unwrap_or(&host.nqn);
                 format!("Nothing was done: {} is not connected any more.", printable(who))
+            }
+            Self::Admitted(admitted) => {
+                format!("Nothing was done: {} has connected, or is not admitted any more.", printable(&admitted.nqn))
             }
         }
     }
@@ -166,7 +186,7 @@ impl Ui {
             return Outcome::Shown;
         }
         let is_gone = self.follow(snapshot);
-        let binding = BINDINGS.iter().find(|binding| binding.key == key);
+        let binding = bindings::binding(key, self.page);
         match binding {
             // The disk or host under the cursor is gone, and another one has moved to its row since it was drawn.
             Some(Binding { page: Some(page), asks: true, .. }) if *page == self.page && is_gone.is_some() => {
@@ -195,18 +215,36 @@ impl Ui {
             }
             Act::Redraw => return Outcome::Redraw,
             Act::Leave => return Outcome::Leave,
-            Act::Disk(_) | Act::Disconnect | Act::Reboot | Act::PowerOff | Act::Shell => {
+            Act::Disk(_) | Act::Host(_) | Act::Everyone | Act::Reboot | Act::PowerOff | Act::Shell => {
+                if let Some(reason) = self.no_use(binding, snapshot) {
+                    self.say(reason, true);
+                    return Outcome::Shown;
+                }
                 let subject = binding.page.and_then(|page| Subject::at(page, self.chosen, snapshot));
                 self.question = pose(binding, subject.as_ref(), snapshot);
                 if self.question.is_none() {
                     self.say(
-                        if binding.page == Some(Page::Hosts) { "No host is connected." } else { "There is no disk." },
+                        if binding.page == Some(Page::Hosts) {
+                            "No host asks or is connected."
+                        } else {
+                            "There is no disk."
+                        },
                         true,
                     );
                 }
             }
         }
         Outcome::Shown
+    }
+
+    /// The reason why a key of access control has no effect here.
+    fn no_use(&self, binding: &Binding, snapshot: &Snapshot) -> Option<&'static str> {
+        match (binding.act, snapshot.access.mode) {
+            (Act::Host(HostAct::Admit | HostAct::AdmitReadOnly), Mode::Open) => {
+                Some("Every host is admitted here: the mode is open (O, or the setting diskomator.access).")
+            }
+            _ => None,
+        }
     }
 
     /// Moves the cursor to the new row of the chosen disk or host. Returns a message if that is gone.
@@ -244,7 +282,7 @@ impl Ui {
         // Keys move the cursor on pages with rows to choose from, and the view on others.
         let count = match self.page {
             Page::Disks => Some(snapshot.disks.len()),
-            Page::Hosts => Some(snapshot.hosts().len()),
+            Page::Hosts => Some(snapshot.host_rows().len()),
             Page::Code => Some(snapshot.addresses().len()),
             _ => None,
         };
@@ -290,7 +328,7 @@ impl Ui {
         self.follow(snapshot);
         self.chosen = match self.page {
             Page::Disks => self.chosen.min(snapshot.disks.len().saturating_sub(1)),
-            Page::Hosts => self.chosen.min(snapshot.hosts().len().saturating_sub(1)),
+            Page::Hosts => self.chosen.min(snapshot.host_rows().len().saturating_sub(1)),
             Page::Code => self.chosen.min(snapshot.addresses().len().saturating_sub(1)),
             _ => 0,
         };
@@ -330,26 +368,24 @@ fn pose(binding: &Binding, subject: Option<&Subject>, snapshot: &Snapshot) -> Op
             let command = Command::Disk { act, name, diskseq, has_light };
             (disk_question(act, disk, snapshot), act == DiskAct::Remove, Outcome::Run(command))
         }
-        Act::Disconnect => {
-            let hosts = snapshot.hosts();
-            let (host, disks) = hosts.get(place()?)?;
-            let who = match &host.address {
-                // Hosts behind one router share an address.
-                Some(address) if hosts.iter().any(|(other, _)| other.nqn != host.nqn && other.address == host.address) => {
-                    format!("{} ({})", printable(address), printable(&host.nqn))
-                }
-                Some(address) => printable(address),
-                None => printable(&host.nqn),
+        Act::Host(act) => {
+            let rows = snapshot.host_rows();
+            let (text, command) = host_question(act, rows.get(place()?)?, snapshot)?;
+            (text, act != HostAct::AdmitReadOnly, Outcome::Run(command))
+        }
+        Act::Everyone => {
+            let (text, command) = match snapshot.access.mode {
+                Mode::Open => (
+                    "Ask about each host from now on? Hosts that were not admitted lose their disks.",
+                    Command::Ask,
+                ),
+                Mode::Ask | Mode::Paired => (
+                    "Open the disks to everyone until the next start? Every machine on this network can then read and overwrite them without a question.",
+                    Command::Open,
+                ),
             };
-            let names: Vec<String> = disks.iter().map(|disk| printable(&disk.name)).collect();
-            let text = format!(
-                "End the connections of {who} to {}? What it has under way fails or waits. It tries again after some seconds, and may: to keep a disk from everyone, press u among the disks.",
-                names.join(", ")
-            );
-            let controllers = disks.iter().flat_map(|disk| &disk.controllers);
-            let controllers = controllers.filter(|one| one.host == **host).map(|one| one.id).collect();
-            let command = Command::Disconnect { host: (*host).clone(), controllers };
-            (text, true, Outcome::Run(command))
+            losers.extend(snapshot.hosts().into_iter().map(|(host, _)| host.clone()));
+            (text.to_owned(), true, Outcome::Run(command))
         }
         Act::Reboot | Act::PowerOff => {
             let (what, command) = if binding.act == Act::Reboot {
@@ -372,6 +408,60 @@ fn pose(binding: &Binding, subject: Option<&Subject>, snapshot: &Snapshot) -> Op
         ),
     };
     Some(Question { binding: *binding, subject: subject.cloned(), hosts: losers, text, grave, outcome })
+}
+
+/// The question about a host, and the command after its yes.
+fn host_question(act: HostAct, row: &HostRow<'_>, snapshot: &Snapshot) -> Option<(String, Command)> {
+    let nqn = row.nqn();
+    let who = match row.address() {
+        Some(address) => format!("{} ({})", printable(address), printable(nqn)),
+        None => printable(nqn),
+    };
+    let number = match row {
+        HostRow::Request(request) => Some(request.number),
+        HostRow::Connected(..) | HostRow::Admitted(_) => None,
+    };
+    let command = |is_read_only| Command::Allow { number, nqn: nqn.to_owned(), is_read_only };
+    Some(match (act, row, snapshot.access.mode) {
+        (HostAct::Admit, ..) => (
+            format!("Admit {who} until the next start? It can read and overwrite all disks of this machine."),
+            command(false),
+        ),
+        (HostAct::AdmitReadOnly, ..) => {
+            (format!("Admit {who} until the next start, to read the disks and not to write to them?"), command(true))
+        }
+        (HostAct::Deny, HostRow::Connected(host, disks), Mode::Open) => disconnection(host, disks, snapshot),
+        (HostAct::Deny, HostRow::Request(_), _) => (
+            format!(
+                "Deny the disks to {who}? It is told to give up. If it asks again after a minute, so does this screen."
+            ),
+            Command::Deny { number, nqn: nqn.to_owned() },
+        ),
+        (HostAct::Deny, HostRow::Connected(..) | HostRow::Admitted(_), _) => (
+            format!("Take the admission of {who} back? Its connections end, and what it has under way fails."),
+            Command::Deny { number, nqn: nqn.to_owned() },
+        ),
+    })
+}
+
+fn disconnection(host: &Host, disks: &[&Disk], snapshot: &Snapshot) -> (String, Command) {
+    let hosts = snapshot.hosts();
+    let who = match &host.address {
+        // Hosts behind one router share an address.
+        Some(address) if hosts.iter().any(|(other, _)| other.nqn != host.nqn && other.address == host.address) => {
+            format!("{} ({})", printable(address), printable(&host.nqn))
+        }
+        Some(address) => printable(address),
+        None => printable(&host.nqn),
+    };
+    let names: Vec<String> = disks.iter().map(|disk| printable(&disk.name)).collect();
+    let text = format!(
+        "End the connections of {who} to {}? What it has under way fails or waits. It tries again after some seconds, and may: to keep a disk from everyone, press u among the disks.",
+        names.join(", ")
+    );
+    let controllers = disks.iter().flat_map(|disk| &disk.controllers);
+    let controllers = controllers.filter(|one| one.host == *host).map(|one| one.id).collect();
+    (text, Command::Disconnect { host: host.clone(), controllers })
 }
 
 fn disk_question(act: DiskAct, disk: &Disk, snapshot: &Snapshot) -> String {
@@ -414,7 +504,7 @@ fn header(canvas: &mut Canvas, snapshot: &Snapshot, page: Page) {
         Page::Overview => "",
         Page::Disks => "Disks",
         Page::Network => "Network",
-        Page::Hosts => "Connected hosts",
+        Page::Hosts => "Hosts",
         Page::Log => "Log",
         Page::Machine => "Machine",
         Page::Code => "QR code",
@@ -424,6 +514,11 @@ fn header(canvas: &mut Canvas, snapshot: &Snapshot, page: Page) {
         0 => String::new(),
         1 => "1 host  ".to_owned(),
         count => format!("{count} hosts  "),
+    };
+    let hosts = match snapshot.access.requests.len() {
+        0 => hosts,
+        1 => format!("1 host asks  {hosts}"),
+        count => format!("{count} hosts ask  {hosts}"),
     };
     let uptime = format!("{hosts}{}", uptime_text(snapshot.uptime).0);
     let right = width.saturating_sub(uptime.len() + 1);
@@ -441,6 +536,7 @@ fn header(canvas: &mut Canvas, snapshot: &Snapshot, page: Page) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Access;
     use crate::tests::sample;
     use nvmet::hosts::{Controller, ControllerId};
 
@@ -449,7 +545,11 @@ mod tests {
     #[test]
     fn each_key_is_there_once_and_has_a_command_and_what_changes_anything_asks() {
         for (number, binding) in BINDINGS.iter().enumerate() {
-            assert!(!BINDINGS.iter().skip(number + 1).any(|other| other.key == binding.key), "{}", binding.name);
+            let clashes = |other: &Binding| {
+                let is_apart = matches!((other.page, binding.page), (Some(one), Some(other)) if one != other);
+                other.key == binding.key && !is_apart
+            };
+            assert!(!BINDINGS.iter().skip(number + 1).any(clashes), "{}", binding.name);
             assert!(!binding.command.is_empty() && !binding.what.is_empty(), "{}", binding.name);
             let is_looking = matches!(binding.act, Act::Go(_) | Act::ErrorsOnly | Act::Redraw | Act::Leave);
             assert_eq!(binding.asks, !is_looking, "{}", binding.name);
@@ -461,6 +561,7 @@ mod tests {
         let mut snapshot = sample(3, 1);
         let host = Host { nqn: "nqn.host".to_owned(), address: Some("192.0.2.9".to_owned()) };
         snapshot.disks[1].hosts.push(host);
+        snapshot.access.mode = Mode::Ask;
         for binding in BINDINGS.iter().filter(|binding| binding.asks) {
             for other in [Key::Char('n'), Key::Enter, Key::Esc, Key::Char('Y'), binding.key] {
                 let mut ui = Ui::default();
@@ -480,9 +581,14 @@ mod tests {
                 Outcome::Run(Command::Disk { act, name, .. }) => {
                     assert_eq!((binding.act, name.as_str()), (Act::Disk(act), "nvme0n1"));
                 }
-                Outcome::Run(Command::Disconnect { host, .. }) => {
-                    assert_eq!((binding.act, host.nqn.as_str()), (Act::Disconnect, "nqn.host"));
+                Outcome::Run(Command::Allow { nqn, is_read_only, .. }) => {
+                    let act = if is_read_only { HostAct::AdmitReadOnly } else { HostAct::Admit };
+                    assert_eq!((binding.act, nqn.as_str()), (Act::Host(act), "nqn.host"));
                 }
+                Outcome::Run(Command::Deny { nqn, .. }) => {
+                    assert_eq!((binding.act, nqn.as_str()), (Act::Host(HostAct::Deny), "nqn.host"));
+                }
+                Outcome::Run(Command::Open) => assert_eq!(binding.act, Act::Everyone),
                 Outcome::Run(Command::Reboot) => assert_eq!(binding.act, Act::Reboot),
                 Outcome::Run(Command::PowerOff) => assert_eq!(binding.act, Act::PowerOff),
                 other => panic!("{other:?} for {}", binding.name),
@@ -578,6 +684,82 @@ mod tests {
         gone.disks[0].hosts.remove(0);
         assert_eq!(ui.key(Key::Char('y'), &gone, SIZE), Outcome::Shown);
         assert!(ui.render(&gone, SIZE).text().contains("192.0.2.1 is not connected any more"));
+    }
+
+    /// A machine that asks about each host, with requests of these numbers.
+    fn asked(numbers: &[u32]) -> Snapshot {
+        let mut snapshot = clones();
+        snapshot.access.mode = Mode::Ask;
+        let host = |number: &u32| Host { nqn: format!("nqn.ask{number}"), address: Some(format!("192.0.2.1{number}")) };
+        snapshot.access.requests =
+            numbers.iter().map(|number| Request { number: *number, host: host(number) }).collect();
+        snapshot
+    }
+
+    #[test]
+    fn an_answer_is_for_the_request_that_was_shown_whatever_comes_meanwhile() {
+        let before = asked(&[3, 4]);
+        let mut ui = Ui::default();
+        for key in [Key::Char('c'), Key::Down] {
+            ui.key(key, &before, SIZE);
+        }
+        ui.render(&before, SIZE);
+        // Request 3 is withdrawn and two more come before the key, another one before the yes.
+        ui.key(Key::Char('r'), &asked(&[4, 5, 6]), SIZE);
+        let text = ui.render(&asked(&[4, 5, 6]), SIZE).text();
+        assert!(text.contains("192.0.2.14 (nqn.ask4)") && text.contains("not to write"), "{text}");
+        let command = Command::Allow { number: Some(4), nqn: "nqn.ask4".to_owned(), is_read_only: true };
+        assert_eq!(ui.key(Key::Char('y'), &asked(&[4, 5, 6, 7]), SIZE), Outcome::Run(command));
+        // One that is answered elsewhere, or that is another one's by now, is not answered here.
+        ui.key(Key::Char('x'), &asked(&[4]), SIZE);
+        assert_eq!(ui.key(Key::Char('y'), &asked(&[5]), SIZE), Outcome::Shown);
+        assert!(ui.render(&asked(&[5]), SIZE).text().contains("request 4 is answered or gone"));
+        let mut other = asked(&[4]);
+        other.access.requests[0].host.address = Some("192.0.2.66".to_owned());
+        let mut ui = Ui::default();
+        for key in [Key::Char('c'), Key::Char('a')] {
+            ui.key(key, &asked(&[4]), SIZE);
+        }
+        assert_eq!(ui.key(Key::Char('y'), &other, SIZE), Outcome::Shown);
+    }
+
+    #[test]
+    fn the_page_of_hosts_has_those_that_ask_first_and_then_those_that_may() {
+        let mut snapshot = asked(&[7]);
+        let admitted = |nqn: &str, is_read_only| Admitted { nqn: nqn.to_owned(), is_read_only };
+        snapshot.access.admitted = vec![admitted("nqn.clone", true), admitted("nqn.away", false)];
+        let mut ui = Ui::default();
+        ui.go(Page::Hosts);
+        let text = ui.render(&snapshot, SIZE).text();
+        let at = |word: &str| text.find(word).unwrap_or_else(|| panic!("no {word} in\n{text}"));
+        assert!(at("7: asks") < at("reads") && at("reads") < at("admitted"), "{text}");
+        for key in [Key::End, Key::Char('x')] {
+            ui.key(key, &snapshot, SIZE);
+            ui.render(&snapshot, SIZE);
+        }
+        let command = Command::Deny { number: None, nqn: "nqn.away".to_owned() };
+        assert_eq!(ui.key(Key::Char('y'), &snapshot, SIZE), Outcome::Run(command));
+        // Where everyone is admitted there is nothing to admit, and x ends connections alone.
+        snapshot.access = Access::default();
+        let mut ui = Ui::default();
+        for key in [Key::Char('c'), Key::Char('a')] {
+            ui.key(key, &snapshot, SIZE);
+        }
+        assert!(!ui.asks() && ui.render(&snapshot, SIZE).text().contains("the mode is open"));
+        ui.key(Key::Char('x'), &snapshot, SIZE);
+        assert!(matches!(ui.key(Key::Char('y'), &snapshot, SIZE), Outcome::Run(Command::Disconnect { .. })));
+    }
+
+    #[test]
+    fn a_key_of_two_pages_does_what_each_page_says() {
+        let snapshot = asked(&[1]);
+        for (page, act) in [('d', Act::Disk(DiskAct::ReadOnly)), ('c', Act::Host(HostAct::AdmitReadOnly))] {
+            let mut ui = Ui::default();
+            for key in [page, 'r'] {
+                ui.key(Key::Char(key), &snapshot, SIZE);
+            }
+            assert_eq!(ui.question.map(|question| question.binding.act), Some(act));
+        }
     }
 
     #[test]

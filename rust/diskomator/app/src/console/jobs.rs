@@ -44,8 +44,25 @@ pub(super) fn arguments(command: &Wanted) -> Vec<String> {
             }
             words(&[&["disconnect"], names.as_slice(), &["--controllers", &ids.join(",")]].concat())
         }
+        Wanted::Allow { number, nqn, is_read_only } => {
+            let read_only: &[&str] = if *is_read_only { &["--read-only"] } else { &[] };
+            words(&[&["allow"], read_only, &[&host(*number, nqn)]].concat())
+        }
+        Wanted::Deny { number, nqn } => words(&["deny", &host(*number, nqn)]),
+        Wanted::Open => words(&["allow", "--everyone"]),
+        Wanted::Ask => words(&["deny", "--everyone"]),
         Wanted::Reboot => words(&["reboot"]),
         Wanted::PowerOff => words(&["poweroff"]),
+    }
+}
+
+/// A host as a command names it. A request has a number that no other one ever gets. Hosts choose their NQNs, which
+/// may look like a number, an address or an option.
+fn host(number: Option<u32>, nqn: &str) -> String {
+    match number {
+        Some(number) => number.to_string(),
+        None if nqn.starts_with("nqn.") => nqn.to_owned(),
+        None => format!("--nqn={nqn}"),
     }
 }
 
@@ -150,7 +167,7 @@ mod tests {
     use kernel::error::chain;
     use nvmet::hosts::ControllerId;
     use nvmet::model::Host;
-    use screen::bindings::{Act, BINDINGS};
+    use screen::bindings::{Act, BINDINGS, HostAct};
 
     use super::*;
 
@@ -196,6 +213,11 @@ mod tests {
         let words = |nqn, address| arguments(&disconnect(nqn, address)).join(" ");
         assert_eq!(words("--all", Some("192.0.2.1")), "disconnect 192.0.2.1 --controllers 2:102,3:103");
         assert_eq!(words("--all", None), "disconnect --controllers 2:102,3:103 -- --all");
+        let allow =
+            |number, nqn: &str| arguments(&Wanted::Allow { number, nqn: nqn.to_owned(), is_read_only: true }).join(" ");
+        assert_eq!(allow(Some(3), "--everyone"), "allow --read-only 3");
+        assert_eq!(allow(None, "--everyone"), "allow --read-only --nqn=--everyone");
+        assert_eq!(allow(None, "3"), "allow --read-only --nqn=3");
     }
 
     #[test]
@@ -203,7 +225,12 @@ mod tests {
         for binding in BINDINGS.iter().filter(|binding| binding.asks) {
             let command = match binding.act {
                 Act::Disk(act) => disk(act, true),
-                Act::Disconnect => disconnect("nqn.h", None),
+                Act::Host(HostAct::Deny) => Wanted::Deny { number: None, nqn: "nqn.h".to_owned() },
+                Act::Host(act) => {
+                    let is_read_only = act == HostAct::AdmitReadOnly;
+                    Wanted::Allow { number: None, nqn: "nqn.h".to_owned(), is_read_only }
+                }
+                Act::Everyone => Wanted::Open,
                 Act::Reboot => Wanted::Reboot,
                 Act::PowerOff => Wanted::PowerOff,
                 // The terminal itself becomes the shell.

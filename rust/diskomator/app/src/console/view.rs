@@ -10,8 +10,8 @@ use runtime::events::Slot;
 use screen::Ui;
 use screen::bindings::{Command, Page};
 use screen::log::Log;
-use screen::model::{Snapshot, uptime_text};
-use screen::plain::{changes, render};
+use screen::model::{Request, Snapshot, uptime_text};
+use screen::plain::{Answer, Typed, TypedLine, changes, render};
 use screen::traffic::Blocks;
 use screen::ui::Outcome;
 use tui::keys::{Key, Parser};
@@ -38,6 +38,8 @@ const ASK_SIZE: &str = "\x1b[999;999H\x1b[6n";
 const LEAVE: &str = "\x1b[0m\x1b[H\x1b[2J\x1b[?25h";
 /// The keys of plain lines.
 const PLAIN_KEYS: &str = "f: full screen with keys; Enter: this status again\n";
+/// Moves the cursor back over the last character, and blanks that.
+const ERASE: &str = "\x08 \x08";
 
 /// One terminal.
 pub(super) struct View {
@@ -61,6 +63,8 @@ pub(super) struct View {
     heard: Option<Instant>,
     /// The snapshot that was last printed as lines, and its text.
     told: Option<(Snapshot, String)>,
+    /// The answer that is being typed between the lines.
+    typed: TypedLine,
     /// Something else is to be drawn than what is shown.
     is_behind: bool,
 }
@@ -95,6 +99,7 @@ impl View {
             asked: None,
             heard: None,
             told: None,
+            typed: TypedLine::default(),
             is_behind: false,
         }
     }
@@ -295,16 +300,7 @@ impl View {
             return;
         }
         if !self.is_full {
-            match key {
-                Key::Char('f' | 'F') => {
-                    self.is_full = true;
-                    self.shown = None;
-                    let sent = self.ask_size();
-                    self.note(sent);
-                }
-                Key::Enter => self.told = None,
-                _ => {}
-            }
+            self.take_plain_key(key, snapshot, wishes);
             return;
         }
         let size = self.shown.as_ref().map_or(SIZE, Canvas::size);
@@ -332,6 +328,50 @@ impl View {
         }
     }
 
+    /// Takes a key between plain lines. There, only a whole line is an answer: one stray byte must do nothing.
+    fn take_plain_key(&mut self, key: Key, snapshot: &Snapshot, wishes: &mut Vec<Wish>) {
+        let typed = match key {
+            Key::Char('f' | 'F') => {
+                self.is_full = true;
+                self.shown = None;
+                self.typed = TypedLine::default();
+                let sent = self.ask_size();
+                self.note(sent);
+                return;
+            }
+            Key::Enter if self.typed.is_empty() => {
+                self.told = None;
+                return;
+            }
+            Key::Enter => self.typed.enter(),
+            Key::Backspace => self.typed.erase(),
+            Key::Char(c) => self.typed.push(c),
+            _ => return,
+        };
+        let echo = match typed {
+            Typed::Nothing => return,
+            Typed::Echo(c) => c.to_string(),
+            Typed::Erase => ERASE.to_owned(),
+            Typed::Answer(answer, number) => {
+                let request = snapshot.access.requests.iter().find(|request| request.number == number);
+                match request {
+                    Some(Request { host, .. }) => {
+                        let nqn = host.nqn.clone();
+                        wishes.push(Wish::Run(match answer {
+                            Answer::Deny => Command::Deny { number: Some(number), nqn },
+                            Answer::Allow => Command::Allow { number: Some(number), nqn, is_read_only: false },
+                            Answer::ReadOnly => Command::Allow { number: Some(number), nqn, is_read_only: true },
+                        }));
+                        "\n".to_owned()
+                    }
+                    None => format!("\nNo host asks with the number {number}.\n"),
+                }
+            }
+        };
+        let sent = self.terminal.send(&echo);
+        self.note(sent);
+    }
+
     fn lost(&self, source: io::Error) -> LostTerminal {
         LostTerminal { path: self.terminal.path().to_owned(), source }
     }
@@ -356,6 +396,7 @@ mod tests {
 
     use nix::fcntl::OFlag;
     use nix::pty::{PtyMaster, grantpt, posix_openpt, ptsname_r, unlockpt};
+    use nvmet::model::Host;
     use runtime::events::EventLoop;
 
     use super::super::Source;
@@ -463,6 +504,40 @@ mod tests {
             line.hear(second);
             assert!(!line.view.ui.asks() && line.view.said_size.is_some(), "{first:?}");
         }
+    }
+
+    #[test]
+    fn a_request_is_answered_by_a_whole_line_and_by_nothing_less() {
+        let host = Host { nqn: "nqn.ask".to_owned(), address: Some("192.0.2.9".to_owned()) };
+        let mut snapshot = Snapshot::default();
+        snapshot.access.requests = vec![Request { number: 3, host }];
+        let answers = |bytes: &[u8]| {
+            let mut line = Line::new();
+            line.said();
+            line.far.write_all(bytes).unwrap();
+            let wishes = line.view.take_keys(&snapshot, true);
+            (wishes.into_iter().map(|wish| matches!(wish, Wish::Run(_))).collect::<Vec<_>>(), line.said())
+        };
+        for nothing in
+            [&b"a"[..], b"allow 3", b"allow3\r", b"allow\r3", b"3\r", b"y\r", b"allow 3x\r", b"allow 4294967296\r"]
+        {
+            assert!(answers(nothing).0.is_empty(), "{nothing:?}");
+        }
+        for answer in [&b"allow 3\r"[..], b"deny 3\r", b"read-only 3\n", b"\xff~aaallow 33\x7f\r", b"deny allow 3\r"] {
+            assert_eq!(answers(answer).0, [true], "{answer:?}");
+        }
+        let (none, said) = answers(b"allow 4\r");
+        assert!(none.is_empty() && said.contains("No host asks with the number 4"), "{said:?}");
+        // A device that sends back all that it gets is no partner of an endless talk.
+        let mut line = Line::new();
+        line.said();
+        line.far.write_all(b"a").unwrap();
+        for _ in 0..3 {
+            line.view.take_keys(&snapshot, true);
+            let said = line.said();
+            line.far.write_all(said.as_bytes()).unwrap();
+        }
+        assert_eq!(line.said(), "");
     }
 
     #[test]
