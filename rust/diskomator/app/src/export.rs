@@ -17,13 +17,15 @@ use lexopt::Arg::{Long, Short, Value};
 use lexopt::ValueExt as _;
 use local::configfs;
 use local::sysfs;
+use nvmet::admission::Admission;
 use nvmet::export::{Export, exported_access, exported_as};
-use nvmet::model::{DISCOVERY_NQN, LISTENER_NQN, Subsystem, Target, is_ours};
-use nvmet::plan::{Op, parted_at_the_cut, plan_disks, plan_no_hosts, plan_no_ports, plan_ports};
+use nvmet::model::{DISCOVERY_NQN, LISTENER_NQN, Subsystem, Target, disk_nqn, is_ours};
+use nvmet::plan::{Op, parted_at_the_cut, plan_disks, plan_hosts, plan_no_hosts, plan_no_ports, plan_ports};
 use nvmet::policy::Access;
 use runtime::{AppletError, Failure, level_filter, print};
 use settings::Product;
 
+use crate::admission;
 use crate::exporter::{ExportError, Exporter, Observation, carry_out, carry_out_or_undo};
 use crate::listing::list;
 
@@ -77,15 +79,15 @@ List:
     failed     could not be exported, or does not answer; see the reason, and
                dmesg. It is tried again
     refused    is not exported, for the reason given
-  HOSTS is how many hosts are connected. READ and WRITTEN count what was read
-  and written since the disk appeared, by hosts or by this machine.
+  HOSTS is how many hosts are connected, also those that may only read. READ and
+  WRITTEN count what was read and written since the disk appeared, by hosts or by this machine.
 
   As JSON: {\"machine\", \"disks\": [{\"name\", \"size\", \"block_size\" (bytes),
   \"bus\" (BUSES), \"model\",
   \"serial\", \"firmware\", \"removable\", \"boot\" (this machine was started from
   it), \"state\" (as above), \"read_only\" (hosts can only read), \"reason\",
-  \"nqn\", \"uuid\", \"hosts\": [{\"nqn\", \"address\"}], \"bytes_read\",
-  \"bytes_written\"}]}. Absent values are null.
+  \"nqn\", \"uuid\", \"hosts\": [{\"nqn\", \"address\", \"read_only\" (it may only
+  read)}], \"bytes_read\", \"bytes_written\"}]}. Absent values are null.
 
 Exit status: 0 done, 1 something could not be done, 2 wrong usage.
 ";
@@ -247,52 +249,64 @@ fn is_called(export: &Export, word: &str) -> bool {
     word.strip_prefix("/dev/").unwrap_or(word) == export.disk.name || export.nqn() == Some(word)
 }
 
-/// The disks that are to be exported after a sync: those named and, as it is
-/// with all, nothing else is changed for the others.
-fn chosen(exporter: &Exporter, exports: &[Export], disks: &Named) -> Result<BTreeMap<String, Subsystem>, Incomplete> {
-    let mut wanted = exporter.desired(exports);
-    let words = &disks.words;
-    if words.is_empty() {
-        return Ok(wanted);
-    }
-    for word in words {
+/// Whether each of the disks that are named can be exported.
+fn check(exports: &[Export], disks: &Named) -> Result<(), Incomplete> {
+    for word in &disks.words {
         let export = disks.find(exports, word)?;
         if let Err(refusal) = &export.decision {
             return Err(Incomplete::Refused { disk: export.disk.label(), reason: refusal.to_string() });
         }
     }
+    Ok(())
+}
+
+/// The subsystems, of those that all disks ask for, that are to be there after a sync: those of the disks that are
+/// named and, as it is with all, nothing else is changed for the others.
+fn chosen(
+    mut wanted: BTreeMap<String, Subsystem>,
+    exports: &[Export],
+    words: &[String],
+) -> BTreeMap<String, Subsystem> {
     let named = |nqn: &str| {
         exports.iter().any(|export| {
-            export.nqn() == Some(nqn) && (export.enabled || words.iter().any(|word| is_called(export, word)))
+            export.nqn() == Some(disk_nqn(nqn)) && (export.enabled || words.iter().any(|word| is_called(export, word)))
         })
     };
-    wanted.retain(|nqn, _| named(nqn));
-    Ok(wanted)
+    wanted.retain(|nqn, _| words.is_empty() || named(nqn));
+    wanted
 }
 
 fn sync_dry_run(exporter: &mut Exporter, disks: &Named) -> Result<(), Failure> {
     exporter.ask_all()?;
     let Observation { exports, target, .. } = exporter.observe()?;
-    let wanted = chosen(exporter, &exports, disks)?;
+    check(&exports, disks)?;
+    let admission = admission::current(&exporter.root, &exporter.config);
+    let wanted = chosen(exporter.desired(&exports, &admission), &exports, &disks.words);
     let plan = plan_ports(&exporter.addresses, &target);
     let ports: Vec<_> = plan.ports.iter().map(|(id, _)| *id).collect();
+    let hosts = plan_hosts(&admission, &target);
     let disks = plan_disks(&wanted, &target, &ports);
     let ops = plan.listener.into_iter().chain(plan.ports.into_iter().flat_map(|(_, ops)| ops));
-    print_plan(ops.chain(disks.into_values().flatten()))
+    let ops = ops.chain(hosts.make.into_iter().map(|(_, op)| op)).chain(disks.into_values().flatten());
+    print_plan(ops.chain(hosts.remove))
 }
 
 fn sync(exporter: &mut Exporter, disks: &Named) -> Result<(), Incomplete> {
     exporter.ask_all()?;
-    let Observation { exports, target, unreadable, .. } = exporter.observe()?;
-    let wanted = chosen(exporter, &exports, disks)?;
+    let Observation { exports, mut target, unreadable, .. } = exporter.observe()?;
+    check(&exports, disks)?;
     let (ports, unusable) = exporter.listen(&target)?;
     let unlinked = sysfs::link_by_diskseq(&exporter.root, exports.iter().map(|export| &export.disk));
+    let admission = admission::current(&exporter.root, &exporter.config);
+    let (admission, homeless) = exporter.prepare_hosts(admission, &mut target);
+    let wanted = chosen(exporter.desired(&exports, &admission), &exports, &disks.words);
     let mut failures = Failures::default();
-    failures.extend(unreadable.iter().chain(&unusable).chain(&unlinked));
+    failures.extend(unreadable.iter().chain(&unusable).chain(&unlinked).chain(&homeless));
     let root = exporter.root.clone();
     failures.each(plan_disks(&wanted, &target, &ports), move |nqn, ops| {
         if wanted.contains_key(nqn) { carry_out_or_undo(&root, nqn, ops) } else { carry_out(&root, ops) }
     });
+    failures.extend(carry_out(&exporter.root, &plan_hosts(&admission, &target).remove).err().iter());
     failures.finish()
 }
 
@@ -360,11 +374,14 @@ fn remove(exporter: &Exporter, disks: &Named, dry_run: bool) -> Result<(), Failu
         // Also a disk that would not be exported today.
         let is_disk_of = |export: &Export, nqn: &str| {
             let now = exported_as(&target, &export.disk);
-            now.map(|identity| identity.nqn).as_deref().or(export.nqn()) == Some(nqn)
+            now.map(|identity| identity.nqn).as_deref().or(export.nqn()) == Some(disk_nqn(nqn))
         };
+        // A disk with its read-only subsystem, or that alone.
         let named = |nqn: &String| {
             words.iter().any(|word| {
-                word == nqn || exports.iter().any(|export| is_called(export, word) && is_disk_of(export, nqn))
+                word == nqn
+                    || word == disk_nqn(nqn)
+                    || exports.iter().any(|export| is_called(export, word) && is_disk_of(export, nqn))
             })
         };
         // Subsystems that are not named stay exactly as they are.
@@ -372,11 +389,16 @@ fn remove(exporter: &Exporter, disks: &Named, dry_run: bool) -> Result<(), Failu
     }
     wanted.retain(|nqn, _| is_ours(nqn) && nqn != LISTENER_NQN);
     let shut = if words.is_empty() { plan_no_hosts(&target) } else { Vec::new() };
+    let target = if words.is_empty() { without_hosts(target) } else { target };
     let disks = plan_disks(&wanted, &target, &[]);
+    // Where everyone is admitted, no host has a directory of ours.
+    let is_about_hosts =
+        words.is_empty() && admission::current(&exporter.root, &exporter.config) != Admission::Everyone;
+    let hosts = if is_about_hosts { plan_hosts(&Admission::nobody(), &target).remove } else { Vec::new() };
     if dry_run {
         let ports =
             if words.is_empty() { plan_no_ports(&exporter.addresses, &without(&target, &disks)) } else { Vec::new() };
-        return print_plan(shut.into_iter().chain(disks.into_values().flatten()).chain(ports));
+        return print_plan(shut.into_iter().chain(disks.into_values().flatten()).chain(ports).chain(hosts));
     }
     let mut failures = Failures::default();
     failures.extend(carry_out(&exporter.root, &shut).err().iter());
@@ -404,6 +426,7 @@ fn remove(exporter: &Exporter, disks: &Named, dry_run: bool) -> Result<(), Failu
         }
         let target = configfs::read(&exporter.root).map_err(ExportError::from)?;
         failures.extend(carry_out(&exporter.root, &plan_no_ports(&exporter.addresses, &target)).err().iter());
+        failures.extend(carry_out(&exporter.root, &hosts).err().iter());
     }
     Ok(failures.finish()?)
 }
@@ -413,6 +436,15 @@ fn let_look(root: &Root, nqn: &str, until: Instant) {
     while Instant::now() < until && configfs::has_hosts(root, nqn) {
         sleep(POLL * 5);
     }
+}
+
+/// The target as it will be once our subsystems let no host in.
+fn without_hosts(mut target: Target) -> Target {
+    for (_, subsystem) in target.subsystems.iter_mut().filter(|(nqn, _)| is_ours(nqn)) {
+        subsystem.allow_any_host = false;
+        subsystem.allowed_hosts.clear();
+    }
+    target
 }
 
 /// The target as it will be once the disks of `plan` are withdrawn.

@@ -10,10 +10,11 @@ use kernel::root::{FileError, Root};
 use local::configfs::{self, NvmetError};
 use local::probe::Prober;
 use local::sysfs;
+use nvmet::admission::Admission;
 use nvmet::export::{self, Export};
 use nvmet::identity::Machine;
 use nvmet::model::{PortAddress, PortId, Subsystem, Target, listen_addresses, queues};
-use nvmet::plan::{Op, PortPlan, READONLY, plan_ports, plan_undo};
+use nvmet::plan::{Op, PortPlan, READONLY, plan_hosts, plan_ports, plan_undo};
 use nvmet::policy::{Access, Refusal};
 use runtime::AppletError;
 
@@ -103,9 +104,9 @@ impl Exporter {
     }
 
     /// The subsystems that `exports` ask for.
-    pub(crate) fn desired(&self, exports: &[Export]) -> BTreeMap<String, Subsystem> {
+    pub(crate) fn desired(&self, exports: &[Export], admission: &Admission) -> BTreeMap<String, Subsystem> {
         let (processors, memory) = self.capacity;
-        export::desired(exports, |disk| queues(disk, processors, memory))
+        export::desired(exports, admission, |disk| queues(disk, processors, memory))
     }
 
     /// Makes every port listen that can, and returns those that do. One that
@@ -124,6 +125,22 @@ impl Exporter {
             }
         }
         Ok((listening, errors))
+    }
+
+    /// Makes the directories of the hosts on which somebody has decided, also in `target`. One that can't be made is
+    /// reported, and its host is left out of the admission, so that it keeps no other host from the disks.
+    pub(crate) fn prepare_hosts(&self, mut admission: Admission, target: &mut Target) -> (Admission, Vec<FileError>) {
+        let mut errors = Vec::new();
+        for (nqn, op) in plan_hosts(&admission, target).make {
+            match carry_out(&self.root, &[op]) {
+                Ok(()) => drop(target.hosts.insert(nqn)),
+                Err(error) => {
+                    errors.push(error);
+                    admission = admission.without(&nqn);
+                }
+            }
+        }
+        (admission, errors)
     }
 }
 

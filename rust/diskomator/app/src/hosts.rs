@@ -91,7 +91,7 @@ pub(crate) fn hosts(mut args: lexopt::Parser) -> Result<(), Failure> {
     let root = Root::default();
     let config = given::read(&root).0.config;
     let Observation { exports, .. } = Exporter::new(root.clone(), config, || {}).observe()?;
-    let rows = exports.iter().filter_map(|export| Some((export.disk.name.clone(), export.nqn()?.to_owned())));
+    let rows = exports.iter().flat_map(|export| export.nqns().map(|nqn| (export.disk.name.clone(), nqn)));
     let rows = rows.flat_map(|(disk, nqn)| {
         configfs::hosts(&root, &nqn).into_iter().map(move |Host { nqn: host, address }| Row {
             disk: disk.clone(),

@@ -5,7 +5,7 @@
 //! is `nvmet::reconcile`. After a kill, the next process looks at
 //! the kernel, plans, and goes on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -16,13 +16,18 @@ use kernel::clock;
 use kernel::error::chain;
 use kernel::root::{FileError, Root};
 use kernel::uevent::{Received, UeventSocket};
+use kernel::watch::{Directories, WatchError};
 use local::configfs;
 use local::sysfs;
 use netproto::uevent::{self, Uevent};
+use nvmet::admission::Admission;
+use nvmet::hosts::Controller;
+use nvmet::plan::Op;
 use nvmet::reconcile::{self, Action, Job, Line, Reconciler, unclaimed};
 use runtime::events::{Event, EventLoop, EventLoopError, Waker, after};
 use runtime::{AppletError, Failure, level_filter, print, start_daemon};
 
+use crate::admission;
 use crate::exporter::{ExportError, Exporter, Observation, carry_out, carry_out_or_undo, reason};
 
 const USAGE: &str = "\
@@ -47,6 +52,8 @@ Options:
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
     Uevents,
+    /// Other hosts may be admitted now.
+    Admission,
     /// A worker is done, or a disk has answered.
     Done,
 }
@@ -55,6 +62,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Uevents => "the kernel's uevents",
+            Self::Admission => "the admission of hosts",
             Self::Done => "workers",
         })
     }
@@ -81,6 +89,10 @@ pub(crate) fn run(mut args: lexopt::Parser) -> Result<(), Failure> {
 enum HotplugError {
     #[error("cannot listen to the kernel's uevents")]
     Uevents(#[source] io::Error),
+    #[error("cannot watch which hosts are admitted")]
+    Watch(#[source] io::Error),
+    #[error("cannot watch which hosts are admitted")]
+    Directory(#[from] DirectoryError),
     #[error(transparent)]
     Events(#[from] EventLoopError),
     #[error("cannot start a worker for {nqn}")]
@@ -91,12 +103,27 @@ enum HotplugError {
 
 impl AppletError for HotplugError {}
 
+/// Why a directory can't be watched.
+#[derive(Debug, thiserror::Error)]
+enum DirectoryError {
+    #[error(transparent)]
+    Make(#[from] FileError),
+    #[error(transparent)]
+    Watch(#[from] WatchError),
+}
+
 fn follow(root: Root, config: Config) -> Result<(), HotplugError> {
     let mut events = EventLoop::new()?;
     // Subscribe first, then look: what appears in between is seen twice
     // rather than never.
     let mut uevents = UeventSocket::open().map_err(HotplugError::Uevents)?;
     events.register(Source::Uevents, &mut uevents)?;
+    let mut admissions = Directories::new().map_err(HotplugError::Watch)?;
+    if let Some(directory) = admission::directory(&config) {
+        root.keep_dir(directory).map_err(DirectoryError::from)?;
+        admissions.add(root.path(directory)).map_err(DirectoryError::from)?;
+    }
+    events.register(Source::Admission, &mut admissions)?;
     let waker = events.waker(Source::Done)?;
     let answered = waker.clone();
     if let Err(error) = sysfs::poll_media(&root) {
@@ -113,6 +140,7 @@ fn follow(root: Root, config: Config) -> Result<(), HotplugError> {
                 Event::Ready { source: Source::Uevents, .. } => {
                     hotplug.take_uevents(&uevents).map_err(HotplugError::Uevents)?;
                 }
+                Event::Ready { source: Source::Admission, .. } => admissions.drain().map_err(HotplugError::Watch)?,
                 Event::Ready { source: Source::Done, .. } => hotplug.take_results(),
                 // Signals end the process by themselves: nothing is to be done before.
                 Event::End | Event::Release => return Ok(()),
@@ -139,7 +167,7 @@ impl Hotplug {
     /// Looks at everything and starts what is due.
     fn reconcile(&mut self) -> Result<(), HotplugError> {
         self.exporter.ask_disks()?;
-        let Observation { machine, exports, target, unreadable } = self.exporter.observe()?;
+        let Observation { machine, exports, mut target, unreadable } = self.exporter.observe()?;
         let root = &self.exporter.root;
         let (ports, unusable) = self.exporter.listen(&target)?;
         let (let_in, kept_out) = sysfs::authorize_thunderbolt(root);
@@ -147,13 +175,19 @@ impl Hotplug {
             log::info!("the Thunderbolt device {device} is let in");
         }
         let unlinked = sysfs::link_by_diskseq(root, exports.iter().map(|export| &export.disk));
-        let complaints: [&[FileError]; 4] = [&unreadable, &unusable, &unlinked, &kept_out];
+        let admission = admission::current(root, &self.exporter.config);
+        let (controllers, unseen) = controllers(root, &admission);
         let held: BTreeSet<String> =
             unclaimed(&exports, &target).filter(|nqn| configfs::has_hosts(root, nqn)).cloned().collect();
+        // Last, as the kernel tells a host that is not linked yet never to try again.
+        let (admission, homeless) = self.exporter.prepare_hosts(admission, &mut target);
+        let complaints: [&[FileError]; 6] = [&unreadable, &unusable, &unlinked, &kept_out, &unseen, &homeless];
         let observation = reconcile::Observation {
             exports: &exports,
             target: &target,
             ports: &ports,
+            admission: &admission,
+            controllers: &controllers,
             held: &held,
             can_be_named: sysfs::has_network_card(root),
             is_nameless: machine.is_of_this_boot(),
@@ -162,10 +196,23 @@ impl Hotplug {
         for action in self.reconciler.step(clock::uptime(), &observation) {
             match action {
                 Action::Log(line) => log_line(&line),
+                Action::Admit(ops) => self.admit(&ops),
+                Action::End { nqn, controller } => {
+                    if let Err(error) = configfs::disconnect(&self.exporter.root, &nqn, &controller) {
+                        log::warn!("a host that is not admitted stays connected: {}", chain(&error));
+                    }
+                }
                 Action::Start(job) => self.start(job)?,
             }
         }
         Ok(())
+    }
+
+    /// None of it waits for a disk, so it needs no worker.
+    fn admit(&mut self, ops: &[Op]) {
+        let outcomes = ops.iter().map(|op| carry_out(&self.exporter.root, std::slice::from_ref(op)));
+        let failures = outcomes.filter_map(Result::err).map(|error| chain(&error)).collect();
+        self.reconciler.admitted(failures).iter().for_each(log_line);
     }
 
     /// A worker for each subsystem: `enable` waits for the disk, and taking it
@@ -235,6 +282,23 @@ impl Hotplug {
         if let Err(error) = thread::Builder::new().name("rescan".to_owned()).stack_size(WORKER_STACK).spawn(work) {
             log::warn!("cannot start a worker for {devpath}: {error}");
         }
+    }
+}
+
+/// The controllers at each subsystem. While everyone is admitted none of them is looked at.
+fn controllers(root: &Root, admission: &Admission) -> (BTreeMap<String, Vec<Controller>>, Vec<FileError>) {
+    let mut controllers: BTreeMap<String, Vec<Controller>> = BTreeMap::new();
+    if *admission == Admission::Everyone {
+        return (controllers, Vec::new());
+    }
+    match configfs::all_controllers(root) {
+        Ok(all) => {
+            for (nqn, controller) in all {
+                controllers.entry(nqn).or_default().push(controller);
+            }
+            (controllers, Vec::new())
+        }
+        Err(error) => (controllers, vec![error]),
     }
 }
 

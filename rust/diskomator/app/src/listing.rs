@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use disks::disk::{Activity, human_size};
 use kernel::error::chain;
+use kernel::root::Root;
 use local::configfs;
 use local::sysfs;
 use nvmet::export::Export;
-use nvmet::model::Host;
+use nvmet::model::{Host, is_read_only_nqn};
 use nvmet::policy::Access;
 use runtime::table;
 use runtime::{Failure, print, print_json};
@@ -51,12 +52,8 @@ struct Row<'a> {
 struct JsonHost {
     nqn: String,
     address: Option<String>,
-}
-
-impl From<Host> for JsonHost {
-    fn from(Host { nqn, address }: Host) -> Self {
-        Self { nqn, address }
-    }
+    /// It may only read.
+    read_only: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -124,16 +121,16 @@ fn row<'a>(exporter: &Exporter, export: &'a Export, is_hung: bool) -> Option<Row
         nqn: export.nqn(),
         // A namespace that is passed through has its own.
         uuid: grant.filter(|grant| grant.access != Access::Passthru).map(|grant| grant.identity.uuid.as_str()),
-        hosts: export
-            .nqn()
-            .map(|nqn| configfs::hosts(&exporter.root, nqn))
-            .into_iter()
-            .flatten()
-            .map(JsonHost::from)
-            .collect(),
+        hosts: export.nqns().flat_map(|nqn| hosts(&exporter.root, &nqn)).collect(),
         bytes_read: activity.map(|activity| activity.read),
         bytes_written: activity.map(|activity| activity.written),
     })
+}
+
+fn hosts(root: &Root, nqn: &str) -> Vec<JsonHost> {
+    let read_only = is_read_only_nqn(nqn);
+    let hosts = configfs::hosts(root, nqn).into_iter();
+    hosts.map(|Host { nqn, address }| JsonHost { nqn, address, read_only }).collect()
 }
 
 fn text(listing: &Listing<'_>) -> String {
@@ -183,7 +180,10 @@ mod tests {
             reason: reason.map(str::to_owned),
             nqn,
             uuid: None,
-            hosts: nqn.map(|_| JsonHost { nqn: "nqn.host".to_owned(), address: None }).into_iter().collect(),
+            hosts: nqn
+                .map(|_| JsonHost { nqn: "nqn.host".to_owned(), address: None, read_only: false })
+                .into_iter()
+                .collect(),
             bytes_read: nqn.map(|_| 3 << 29),
             bytes_written: None,
         };

@@ -33,7 +33,8 @@ pub fn read(root: &Root) -> Result<Target, NvmetError> {
     if !root.exists(NVMET) {
         return Err(NvmetError::Absent);
     }
-    let mut target = Target::default();
+    let hosts = names(root, &format!("{NVMET}/hosts"))?;
+    let mut target = Target { hosts, ..Target::default() };
     for nqn in root.list(format!("{NVMET}/subsystems"))? {
         if let Some(subsystem) = unless_gone(subsystem(root, &nqn))? {
             target.subsystems.insert(nqn, subsystem);
@@ -46,6 +47,11 @@ pub fn read(root: &Root) -> Result<Target, NvmetError> {
         }
     }
     Ok(target)
+}
+
+/// The names in a directory; none if it has gone.
+fn names(root: &Root, path: &str) -> Result<BTreeSet<String>, FileError> {
+    Ok(unless_gone(root.list(path))?.unwrap_or_default().into_iter().collect())
 }
 
 /// Items come and go while they are read.
@@ -85,6 +91,7 @@ fn subsystem(root: &Root, nqn: &str) -> Result<Subsystem, FileError> {
         queues: at("attr_qid_max").ok().and_then(|value| value.parse().ok()).unwrap_or_default(),
         passthru,
         allow_any_host: at("attr_allow_any_host")? == "1",
+        allowed_hosts: names(root, &format!("{directory}/allowed_hosts"))?,
         serial: at("attr_serial")?,
         model: at("attr_model")?,
         firmware: at("attr_firmware")?,
@@ -192,7 +199,9 @@ impl Opened {
     fn host(&self, has_address: bool) -> Option<Host> {
         let at = |file: &str| {
             let text = fs::read(self.path(file)).ok()?;
-            Some(String::from_utf8_lossy(&text).trim().to_owned()).filter(|text| !text.is_empty())
+            let text = String::from_utf8_lossy(&text);
+            // A host may call itself like another one and a space.
+            Some(text.strip_suffix('\n').unwrap_or(&text).to_owned()).filter(|text| !text.is_empty())
         };
         let address = if has_address { at("host_traddr") } else { None };
         Some(Host { nqn: at("hostnqn")?, address })
@@ -282,6 +291,38 @@ mod tests {
         fn state(&self, disk: &str, number: u16) -> String {
             self.root().read(format!("{}/ctrl{number}/state", controllers(disk))).unwrap()
         }
+    }
+
+    #[test]
+    fn hosts_and_their_links_are_read_and_made() {
+        let tree = Tree(tempfile::tempdir().unwrap());
+        let root = tree.root();
+        let subsystem = format!("{NVMET}/subsystems/nqn.disk");
+        for directory in ["hosts", "ports", "subsystems/nqn.disk/namespaces", "subsystems/nqn.disk/allowed_hosts"] {
+            fs::create_dir_all(tree.0.path().join(NVMET).join(directory)).unwrap();
+        }
+        for file in ["attr_allow_any_host", "attr_serial", "attr_model", "attr_firmware"] {
+            fs::write(tree.0.path().join(&subsystem).join(file), "0\n").unwrap();
+        }
+        let path = "subsystems/nqn.disk/allowed_hosts/nqn.host".to_owned();
+        let host = "hosts/nqn.host".to_owned();
+        let allowed = || {
+            let target = read(&root).unwrap();
+            (target.hosts.into_iter().collect::<Vec<_>>(), target.subsystems["nqn.disk"].allowed_hosts.len())
+        };
+        assert_eq!(allowed(), (vec![], 0));
+        for (op, expected) in [
+            (Op::MakeDir(host.clone()), 0),
+            (Op::Link { target: host.clone(), path: path.clone() }, 1),
+            (Op::Link { target: host, path: path.clone() }, 1),
+            (Op::Unlink(path.clone()), 0),
+            (Op::Unlink(path), 0),
+        ] {
+            apply(&root, &op).unwrap();
+            assert_eq!(allowed(), (vec!["nqn.host".to_owned()], expected), "after {op}");
+        }
+        apply(&root, &Op::RemoveDir("hosts/nqn.host".to_owned())).unwrap();
+        assert_eq!(allowed(), (vec![], 0));
     }
 
     #[test]

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use disks::config::Config;
 use disks::disk::{Answer, Disk};
 
+use crate::admission::Admission;
 use crate::identity::{self, Identity, Machine, Unnamed};
-use crate::model::{NSID, Namespace, Subsystem, Target, is_ours};
+use crate::model::{NSID, Namespace, Subsystem, Target, disk_nqn, is_ours, is_read_only_nqn, read_only_nqn};
 use crate::policy::{self, Access, Refusal};
 
 /// The name and the access of an exported disk.
@@ -36,6 +37,13 @@ impl Export {
     /// Its NQN, if it is to be exported.
     pub fn nqn(&self) -> Option<&str> {
         self.decision.as_ref().ok().map(|grant| grant.identity.nqn.as_str())
+    }
+
+    /// The NQNs of its subsystem and its read-only subsystem, if it is to be exported. The latter is not always there.
+    pub fn nqns(&self) -> impl Iterator<Item = String> + use<> {
+        let own = self.nqn().map(str::to_owned);
+        let read_only = own.as_deref().map(read_only_nqn);
+        own.into_iter().chain(read_only)
     }
 
     /// Whether there is something in the drive that hosts can be given.
@@ -118,7 +126,8 @@ fn has_twin(disks: &[Disk], decisions: &[Result<Access, Refusal>], i: usize) -> 
 /// Whether hosts still have something else by `nqn`: they may not have noticed yet
 /// that it went, and then would go on with what takes its place.
 fn is_replaced(target: &Target, nqn: &str, disk: &Disk) -> bool {
-    let mut namespaces = target.subsystems.get(nqn).into_iter().flat_map(|subsystem| subsystem.namespaces.values());
+    let subsystems = [nqn, &read_only_nqn(nqn)].map(|nqn| target.subsystems.get(nqn));
+    let mut namespaces = subsystems.into_iter().flatten().flat_map(|subsystem| subsystem.namespaces.values());
     namespaces.any(|namespace| namespace.enabled && namespace.device_path != device_path(disk))
 }
 
@@ -146,26 +155,39 @@ fn share_controllers(disks: &[Disk], config: &Config, decisions: &mut [Result<Ac
     }
 }
 
-/// The subsystems that `exports` ask for, by NQN. `queues` says how many a disk
-/// gets.
-pub fn desired(exports: &[Export], queues: impl Fn(&Disk) -> u16) -> BTreeMap<String, Subsystem> {
-    exports
-        .iter()
-        .filter_map(|export| {
-            let Grant { identity, access } = export.decision.as_ref().ok()?;
-            let path = match access {
-                Access::Passthru => controller_path(&export.disk)?,
-                Access::ReadWrite | Access::ReadOnly => device_path(&export.disk),
-            };
-            let medium = export.has_medium().then_some((path, *access));
-            Some((identity.nqn.clone(), drive(identity, queues(&export.disk), medium)))
-        })
-        .collect()
+/// The subsystems that `exports` ask for, by NQN: that of each disk, and its read-only subsystem if a host is admitted
+/// that may only read. `queues` says how many a disk gets.
+pub fn desired(
+    exports: &[Export],
+    admission: &Admission,
+    queues: impl Fn(&Disk) -> u16,
+) -> BTreeMap<String, Subsystem> {
+    exports.iter().flat_map(|export| desired_of(export, admission, queues(&export.disk))).collect()
 }
 
-/// The subsystem of a drive, open to every host: one enabled namespace if there is
+fn desired_of(export: &Export, admission: &Admission, queues: u16) -> BTreeMap<String, Subsystem> {
+    let mut wanted = BTreeMap::new();
+    let Ok(Grant { identity, access }) = &export.decision else { return wanted };
+    let device = device_path(&export.disk);
+    let path = match access {
+        Access::Passthru => controller_path(&export.disk),
+        Access::ReadWrite | Access::ReadOnly => Some(device.clone()),
+    };
+    let Some(path) = path else { return wanted };
+    let medium = |path, access| export.has_medium().then_some((path, access));
+    wanted.insert(identity.nqn.clone(), drive(identity, admission, queues, medium(path, *access)));
+    if admission.has_readers() {
+        // A controller knows no such protection, but the target opens its namespace all the same.
+        let identity = identity::read_only(identity, *access == Access::Passthru);
+        let drive = drive(&identity, admission, queues, medium(device, Access::ReadOnly));
+        wanted.insert(identity.nqn, drive);
+    }
+    wanted
+}
+
+/// The subsystem of a drive, for the admitted hosts: one enabled namespace if there is
 /// a medium in it, by the path of its device, or its controller; else none.
-fn drive(identity: &Identity, queues: u16, medium: Option<(String, Access)>) -> Subsystem {
+fn drive(identity: &Identity, admission: &Admission, queues: u16, medium: Option<(String, Access)>) -> Subsystem {
     let (mut namespace, mut passthru) = (None, None);
     match medium {
         Some((path, Access::Passthru)) => passthru = Some(path),
@@ -180,8 +202,10 @@ fn drive(identity: &Identity, queues: u16, medium: Option<(String, Access)>) -> 
         }
         None => {}
     }
+    let allowed_hosts = admission.at(&identity.nqn);
     Subsystem {
-        allow_any_host: true,
+        allow_any_host: allowed_hosts.is_none(),
+        allowed_hosts: allowed_hosts.unwrap_or_default(),
         serial: identity.serial.clone(),
         model: identity.model.clone(),
         firmware: identity.firmware.clone(),
@@ -191,13 +215,13 @@ fn drive(identity: &Identity, queues: u16, medium: Option<(String, Access)>) -> 
     }
 }
 
-/// Whether the subsystem `nqn` belongs to a person who exports disks by command:
+/// Whether the subsystem `nqn`, a disk's own or its read-only one, belongs to a person who exports disks by command:
 /// it has the name of a disk that is not exported otherwise, so it is just
 /// being made or taken down. `exports` has no claim to it, yet it is no
 /// leftover, unless its device is one that is gone.
 pub fn is_made_by_hand(nqn: &str, exports: &[Export], target: &Target) -> bool {
     let is_of_nqn = |export: &&Export| match &export.decision {
-        Err(Refusal::ByHandOnly { identity, .. }) => identity.nqn == nqn,
+        Err(Refusal::ByHandOnly { identity, .. }) => identity.nqn == disk_nqn(nqn),
         _ => false,
     };
     let Some(export) = exports.iter().find(is_of_nqn) else { return false };
@@ -265,9 +289,10 @@ pub fn exported_access(target: &Target, disk: &Disk) -> Option<Access> {
     export_of(target, disk).map(|(_, _, access)| access)
 }
 
+/// Its own subsystem: the read-only one tells neither its name nor the access of hosts.
 fn export_of<'a>(target: &'a Target, disk: &Disk) -> Option<(&'a String, &'a Subsystem, Access)> {
     let controller = controller_path(disk);
-    target.subsystems.iter().filter(|(nqn, _)| is_ours(nqn)).find_map(|(nqn, subsystem)| {
+    target.subsystems.iter().filter(|(nqn, _)| is_ours(nqn) && !is_read_only_nqn(nqn)).find_map(|(nqn, subsystem)| {
         if controller.is_some() && subsystem.passthru == controller {
             return Some((nqn, subsystem, Access::Passthru));
         }
@@ -289,7 +314,7 @@ mod tests {
     use super::*;
     use crate::fake::Fake;
     use crate::model::{LISTENER_NQN, PortId, listen_addresses};
-    use crate::plan::{Op, plan_disks, plan_ports};
+    use crate::plan::{Op, plan_disk, plan_disks, plan_hosts, plan_ports};
     use disks::disk::Attributes;
     use disks::selection::Selection;
 
@@ -311,11 +336,11 @@ mod tests {
         let before = decide(&machine, disks.clone(), &Config::default(), &Target::default());
         assert_eq!(before.iter().map(|export| export.enabled).collect::<Vec<_>>(), [false; 3]);
 
-        let wanted = desired(&before, |_| 2);
+        let wanted = desired(&before, &Admission::Everyone, |_| 2);
         assert_eq!(wanted.len(), 3);
         // An empty drive is one that hosts can wait at.
         assert_eq!(wanted[before[1].nqn().unwrap()].namespaces, BTreeMap::new());
-        let target = Target { subsystems: wanted, ports: BTreeMap::new() };
+        let target = Target { subsystems: wanted, ..Target::default() };
         let after = decide(&machine, disks, &Config::default(), &target);
         assert_eq!(after.iter().map(|export| export.enabled).collect::<Vec<_>>(), [true, false, true]);
     }
@@ -324,7 +349,7 @@ mod tests {
     fn the_name_in_use_outlives_its_reasons() {
         let before =
             decide(&Machine::new(None, &[], ""), vec![disk("sda", 3, 8)], &Config::default(), &Target::default());
-        let target = Target { subsystems: desired(&before, |_| 2), ports: BTreeMap::new() };
+        let target = Target { subsystems: desired(&before, &Admission::Everyone, |_| 2), ..Target::default() };
         let changed = Disk { wwid: None, serial: None, mounted: true, ..disk("sda", 3, 8) };
         let machine = Machine::new(None, &[[0, 1, 2, 3, 4, 5]], "");
         let after = decide(&machine, vec![changed], &Config::default(), &target);
@@ -336,10 +361,10 @@ mod tests {
     fn a_disk_that_took_the_name_of_a_pulled_one_is_not_taken_for_it() {
         let machine = Machine::new(None, &[], "");
         let before = decide(&machine, vec![disk("sda", 3, 8)], &Config::default(), &Target::default());
-        let target = Target { subsystems: desired(&before, |_| 2), ports: BTreeMap::new() };
+        let target = Target { subsystems: desired(&before, &Admission::Everyone, |_| 2), ..Target::default() };
         let after = decide(&machine, vec![disk("sda", 9, 8)], &Config::default(), &target);
         assert!(!after[0].enabled);
-        assert_ne!(desired(&after, |_| 2), target.subsystems);
+        assert_ne!(desired(&after, &Admission::Everyone, |_| 2), target.subsystems);
     }
 
     #[test]
@@ -462,6 +487,126 @@ mod tests {
         assert!(!exports[0].has_twin && !exports[0].nqn().unwrap().contains(":at:"), "{exports:?}");
     }
 
+    fn hosts(read_write: &[&str], read_only: &[&str]) -> Admission {
+        let set = |hosts: &[&str]| hosts.iter().map(|host| (*host).to_owned()).collect();
+        Admission::Hosts { read_write: set(read_write), read_only: set(read_only), denied: set(&[]) }
+    }
+
+    /// Plans and carries out all for `admission`, in one go.
+    fn sync_for(admission: &Admission, disks: &[Disk], config: &Config, fake: &mut Fake, ports: &[PortId]) {
+        let plan = |fake: &Fake| {
+            let target = fake.target();
+            let exports = decide(&Machine::new(None, &[], ""), disks.to_vec(), config, &target);
+            let hosts = plan_hosts(admission, &target);
+            let mut ops: Vec<Op> = hosts.make.into_iter().map(|(_, op)| op).collect();
+            let disks = plan_disks(&desired(&exports, admission, |_| 2), &target, ports);
+            ops.extend(disks.into_values().flatten().chain(hosts.remove));
+            ops
+        };
+        for op in plan(fake) {
+            fake.apply(&op).unwrap_or_else(|errno| panic!("{errno:?} from {op}"));
+        }
+        assert_eq!(plan(fake), []);
+    }
+
+    #[test]
+    fn a_disk_has_a_read_only_subsystem_while_a_host_is_admitted_that_only_reads() {
+        let (mut fake, ports) = listening();
+        let disks = [disk("sda", 3, 8)];
+        let machine = Machine::new(None, &[], "");
+        let nqn = decide(&machine, disks.to_vec(), &Config::default(), &Target::default())[0].nqn().unwrap().to_owned();
+        let readers = read_only_nqn(&nqn);
+        let mut seen = Vec::new();
+        for admission in [
+            hosts(&["x"], &[]),
+            hosts(&["x"], &["y"]),
+            hosts(&[], &["x", "y"]),
+            hosts(&["x"], &[]),
+            Admission::Everyone,
+        ] {
+            sync_for(&admission, &disks, &Config::default(), &mut fake, &ports);
+            let target = fake.target();
+            let found = |nqn: &str| {
+                target.subsystems.get(nqn).map(|found| {
+                    let hosts = found.allowed_hosts.iter().map(String::as_str).collect::<String>();
+                    let namespace = found.namespaces.values().next().unwrap();
+                    assert!(namespace.enabled && target.ports.values().all(|port| port.subsystems.contains(nqn)));
+                    (hosts, found.allow_any_host, namespace.readonly)
+                })
+            };
+            // The disk's own subsystem is never mistaken.
+            let export = &decide(&machine, disks.to_vec(), &Config::default(), &target)[0];
+            assert_eq!((export.nqn(), export.enabled), (Some(nqn.as_str()), true));
+            assert_eq!(exported_access(&target, &disks[0]), Some(Access::ReadWrite));
+            seen.push([found(&nqn), found(&readers)]);
+        }
+        let own = |hosts: &str| Some((hosts.to_owned(), false, false));
+        let read = |hosts: &str| Some((hosts.to_owned(), false, true));
+        assert_eq!(
+            seen,
+            [
+                [own("x"), None],
+                [own("x"), read("y")],
+                [own(""), read("xy")],
+                [own("x"), None],
+                [Some((String::new(), true, false)), None]
+            ]
+        );
+    }
+
+    #[test]
+    fn a_read_only_subsystem_alone_is_no_export() {
+        let (mut fake, ports) = listening();
+        let disks = [disk("sda", 3, 8)];
+        let admission = hosts(&["x"], &["y"]);
+        sync_for(&admission, &disks, &Config::default(), &mut fake, &ports);
+        let nqn = only_export(&disks, &fake).nqn().unwrap().to_owned();
+        for op in plan_disk(&nqn, None, &fake.target(), &[]) {
+            fake.apply(&op).unwrap();
+        }
+        let export = only_export(&disks, &fake);
+        assert_eq!((exported_as(&fake.target(), &disks[0]), export.enabled), (None, false));
+        assert_eq!(export.nqn(), Some(nqn.as_str()));
+        // Where disks are exported by hand, it is left to that hand while the disk is there.
+        let by_hand = decide(&Machine::new(None, &[], ""), disks.to_vec(), &by_hand(), &fake.target());
+        assert!(is_made_by_hand(&read_only_nqn(&nqn), &by_hand, &fake.target()));
+        assert!(!is_made_by_hand(&read_only_nqn(&nqn), &[], &fake.target()));
+        // Hosts have it still, so a disk in its place is another namespace.
+        let other = [Disk { wwid: None, ..disk("sda", 4, 8) }];
+        let here = [Disk { wwid: None, ..disk("sda", 3, 8) }];
+        let (mut fake, ports) = listening();
+        sync_for(&admission, &here, &Config::default(), &mut fake, &ports);
+        let before = only_export(&here, &fake).decision.clone().unwrap().identity;
+        for op in plan_disk(&before.nqn, None, &fake.target(), &[]) {
+            fake.apply(&op).unwrap();
+        }
+        let after = only_export(&other, &fake).decision.clone().unwrap().identity;
+        assert!(after.nqn == before.nqn && after.nsid != before.nsid && after.uuid != before.uuid);
+    }
+
+    fn only_export(disks: &[Disk], fake: &Fake) -> Export {
+        decide(&Machine::new(None, &[], ""), disks.to_vec(), &Config::default(), &fake.target()).remove(0)
+    }
+
+    #[test]
+    fn hosts_that_only_read_get_a_namespace_of_a_controller_that_is_passed_through() {
+        let (mut fake, ports) = listening();
+        let disks = [Disk { controller: Some("nvme0".to_owned()), ..disk("nvme0n1", 3, 8) }];
+        let config = Config { passthru: Selection::all(), ..Config::default() };
+        sync_for(&hosts(&["x"], &["y"]), &disks, &config, &mut fake, &ports);
+        let target = fake.target();
+        let [own, readers] = decide(&Machine::new(None, &[], ""), disks.to_vec(), &config, &target)[0]
+            .nqns()
+            .map(|nqn| target.subsystems[&nqn].clone())
+            .collect::<Vec<_>>()
+            .try_into()
+            .unwrap();
+        assert!(own.passthru.is_some() && own.namespaces.is_empty());
+        let namespace = readers.namespaces.values().next().unwrap();
+        assert!(readers.passthru.is_none() && namespace.readonly && namespace.enabled);
+        assert_eq!(namespace.device_path, device_path(&disks[0]));
+    }
+
     #[test]
     fn a_disk_becomes_read_only_and_writable_again_under_its_name() {
         let (mut fake, ports) = listening();
@@ -487,9 +632,9 @@ mod tests {
         let before = decide(&machine, vec![hanging.clone()], &config, &Target::default());
         assert_eq!(before[0].decision, Err(Refusal::Unanswered));
         let exported = decide(&machine, vec![disk("sda", 3, 8)], &config, &Target::default());
-        let target = Target { subsystems: desired(&exported, |_| 2), ports: BTreeMap::new() };
+        let target = Target { subsystems: desired(&exported, &Admission::Everyone, |_| 2), ..Target::default() };
         let after = decide(&machine, vec![hanging], &config, &target);
-        assert_eq!(desired(&after, |_| 2), target.subsystems);
+        assert_eq!(desired(&after, &Admission::Everyone, |_| 2), target.subsystems);
     }
 
     #[test]
@@ -522,14 +667,14 @@ mod tests {
             ]
         );
         let (mut fake, ports) = listening();
-        let wanted = desired(&exports, |_| 2);
+        let wanted = desired(&exports, &Admission::Everyone, |_| 2);
         let controller = wanted[exports[0].nqn().unwrap()].passthru.as_deref();
         assert_eq!(controller, Some("/dev/disk/by-diskseq/3-controller"));
         for op in plan_disks(&wanted, &fake.target(), &ports).into_values().flatten() {
             fake.apply(&op).unwrap();
         }
         let after = decide(&machine, disks, &config, &fake.target());
-        assert_eq!(desired(&after, |_| 2), wanted);
+        assert_eq!(desired(&after, &Admission::Everyone, |_| 2), wanted);
         assert_eq!(after.iter().map(|export| export.enabled).collect::<Vec<_>>(), [true, false, true, true, true]);
     }
 
@@ -551,13 +696,13 @@ mod tests {
     /// The operations of a sync by command.
     fn sync_plan(disks: &[Disk], target: &Target, ports: &[PortId]) -> Vec<Op> {
         let exports = decide(&Machine::new(None, &[], ""), disks.to_vec(), &Config::default(), target);
-        plan_disks(&desired(&exports, |_| 2), target, ports).into_values().flatten().collect()
+        plan_disks(&desired(&exports, &Admission::Everyone, |_| 2), target, ports).into_values().flatten().collect()
     }
 
     /// The operations without any command.
     fn own_plan(disks: &[Disk], target: &Target, ports: &[PortId]) -> Vec<Op> {
         let exports = decide(&Machine::new(None, &[], ""), disks.to_vec(), &by_hand(), target);
-        let plan = plan_disks(&desired(&exports, |_| 2), target, ports);
+        let plan = plan_disks(&desired(&exports, &Admission::Everyone, |_| 2), target, ports);
         plan.into_iter().filter(|(nqn, _)| !is_made_by_hand(nqn, &exports, target)).flat_map(|(_, ops)| ops).collect()
     }
 

@@ -62,16 +62,39 @@ impl Fake {
             Op::MakeDir(path) => self.make_dir(&split(path)),
             Op::RemoveDir(path) => self.remove_dir(&split(path)),
             Op::Write { path, value } => self.write(&split(path), value),
-            Op::Link { target, path } => {
-                let &["ports", id, "subsystems", nqn] = &split(path)[..] else { return Err(Errno::Invalid) };
-                assert_eq!(split(target), ["subsystems", nqn]);
-                self.link(id, nqn)
-            }
+            Op::Link { target, path } => match (&split(path)[..], &split(target)[..]) {
+                (["ports", id, "subsystems", nqn], ["subsystems", target]) if nqn == target => self.link(id, nqn),
+                (["subsystems", nqn, "allowed_hosts", host], ["hosts", target]) if host == target => {
+                    self.allow(nqn, host)
+                }
+                _ => Err(Errno::Invalid),
+            },
             Op::Unlink(path) => {
-                let &["ports", id, "subsystems", nqn] = &split(path)[..] else { return Err(Errno::Invalid) };
-                if self.port(id)?.subsystems.remove(nqn) { Ok(()) } else { Err(Errno::NoEntry) }
+                let links = match split(path)[..] {
+                    ["ports", id, "subsystems", _] => &mut self.port(id)?.subsystems,
+                    ["subsystems", nqn, "allowed_hosts", _] => &mut self.subsystem(nqn)?.allowed_hosts,
+                    _ => return Err(Errno::Invalid),
+                };
+                let name = path.rsplit('/').next().unwrap_or_default();
+                if links.remove(name) { Ok(()) } else { Err(Errno::NoEntry) }
             }
         }
+    }
+
+    /// A host that is linked, unless every one is let in.
+    fn allow(&mut self, nqn: &str, host: &str) -> Result<(), Errno> {
+        if !self.target.hosts.contains(host) {
+            return Err(Errno::NoEntry);
+        }
+        let subsystem = self.subsystem(nqn)?;
+        if subsystem.allowed_hosts.contains(host) {
+            return Err(Errno::Exists);
+        }
+        if subsystem.allow_any_host {
+            return Err(Errno::Invalid);
+        }
+        subsystem.allowed_hosts.insert(host.to_owned());
+        Ok(())
     }
 
     fn make_dir(&mut self, path: &[&str]) -> Result<(), Errno> {
@@ -86,6 +109,11 @@ impl Fake {
                     ..Subsystem::default()
                 };
                 insert(&mut self.target.subsystems, nqn.to_owned(), made)
+            }
+            ["hosts", nqn] if self.target.hosts.contains(nqn) => Err(Errno::Exists),
+            ["hosts", nqn] => {
+                self.target.hosts.insert(nqn.to_owned());
+                Ok(())
             }
             ["subsystems", nqn, "namespaces", nsid] => {
                 let made = Namespace { uuid: "random".into(), nguid: "zeros".into(), ..Namespace::default() };
@@ -112,13 +140,26 @@ impl Fake {
                 if self.target.ports.values().any(|port| port.subsystems.contains(nqn)) {
                     return Err(Errno::Busy);
                 }
-                if !self.subsystem(nqn)?.namespaces.is_empty() {
+                let subsystem = self.subsystem(nqn)?;
+                if !subsystem.namespaces.is_empty() || !subsystem.allowed_hosts.is_empty() {
                     return Err(Errno::NotEmpty);
                 }
                 self.target.subsystems.remove(nqn);
                 self.discovered.remove(nqn);
                 self.controllers.remove(nqn);
                 Ok(())
+            }
+            ["hosts", nqn]
+                if self.target.subsystems.values().any(|subsystem| subsystem.allowed_hosts.contains(nqn)) =>
+            {
+                Err(Errno::Busy)
+            }
+            ["hosts", nqn] => {
+                if self.target.hosts.remove(nqn) {
+                    Ok(())
+                } else {
+                    Err(Errno::NoEntry)
+                }
             }
             // The kernel disables what is still enabled.
             ["subsystems", nqn, "namespaces", nsid] => {
@@ -176,6 +217,9 @@ impl Fake {
                 let discovered = self.discovered.contains(nqn);
                 let subsystem = self.subsystem(nqn)?;
                 let (field, most) = match attribute {
+                    "attr_allow_any_host" if value == "1" && !subsystem.allowed_hosts.is_empty() => {
+                        return Err(Errno::Invalid);
+                    }
                     "attr_allow_any_host" => {
                         subsystem.allow_any_host = value == "1";
                         return Ok(());

@@ -15,11 +15,12 @@ use disks::kind::{Identifiers, Media};
 use disks::worthless;
 use uuid::Uuid;
 
-use crate::model::{LISTENER_NQN, NQN_PREFIX, NSID, NSID_MAX, Target};
+use crate::model::{LISTENER_NQN, NQN_PREFIX, NSID, NSID_MAX, READ_ONLY_NAME, Target, read_only_nqn};
 
 /// The most that is kept of a disk's own name within an NQN: with the longest
 /// name of a machine, and one byte less than `NQN_MAX`, as Linux hosts take no
-/// more (`NVMF_NQN_SIZE` in `drivers/nvme/host/fabrics.c`), there is room for it.
+/// more (`NVMF_NQN_SIZE` in `drivers/nvme/host/fabrics.c`), there is room for it
+/// and for the end of the NQN of the read-only subsystem.
 const DISK_NAME_MAX: usize = 128;
 
 /// The name space of our version 5 UUIDs, itself made from the NQN prefix in
@@ -177,6 +178,21 @@ pub fn renewed(current: &Identity, disk: &Disk) -> Identity {
     Identity { nsid: fresh.nsid, uuid: fresh.uuid, nguid: fresh.nguid, ..current.clone() }
 }
 
+/// The identity of the read-only subsystem of a disk. Its namespace has other names: a host that has both would take
+/// one of two with the same for a fault, and ignore it. They follow from those of the disk's own namespace, and where
+/// it has none, since the controller `is_passed_through`, from the NQN.
+pub fn read_only(disk: &Identity, is_passed_through: bool) -> Identity {
+    let nqn = read_only_nqn(&disk.nqn);
+    let of_nqn = Uuid::new_v5(&name_space(), nqn.as_bytes());
+    let uuid = match Uuid::try_parse(&disk.uuid) {
+        Ok(uuid) if !is_passed_through => Uuid::new_v5(&uuid, READ_ONLY_NAME.as_bytes()),
+        _ => of_nqn,
+    };
+    let nguid = Uuid::new_v5(&uuid, b"nguid");
+    let nsid = if is_passed_through { NSID } else { disk.nsid };
+    Identity { nqn, nsid, uuid: uuid.hyphenated().to_string(), nguid: nguid.hyphenated().to_string(), ..disk.clone() }
+}
+
 /// Whether two disks say the same of themselves, though they should not.
 pub fn are_twins(a: &Disk, b: &Disk) -> bool {
     (a.serial.is_some() || a.wwid.is_some()) && own_name(a) == own_name(b)
@@ -273,12 +289,12 @@ fn wwid(disk: &Disk) -> Option<&str> {
 /// each `-` if it has none, and which unit or partition it is. No two disks with
 /// different ones have the same name: a field has no colon.
 fn own_name(disk: &Disk) -> String {
-    let field = |text: Option<&str>| match text {
+    let optional = |text: Option<&str>| match text {
         None => "-".to_owned(),
         Some("-") => "~2d".to_owned(),
-        Some(text) => escaped(text),
+        Some(text) => field(text),
     };
-    let mut name = format!("{}:{}:{}", field(disk.model.as_deref()), field(serial(disk)), field(wwid(disk)));
+    let mut name = format!("{}:{}:{}", optional(disk.model.as_deref()), optional(serial(disk)), optional(wwid(disk)));
     if disk.lun != 0 {
         name += &format!(":lun{}", disk.lun);
     }
@@ -307,9 +323,14 @@ fn escaped(text: &str) -> String {
     escaped
 }
 
+/// The same for a field between colons. None is the name that the read-only subsystem's NQN ends with.
+fn field(text: &str) -> String {
+    if text == READ_ONLY_NAME { text.replacen('r', "~72", 1) } else { escaped(text) }
+}
+
 /// The same for the last field, which may have colons.
 fn placed(path: &str) -> String {
-    path.split(':').map(escaped).collect::<Vec<_>>().join(":")
+    path.split(':').map(field).collect::<Vec<_>>().join(":")
 }
 
 fn nqn(machine: &Machine, disk: &str) -> String {
@@ -368,7 +389,7 @@ fn last(text: &str, most: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::NQN_MAX;
+    use crate::model::{NQN_MAX, disk_nqn, is_read_only_nqn};
     use disks::disk::{Attributes, Bus};
     use netproto::rng::Rng;
 
@@ -474,6 +495,32 @@ mod tests {
         target.subsystems.insert(format!("{PREFIX}a:b:c"), crate::model::Subsystem::default());
         let later = Machine::new(None, &[[0, 0, 0, 0, 0, 1]], BOOT);
         assert_eq!(later.known_by(&target), machine());
+    }
+
+    #[test]
+    fn a_read_only_subsystem_has_names_of_its_own_that_no_disk_has() {
+        let disk = name(&sata("0000:00:1f.2", "naa.5002538e40a1b2c3", "S3Z8"));
+        let readers = read_only(&disk, false);
+        assert_eq!(readers.nqn, format!("{}:read-only", disk.nqn));
+        assert!(readers.uuid != disk.uuid && readers.nguid != disk.nguid && readers.nguid != readers.uuid);
+        assert_eq!((readers.nsid, &readers.serial), (disk.nsid, &disk.serial));
+        assert_eq!((disk_nqn(&readers.nqn), disk_nqn(&disk.nqn)), (&*disk.nqn, &*disk.nqn));
+        // It follows the namespace, and where the disk's subsystem has none of ours, the NQN.
+        let other = Identity { uuid: name(&stick("0000:00:14.0", "4C53")).uuid, ..disk.clone() };
+        assert_ne!(read_only(&other, false).uuid, readers.uuid);
+        let passed = read_only(&disk, true);
+        assert_eq!(read_only(&Identity { uuid: String::new(), ..disk.clone() }, true), passed);
+        // A disk that calls itself so, or is plugged in there, is not taken for one.
+        for text in ["read-only", "x:read-only"] {
+            let named = Disk { wwid: Some(text.into()), ..sata("0000:00:1f.2", "", "S3Z8") };
+            let at = Disk { bus_path: text.into(), ..stick("0000:00:14.0", "4C53") };
+            for disk in [named, at] {
+                assert!(!is_read_only_nqn(&name(&disk).nqn), "{}", name(&disk).nqn);
+            }
+        }
+        let target = [disk.nqn, readers.nqn].map(|nqn| (nqn, crate::model::Subsystem::default()));
+        let known = machine().known_by(&Target { subsystems: target.into(), ..Target::default() });
+        assert_eq!(known, machine());
     }
 
     #[test]
@@ -739,6 +786,8 @@ mod tests {
         };
         let identity = name(&disk);
         assert!(identity.nqn.len() < NQN_MAX, "{}", identity.nqn.len());
+        let longest = Identity { nqn: nqn(&machine(), &"x".repeat(999)), ..identity.clone() };
+        assert!(read_only(&longest, false).nqn.len() < NQN_MAX, "{}", read_only(&longest, false).nqn);
         let is_safe = |c: char| c.is_ascii_alphanumeric() || "-._:~+".contains(c);
         assert!(identity.nqn.chars().all(is_safe), "{}", identity.nqn);
         assert_eq!(identity.serial.chars().count(), 20);

@@ -7,6 +7,7 @@
 //! arguments. So each decision can be tested on any machine.
 #![forbid(unsafe_code)]
 
+pub mod admission;
 pub mod discovery;
 pub mod export;
 pub mod hosts;

@@ -29,11 +29,32 @@ pub fn is_ours(nqn: &str) -> bool {
     nqn.starts_with(NQN_PREFIX)
 }
 
+/// The last field of the NQN of a disk's read-only subsystem: the disk once more, for hosts that may only read. It
+/// follows the disk's own NQN and a colon, and is the last field of no other NQN of ours (see `identity`).
+pub const READ_ONLY_NAME: &str = "read-only";
+
+/// The NQN of the read-only subsystem of a disk that is exported as `nqn`.
+pub fn read_only_nqn(nqn: &str) -> String {
+    format!("{nqn}:{READ_ONLY_NAME}")
+}
+
+/// Whether a subsystem of ours is a disk's read-only subsystem.
+pub fn is_read_only_nqn(nqn: &str) -> bool {
+    disk_nqn(nqn) != nqn
+}
+
+/// The NQN of the disk that a subsystem of ours is of: its own, unless it is a read-only subsystem.
+pub fn disk_nqn(nqn: &str) -> &str {
+    nqn.strip_suffix(READ_ONLY_NAME).and_then(|nqn| nqn.strip_suffix(':')).unwrap_or(nqn)
+}
+
 /// A subsystem and what it holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Subsystem {
     /// `attr_allow_any_host`.
     pub allow_any_host: bool,
+    /// `allowed_hosts`: the NQNs of hosts that may connect. There are none if any host may.
+    pub allowed_hosts: BTreeSet<String>,
     /// `attr_serial`.
     pub serial: String,
     /// `attr_model`.
@@ -130,6 +151,8 @@ pub type PortId = u16;
 /// Everything below `/sys/kernel/config/nvmet`, as far as it concerns us.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Target {
+    /// The NQNs of hosts that have a directory, other people's included.
+    pub hosts: BTreeSet<String>,
     /// By NQN, other people's included.
     pub subsystems: BTreeMap<String, Subsystem>,
     /// By number, other people's included.

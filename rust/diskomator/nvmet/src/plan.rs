@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use super::admission::Admission;
 use super::model::{LISTENER_NQN, Namespace, Port, PortAddress, PortId, Subsystem, Target, is_ours};
 
 /// The attribute of a namespace that only our kernel has.
@@ -27,9 +28,9 @@ pub enum Op {
         /// Its new value.
         value: String,
     },
-    /// Link a subsystem to a port.
+    /// Link a subsystem to a port, or a host to a subsystem.
     Link {
-        /// The subsystem's directory.
+        /// The directory of the subsystem, or of the host.
         target: String,
         /// The link.
         path: String,
@@ -179,7 +180,7 @@ fn teardown(nqn: &str, found: &Subsystem, links: &BTreeSet<PortId>) -> Vec<Op> {
         ops.extend(remove_namespace(nqn, *nsid, namespace));
     }
     ops.extend(found.passthru.as_ref().map(|_| passthru(nqn, "enable", "0")));
-    ops.extend(deny(nqn, found));
+    ops.extend(keep_out(nqn, found, &BTreeSet::new()));
     ops.extend(links.iter().map(|id| unlink(*id, nqn)));
     ops.push(Op::RemoveDir(subsystem(nqn)));
     ops
@@ -188,7 +189,8 @@ fn teardown(nqn: &str, found: &Subsystem, links: &BTreeSet<PortId>) -> Vec<Op> {
 /// The part of a disk's plan that tells hosts that the disk goes, and the part that
 /// cuts them off.
 pub fn parted_at_the_cut(ops: &[Op]) -> (&[Op], &[Op]) {
-    let cut = ops.iter().position(|op| matches!(op, Op::Unlink(_))).unwrap_or(ops.len());
+    let cuts = |op: &Op| matches!(op, Op::Unlink(path) if path.starts_with("ports/"));
+    let cut = ops.iter().position(cuts).unwrap_or(ops.len());
     ops.split_at(cut)
 }
 
@@ -199,19 +201,93 @@ pub fn plan_linger(nqn: &str, actual: &Target) -> Vec<Op> {
     let Some(found) = actual.subsystems.get(nqn) else { return Vec::new() };
     let namespaces = found.namespaces.iter();
     let mut ops: Vec<Op> = namespaces.flat_map(|(nsid, namespace)| remove_namespace(nqn, *nsid, namespace)).collect();
-    ops.extend(deny(nqn, found));
+    ops.extend(keep_out(nqn, found, &BTreeSet::new()));
     ops
 }
 
 /// Keeps hosts that are not connected out of everything. To be done before all is
 /// withdrawn: nobody is to start on what is about to end.
 pub fn plan_no_hosts(actual: &Target) -> Vec<Op> {
-    actual.subsystems.iter().filter(|(nqn, _)| is_ours(nqn)).filter_map(|(nqn, found)| deny(nqn, found)).collect()
+    let ours = actual.subsystems.iter().filter(|(nqn, _)| is_ours(nqn));
+    ours.flat_map(|(nqn, found)| keep_out(nqn, found, &BTreeSet::new())).collect()
 }
 
-/// Keeps hosts out that are not connected.
-fn deny(nqn: &str, found: &Subsystem) -> Option<Op> {
-    found.allow_any_host.then(|| write(&subsystem(nqn), "attr_allow_any_host", "0"))
+/// Keeps hosts out of a subsystem that are neither connected nor `allowed`.
+fn keep_out(nqn: &str, found: &Subsystem, allowed: &BTreeSet<String>) -> Vec<Op> {
+    let close = found.allow_any_host.then(|| write(&subsystem(nqn), "attr_allow_any_host", "0"));
+    close.into_iter().chain(found.allowed_hosts.difference(allowed).map(|host| disallow(nqn, host))).collect()
+}
+
+/// The directories of hosts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPlan {
+    /// The operation that makes the directory of each host that needs one: before any host is linked. The kernel tells
+    /// a host that has one and is not linked never to try again, so it is to be linked at once.
+    pub make: Vec<(String, Op)>,
+    /// The operations that remove the directories of hosts on which nobody has decided (any more): when our subsystems
+    /// have no links to them.
+    pub remove: Vec<Op>,
+}
+
+/// Gives each host a directory on which somebody has decided, and takes it from all others, but for those that
+/// subsystems of other people link to. If everyone is admitted the directories stay as they are: they mean nothing.
+pub fn plan_hosts(admission: &Admission, actual: &Target) -> HostPlan {
+    if *admission == Admission::Everyone {
+        return HostPlan { make: Vec::new(), remove: Vec::new() };
+    }
+    let decided = admission.decided();
+    let foreign: BTreeSet<&String> = actual
+        .subsystems
+        .iter()
+        .filter(|(nqn, _)| !is_ours(nqn))
+        .flat_map(|(_, subsystem)| &subsystem.allowed_hosts)
+        .collect();
+    let make = decided.difference(&actual.hosts).map(|nqn| (nqn.clone(), Op::MakeDir(host(nqn)))).collect();
+    let gone = actual.hosts.difference(&decided).filter(|nqn| !foreign.contains(nqn));
+    HostPlan { make, remove: gone.map(|nqn| Op::RemoveDir(host(nqn))).collect() }
+}
+
+/// Has the subsystems that there are admit the admitted hosts, and no others. None of this waits for a disk, so it can
+/// be done at once whatever becomes of the disks' plans; the result is the target as those plans find it then. Hosts
+/// are kept out of all subsystems of ours, and let in where `may_let_in` says so.
+///
+/// Where everyone is admitted that is left to the disks' plans.
+pub fn plan_admission(admission: &Admission, actual: &Target, may_let_in: impl Fn(&str) -> bool) -> (Vec<Op>, Target) {
+    let (mut ops, mut after) = (Vec::new(), actual.clone());
+    if *admission == Admission::Everyone {
+        return (ops, after);
+    }
+    for (nqn, changed) in after.subsystems.iter_mut().filter(|(nqn, _)| is_ours(nqn) && *nqn != LISTENER_NQN) {
+        let Some(allowed) = admission.at(nqn) else { continue };
+        let found = changed.clone();
+        changed.allow_any_host = false;
+        changed.allowed_hosts = if may_let_in(nqn) { allowed } else { &found.allowed_hosts & &allowed };
+        ops.extend(admit(nqn, changed, Some(&found)));
+    }
+    (ops, after)
+}
+
+/// Has a subsystem admit the hosts that it should. A host that may use it before and after is never refused in between,
+/// unless it is opened to everyone or closed, which the kernel does in no one step.
+fn admit(nqn: &str, desired: &Subsystem, found: Option<&Subsystem>) -> Vec<Op> {
+    let none = BTreeSet::new();
+    let directory = subsystem(nqn);
+    let linked = found.map_or(&none, |found| &found.allowed_hosts);
+    let mut ops = Vec::new();
+    if desired.allow_any_host {
+        // Not while hosts are linked.
+        ops.extend(linked.iter().map(|host| disallow(nqn, host)));
+        if !found.is_some_and(|found| found.allow_any_host) {
+            ops.push(write(&directory, "attr_allow_any_host", "1"));
+        }
+        return ops;
+    }
+    match found {
+        Some(found) => ops.extend(keep_out(nqn, found, &desired.allowed_hosts)),
+        None => ops.push(write(&directory, "attr_allow_any_host", "0")),
+    }
+    ops.extend(desired.allowed_hosts.difference(linked).map(|host| allow(nqn, host)));
+    ops
 }
 
 fn bring_up(
@@ -231,9 +307,7 @@ fn bring_up(
         ops.push(write(&directory, "attr_model", &desired.model));
         ops.push(write(&directory, "attr_firmware", &desired.firmware));
     }
-    if found.map(|found| found.allow_any_host) != Some(desired.allow_any_host) {
-        ops.push(write(&directory, "attr_allow_any_host", if desired.allow_any_host { "1" } else { "0" }));
-    }
+    ops.extend(admit(nqn, desired, found));
     for (nsid, namespace) in found.iter().flat_map(|found| &found.namespaces) {
         if !desired.namespaces.contains_key(nsid) {
             ops.extend(remove_namespace(nqn, *nsid, namespace));
@@ -373,6 +447,18 @@ fn link(id: PortId, nqn: &str) -> Op {
     Op::Link { target: subsystem(nqn), path: format!("ports/{id}/subsystems/{nqn}") }
 }
 
+fn host(nqn: &str) -> String {
+    format!("hosts/{nqn}")
+}
+
+fn allow(nqn: &str, host: &str) -> Op {
+    Op::Link { target: self::host(host), path: format!("{}/allowed_hosts/{host}", subsystem(nqn)) }
+}
+
+fn disallow(nqn: &str, host: &str) -> Op {
+    Op::Unlink(format!("{}/allowed_hosts/{host}", subsystem(nqn)))
+}
+
 fn unlink(id: PortId, nqn: &str) -> Op {
     Op::Unlink(format!("ports/{id}/subsystems/{nqn}"))
 }
@@ -388,7 +474,7 @@ fn write(directory: &str, attribute: &str, value: &str) -> Op {
 #[cfg(test)]
 mod tests {
     use super::super::fake::{Errno, Fake};
-    use super::super::model::{NSID, listen_addresses};
+    use super::super::model::{NSID, listen_addresses, read_only_nqn};
     use super::*;
     use netproto::rng::Rng;
 
@@ -399,6 +485,7 @@ mod tests {
     fn disk(name: &str, device: &str) -> Subsystem {
         Subsystem {
             allow_any_host: true,
+            allowed_hosts: BTreeSet::new(),
             serial: format!("serial-{name}"),
             model: "model".into(),
             firmware: "1".into(),
@@ -423,19 +510,59 @@ mod tests {
 
     /// All that is needed, in the order in which a sync does it.
     fn whole_plan(wanted: &BTreeMap<String, Subsystem>, actual: &Target) -> Vec<Op> {
+        whole_plan_for(&Admission::Everyone, wanted, actual)
+    }
+
+    fn whole_plan_for(admission: &Admission, wanted: &BTreeMap<String, Subsystem>, actual: &Target) -> Vec<Op> {
         let plan = plan_ports(&listen_addresses(true), actual);
         let ports: Vec<PortId> = plan.ports.iter().map(|(id, _)| *id).collect();
+        let hosts = plan_hosts(admission, actual);
         let mut ops = plan.listener;
         ops.extend(plan.ports.into_iter().flat_map(|(_, ops)| ops));
+        ops.extend(hosts.make.into_iter().map(|(_, op)| op));
         ops.extend(plan_disks(wanted, actual, &ports).into_values().flatten());
+        ops.extend(hosts.remove);
         ops
     }
 
     fn sync(fake: &mut Fake, wanted: &BTreeMap<String, Subsystem>) {
-        for op in whole_plan(wanted, &fake.target()) {
+        sync_for(fake, &Admission::Everyone, wanted);
+    }
+
+    fn sync_for(fake: &mut Fake, admission: &Admission, wanted: &BTreeMap<String, Subsystem>) {
+        for op in whole_plan_for(admission, wanted, &fake.target()) {
             fake.apply(&op).unwrap_or_else(|errno| panic!("{errno:?} from: {op}"));
         }
-        assert_eq!(whole_plan(wanted, &fake.target()), [], "planning after applying must give nothing");
+        let again = whole_plan_for(admission, wanted, &fake.target());
+        assert_eq!(again, [], "planning after applying must give nothing");
+    }
+
+    /// `read_write` and `read_only` are hosts by a letter each.
+    fn hosts(read_write: &str, read_only: &str, denied: &str) -> Admission {
+        let [read_write, read_only, denied] =
+            [read_write, read_only, denied].map(|hosts| hosts.chars().map(String::from).collect());
+        Admission::Hosts { read_write, read_only, denied }
+    }
+
+    /// The same disks for these hosts: each has a read-only subsystem if one of them may only read.
+    fn admitting(admission: &Admission, disks: &BTreeMap<String, Subsystem>) -> BTreeMap<String, Subsystem> {
+        let mut wanted = disks.clone();
+        if admission.has_readers() {
+            for (nqn, disk) in disks {
+                let mut disk = Subsystem { passthru: None, ..disk.clone() };
+                for namespace in disk.namespaces.values_mut() {
+                    namespace.readonly = true;
+                    namespace.uuid += " read-only";
+                }
+                wanted.insert(read_only_nqn(nqn), disk);
+            }
+        }
+        for (nqn, subsystem) in &mut wanted {
+            let allowed = admission.at(nqn);
+            subsystem.allow_any_host = allowed.is_none();
+            subsystem.allowed_hosts = allowed.unwrap_or_default();
+        }
+        wanted
     }
 
     #[test]
@@ -558,6 +685,131 @@ mod tests {
     }
 
     #[test]
+    fn a_new_disk_is_closed_before_it_is_there_and_links_come_last() {
+        let admission = hosts("xy", "", "z");
+        let mut fake = Fake::default();
+        sync_for(&mut fake, &admission, &desired(&[]));
+        let wanted = admitting(&admission, &desired(&[(A, "/dev/a")]));
+        let ops: Vec<String> =
+            whole_plan_for(&admission, &wanted, &fake.target()).iter().map(ToString::to_string).collect();
+        let a = format!("subsystems/{A}");
+        let position =
+            |text: String| ops.iter().position(|op| *op == text).unwrap_or_else(|| panic!("{text}: {ops:#?}"));
+        let positions = [
+            format!("mkdir {a}"),
+            format!("echo -n '0' >{a}/attr_allow_any_host"),
+            format!("ln -s \"$PWD\"/hosts/x {a}/allowed_hosts/x"),
+            format!("ln -s \"$PWD\"/hosts/y {a}/allowed_hosts/y"),
+            format!("echo -n '1' >{a}/namespaces/1/enable"),
+            format!("ln -s \"$PWD\"/{a} ports/1/{a}"),
+        ]
+        .map(position);
+        assert!(positions.is_sorted(), "{ops:#?}");
+        sync_for(&mut fake, &admission, &wanted);
+        assert_eq!(fake.target().hosts, BTreeSet::from(["x", "y", "z"].map(String::from)));
+        let listener = &fake.target().subsystems[LISTENER_NQN];
+        assert!(listener.allowed_hosts.is_empty() && !listener.allow_any_host);
+    }
+
+    #[test]
+    fn a_disk_is_closed_to_others_before_a_host_is_linked_and_opened_when_none_is() {
+        let mut fake = Fake::default();
+        let disks = desired(&[(A, "/dev/a")]);
+        sync(&mut fake, &disks);
+        let a = format!("subsystems/{A}");
+        let plan = |fake: &Fake, admission: &Admission| -> Vec<String> {
+            let ops = whole_plan_for(admission, &admitting(admission, &disks), &fake.target());
+            ops.iter().map(ToString::to_string).collect()
+        };
+        let admission = hosts("x", "", "");
+        let link = format!("ln -s \"$PWD\"/hosts/x {a}/allowed_hosts/x");
+        assert_eq!(
+            plan(&fake, &admission),
+            ["mkdir hosts/x", &format!("echo -n '0' >{a}/attr_allow_any_host"), &link].map(str::to_owned)
+        );
+        sync_for(&mut fake, &admission, &admitting(&admission, &disks));
+        // The directory that is left means nothing.
+        assert_eq!(
+            plan(&fake, &Admission::Everyone),
+            [format!("rm {a}/allowed_hosts/x"), format!("echo -n '1' >{a}/attr_allow_any_host")]
+        );
+        // Another host: who is out goes first, and the directory when nothing holds it.
+        let unlink = format!("rm {a}/allowed_hosts/x");
+        let link = format!("ln -s \"$PWD\"/hosts/y {a}/allowed_hosts/y");
+        assert_eq!(
+            plan(&fake, &hosts("y", "", "")),
+            ["mkdir hosts/y", &unlink, &link, "rmdir hosts/x"].map(str::to_owned)
+        );
+        assert_eq!(plan(&fake, &hosts("", "", "x")), [unlink]);
+    }
+
+    #[test]
+    fn hosts_are_let_in_at_once_only_where_no_job_is_and_kept_out_everywhere() {
+        let mut fake = Fake::default();
+        let disks = desired(&[(A, "/dev/a"), (B, "/dev/b")]);
+        let before = hosts("xy", "", "");
+        sync_for(&mut fake, &before, &admitting(&before, &disks));
+        let after = hosts("yz", "", "");
+        for (_, op) in plan_hosts(&after, &fake.target()).make {
+            fake.apply(&op).unwrap();
+        }
+        let (ops, target) = plan_admission(&after, &fake.target(), |nqn| nqn == A);
+        for op in &ops {
+            fake.apply(op).unwrap();
+        }
+        assert_eq!(fake.target(), target);
+        let allowed = |nqn: &str| target.subsystems[nqn].allowed_hosts.iter().cloned().collect::<String>();
+        assert_eq!((allowed(A), allowed(B)), ("yz".to_owned(), "y".to_owned()));
+        // Where everyone is admitted nothing is done beside the disks' own plans.
+        let (ops, same) = plan_admission(&Admission::Everyone, &target, |_| true);
+        assert_eq!((ops, same), (vec![], target));
+    }
+
+    #[test]
+    fn hosts_of_other_people_keep_their_directories() {
+        let mut fake = Fake::default();
+        for op in [
+            Op::MakeDir(subsystem(FOREIGN)),
+            Op::MakeDir(host("theirs")),
+            Op::MakeDir(host("left")),
+            allow(FOREIGN, "theirs"),
+        ] {
+            fake.apply(&op).unwrap();
+        }
+        let theirs = fake.target();
+        sync(&mut fake, &desired(&[(A, "/dev/a")]));
+        assert_eq!(fake.target().hosts, theirs.hosts, "nothing is asked about hosts");
+        let admission = hosts("x", "", "");
+        sync_for(&mut fake, &admission, &admitting(&admission, &desired(&[(A, "/dev/a")])));
+        assert_eq!(fake.target().hosts, BTreeSet::from(["theirs", "x"].map(String::from)));
+        assert_eq!(fake.target().subsystems[FOREIGN], theirs.subsystems[FOREIGN]);
+    }
+
+    #[test]
+    fn nobody_new_is_let_in_where_hosts_are_linked() {
+        let admission = hosts("xy", "", "");
+        let mut fake = Fake::default();
+        sync_for(&mut fake, &admission, &admitting(&admission, &desired(&[(A, "/dev/a"), (B, "/dev/b")])));
+        let mut all = fake.clone();
+        for op in plan_no_hosts(&all.target()) {
+            all.apply(&op).unwrap();
+        }
+        assert!(all.target().subsystems.values().all(|found| found.allowed_hosts.is_empty() && !found.allow_any_host));
+        assert_eq!(plan_no_hosts(&all.target()), []);
+        for op in plan_linger(A, &fake.target()) {
+            fake.apply(&op).unwrap();
+        }
+        assert_eq!(plan_linger(A, &fake.target()), []);
+        let target = fake.target();
+        assert!(target.subsystems[A].allowed_hosts.is_empty() && !target.subsystems[B].allowed_hosts.is_empty());
+        assert!(target.ports.values().all(|port| port.subsystems.contains(A)), "hosts stay connected");
+        // The hosts are unlinked before hosts are cut off.
+        let plan = plan_disk(B, None, &target, &[]);
+        let (tell, cut_off) = parted_at_the_cut(&plan);
+        assert!(tell.contains(&disallow(B, "x")) && cut_off[0].to_string().starts_with("rm ports/"), "{plan:?}");
+    }
+
+    #[test]
     fn a_subsystem_whose_enable_failed_is_taken_up_again_or_cleaned() {
         let mut fake = Fake::default();
         fake.refuse("/dev/a", Errno::NoMedium);
@@ -658,6 +910,45 @@ mod tests {
         wanted
     }
 
+    /// Hosts by chance: each is admitted, may read, is denied, or is none of these. Now and then everyone is admitted.
+    fn random_admission(rng: &mut Rng) -> Admission {
+        if rng.below(4) == 0 {
+            return Admission::Everyone;
+        }
+        let (mut read_write, mut read_only, mut denied) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        for host in ["v", "w", "x", "y", "z"].map(str::to_owned) {
+            match rng.below(6) {
+                0..3 => drop(read_write.insert(host)),
+                3 => drop(read_only.insert(host)),
+                4 => drop(denied.insert(host)),
+                _ => {}
+            }
+        }
+        Admission::Hosts { read_write, read_only, denied }
+    }
+
+    /// An operation of a plan lets nobody in who is not to be in, and takes nobody out who is to stay.
+    fn check(op: &Op, before: &Target, after: &Target, start: &Target, wanted: &BTreeMap<String, Subsystem>) {
+        let none = BTreeSet::new();
+        for (nqn, found) in after.subsystems.iter().filter(|(nqn, _)| is_ours(nqn) && *nqn != LISTENER_NQN) {
+            let was = before.subsystems.get(nqn);
+            let wanted = wanted.get(nqn);
+            let allowed = wanted.map_or(&none, |wanted| &wanted.allowed_hosts);
+            let linked = was.map_or(&none, |was| &was.allowed_hosts);
+            let new: BTreeSet<_> = found.allowed_hosts.difference(linked).collect();
+            assert!(new.iter().all(|host| allowed.contains(*host)), "{op} links {new:?}");
+            let is_opened = found.allow_any_host && !was.is_some_and(|was| was.allow_any_host);
+            assert!(!is_opened || wanted.is_some_and(|wanted| wanted.allow_any_host), "{op} opens {nqn}");
+            // A subsystem that is made anew has nobody at first.
+            let (Some(wanted), Some(start)) = (wanted, start.subsystems.get(nqn)) else { continue };
+            if strings(start) == strings(wanted) {
+                let stay: BTreeSet<_> = start.allowed_hosts.intersection(&wanted.allowed_hosts).cloned().collect();
+                assert!(stay.is_subset(&found.allowed_hosts), "{op} refuses one of {stay:?} at {nqn}");
+                assert!(!(start.allow_any_host && wanted.allow_any_host) || found.allow_any_host, "{op} closes {nqn}");
+            }
+        }
+    }
+
     /// Random changes by hosts and other processes.
     fn disturb(fake: &mut Fake, rng: &mut Rng) {
         let target = fake.target();
@@ -672,6 +963,13 @@ mod tests {
             let _ = fake.apply(&Op::MakeDir(namespace(A, 7)));
         }
         if rng.below(4) == 0 {
+            let _ = fake.apply(&Op::MakeDir(subsystem(FOREIGN)));
+            for name in ["x", "stranger"] {
+                let _ = fake.apply(&Op::MakeDir(host(name)));
+                let _ = fake.apply(&allow([FOREIGN, A][usize::from(rng.below(2) == 0)], name));
+            }
+        }
+        if rng.below(4) == 0 {
             for op in plan_linger(A, &target) {
                 fake.apply(&op).unwrap();
             }
@@ -680,31 +978,44 @@ mod tests {
 
     #[test]
     fn from_any_state_to_any_other_one_plan_does_even_after_a_kill_anywhere() {
-        let mut longest = 0;
+        let (mut longest, mut links) = (0, 0);
         for seed in 0..60 {
             let mut rng = Rng::new(seed);
             let mut fake = Fake::default();
+            let random = |rng: &mut Rng| {
+                let admission = random_admission(rng);
+                let wanted = admitting(&admission, &random_desired(rng));
+                (admission, wanted)
+            };
             for _ in 0..4 {
-                let wanted = random_desired(&mut rng);
-                let ops = whole_plan(&wanted, &fake.target());
+                let (admission, wanted) = random(&mut rng);
+                let start = fake.target();
+                let ops = whole_plan_for(&admission, &wanted, &start);
                 longest = longest.max(ops.len());
-                for killed_after in 0..ops.len() {
-                    let mut half = fake.clone();
-                    for op in &ops[..killed_after] {
-                        half.apply(op).unwrap_or_else(|errno| panic!("seed {seed}: {errno:?} from {op}"));
-                    }
+                let mut reached = fake.clone();
+                for (killed_after, op) in ops.iter().enumerate() {
+                    let mut half = reached.clone();
+                    let before = reached.target();
+                    reached.apply(op).unwrap_or_else(|errno| panic!("seed {seed}: {errno:?} from {op}"));
+                    check(op, &before, &reached.target(), &start, &wanted);
+                    links += usize::from(op.to_string().contains("allowed_hosts"));
                     disturb(&mut half, &mut rng);
                     // The one that comes after need not want the same.
-                    let now = if rng.below(2) == 0 { wanted.clone() } else { random_desired(&mut rng) };
-                    sync(&mut half, &now);
-                    let ours =
-                        half.target().subsystems.into_iter().filter(|(nqn, _)| is_ours(nqn) && nqn != LISTENER_NQN);
+                    let (admission, now) =
+                        if rng.below(2) == 0 { (admission.clone(), wanted.clone()) } else { random(&mut rng) };
+                    let theirs = half.target().subsystems.get(FOREIGN).cloned().unwrap_or_default();
+                    sync_for(&mut half, &admission, &now);
+                    let target = half.target();
+                    let ours = target.subsystems.into_iter().filter(|(nqn, _)| is_ours(nqn) && nqn != LISTENER_NQN);
                     assert_eq!(ours.collect::<BTreeMap<_, _>>(), now, "seed {seed}, killed after {killed_after}");
+                    if admission != Admission::Everyone {
+                        assert_eq!(target.hosts, &admission.decided() | &theirs.allowed_hosts);
+                    }
                 }
-                sync(&mut fake, &wanted);
+                sync_for(&mut fake, &admission, &wanted);
                 disturb(&mut fake, &mut rng);
             }
         }
-        assert!(longest > 30, "{longest} operations are no test");
+        assert!(longest > 30 && links > 300, "{longest} operations and {links} links are no test");
     }
 }

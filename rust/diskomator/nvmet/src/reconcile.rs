@@ -13,8 +13,12 @@ use disks::disk::Disk;
 use netproto::pace::Moment;
 use settings::system::LogLevel;
 
-use super::model::{LISTENER_NQN, PortId, Subsystem, Target, is_ours, queues};
-use super::plan::{Op, enables, plan_disks, plan_linger, plan_remake, plan_resize};
+use super::admission::{Admission, to_end};
+use super::hosts::{Controller, ControllerId};
+use super::model::{
+    Host, LISTENER_NQN, Namespace, PortId, Subsystem, Target, disk_nqn, is_ours, is_read_only_nqn, queues,
+};
+use super::plan::{Op, enables, plan_admission, plan_disks, plan_hosts, plan_linger, plan_remake, plan_resize};
 use crate::export::{Export, desired, is_made_by_hand};
 use crate::identity;
 use crate::policy::Refusal;
@@ -46,6 +50,10 @@ pub struct Observation<'a> {
     pub target: &'a Target,
     /// The ports that every disk is to be linked to.
     pub ports: &'a [PortId],
+    /// The hosts that may use the disks. Those on which somebody has decided have their directories.
+    pub admission: &'a Admission,
+    /// The controllers at each subsystem, by its NQN; none need be given while everyone is admitted.
+    pub controllers: &'a BTreeMap<String, Vec<Controller>>,
     /// Those of [`unclaimed`] that a host is connected to.
     pub held: &'a BTreeSet<String>,
     /// A network card has been found, so that the machine has a name.
@@ -58,13 +66,23 @@ pub struct Observation<'a> {
 
 /// The subsystems of ours that no disk has a claim to.
 pub fn unclaimed<'a>(exports: &[Export], target: &'a Target) -> impl Iterator<Item = &'a String> {
-    let claimed: BTreeSet<String> = exports.iter().filter_map(Export::nqn).map(str::to_owned).collect();
+    let claimed: BTreeSet<String> = exports.iter().flat_map(Export::nqns).collect();
     target.subsystems.keys().filter(move |nqn| is_ours(nqn) && *nqn != LISTENER_NQN && !claimed.contains(*nqn))
 }
 
 /// Something for the caller to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
+    /// Carry out operations that wait for no disk, at once and before any other action. Each is attempted, whatever
+    /// becomes of the others, and the failures are reported to [`Reconciler::admitted`].
+    Admit(Vec<Op>),
+    /// End a controller at a subsystem.
+    End {
+        /// The subsystem.
+        nqn: String,
+        /// The controller.
+        controller: Controller,
+    },
     /// Carry out a job, beside the others.
     Start(Job),
     /// Log a line.
@@ -172,6 +190,12 @@ pub struct Reconciler {
     /// The refusals that have been logged, by `diskseq` and name, and the complaints.
     refusals: BTreeMap<(u64, String), String>,
     complaints: BTreeSet<String>,
+    /// When to look at the hosts though nothing has happened, after so many attempts to change them.
+    hosts: Option<(usize, Moment)>,
+    /// The failures of changes for hosts that have been logged.
+    not_admitted: BTreeSet<String>,
+    /// The controllers of which it has been logged that they are ended.
+    ended: BTreeSet<ControllerId>,
 }
 
 impl Reconciler {
@@ -188,6 +212,9 @@ impl Reconciler {
             is_nameless: false,
             refusals: BTreeMap::new(),
             complaints: BTreeSet::new(),
+            hosts: None,
+            not_admitted: BTreeSet::new(),
+            ended: BTreeSet::new(),
         }
     }
 
@@ -196,7 +223,10 @@ impl Reconciler {
         self.stepped = now;
         let mut actions: Vec<Action> = self.complain(&seen.complaints).map(Action::Log).collect();
         actions.extend(self.refuse(seen.exports).into_iter().map(Action::Log));
-        let wanted = self.desired(seen.exports);
+        let wanted = self.desired(seen.exports, seen.admission);
+        let target = &self.admit(now, seen, &wanted, &mut actions);
+        let seen = &Observation { target, complaints: BTreeSet::new(), ..*seen };
+        self.end(seen, &mut actions);
         if seen.can_be_named || seen.exports.iter().any(|export| export.enabled) {
             if seen.is_nameless && !self.is_nameless {
                 self.is_nameless = true;
@@ -229,7 +259,8 @@ impl Reconciler {
         let lingering = self.lingering.iter().filter(|(nqn, _)| is_free(nqn)).map(|(_, since)| *since + LINGER);
         let long = self.busy.values().filter(|job| !job.is_long).map(|job| job.since + LONG);
         // The last step has dealt with the others, or could not.
-        retries.chain(lingering).chain(long).filter(|at| *at > self.stepped).min()
+        let hosts = self.hosts.map(|(_, at)| at);
+        retries.chain(lingering).chain(long).chain(hosts).filter(|at| *at > self.stepped).min()
     }
 
     /// Takes the outcome of the job at the subsystem `nqn`.
@@ -244,6 +275,13 @@ impl Reconciler {
         lines
     }
 
+    /// Takes the failures among the operations of [`Action::Admit`], in words. Each is logged once.
+    pub fn admitted(&mut self, failures: BTreeSet<String>) -> Vec<Line> {
+        let new = failures.difference(&self.not_admitted).map(|text| line(LogLevel::Warn, text.as_str())).collect();
+        self.not_admitted = failures;
+        new
+    }
+
     /// The disk of this kernel name changed, and deserves another attempt at once.
     pub fn disk_changed(&mut self, name: &str) {
         self.failed.retain(|_, failed| failed.name != name);
@@ -254,9 +292,56 @@ impl Reconciler {
         self.failed.clear();
     }
 
-    fn desired(&self, exports: &[Export]) -> BTreeMap<String, Subsystem> {
+    fn desired(&self, exports: &[Export], admission: &Admission) -> BTreeMap<String, Subsystem> {
         let (processors, memory) = self.capacity;
-        desired(exports, |disk| queues(disk, processors, memory))
+        desired(exports, admission, |disk| queues(disk, processors, memory))
+    }
+
+    /// Has the kernel know who is admitted: whichever disk hangs, a host that is not admitted any more is out at once.
+    /// The target as it is then.
+    fn admit(
+        &mut self,
+        now: Moment,
+        seen: &Observation<'_>,
+        wanted: &BTreeMap<String, Subsystem>,
+        actions: &mut Vec<Action>,
+    ) -> Target {
+        // A job may be taking the subsystem down.
+        let may_let_in = |nqn: &str| wanted.contains_key(nqn) && !self.busy.contains_key(nqn);
+        let (mut ops, target) = plan_admission(seen.admission, seen.target, may_let_in);
+        ops.extend(plan_hosts(seen.admission, &target).remove);
+        // A host that was just connecting shows itself a moment later, and an operation that failed is to be repeated.
+        if ops.is_empty() {
+            self.not_admitted.clear();
+            self.hosts = self.hosts.filter(|(_, at)| *at > now);
+        } else {
+            let attempts = self.hosts.filter(|_| !self.not_admitted.is_empty()).map_or(0, |(attempts, _)| attempts);
+            self.hosts = Some((attempts + 1, now + pause(attempts)));
+            actions.push(Action::Admit(ops));
+        }
+        target
+    }
+
+    /// Ends the controllers of hosts that are not admitted, as the kernel keeps them.
+    fn end(&mut self, seen: &Observation<'_>, actions: &mut Vec<Action>) {
+        let ending: Vec<(&String, &Controller)> = seen
+            .controllers
+            .iter()
+            .flat_map(|(nqn, controllers)| {
+                to_end(controllers, seen.admission, nqn).into_iter().map(move |controller| (nqn, controller))
+            })
+            .collect();
+        for (nqn, controller) in &ending {
+            if !self.ended.contains(&controller.id) {
+                let Host { nqn: host, address } = &controller.host;
+                let address = address.as_deref().unwrap_or("unknown address").escape_debug();
+                let host = host.escape_debug();
+                let text = format!("{host} ({address}) is not admitted to {nqn}: its connection is ended");
+                actions.push(log(LogLevel::Info, text));
+            }
+            actions.push(Action::End { nqn: (*nqn).clone(), controller: (*controller).clone() });
+        }
+        self.ended = ending.iter().map(|(_, controller)| controller.id).collect();
     }
 
     fn start_exports(
@@ -271,21 +356,25 @@ impl Reconciler {
         self.failed.retain(|nqn, _| plan.contains_key(nqn));
         self.lingering.retain(|nqn, _| plan.contains_key(nqn));
         for (nqn, mut ops) in plan {
-            let export = seen.exports.iter().find(|export| export.nqn() == Some(&nqn));
+            let export = seen.exports.iter().find(|export| export.nqn() == Some(disk_nqn(&nqn)));
             let name = export.map_or("", |export| &export.disk.name);
             // A disk that has another name than when it failed need not wait.
             let is_waiting = self.failed.get(&nqn).is_some_and(|failed| failed.name == name && failed.retry > now);
-            if self.busy.contains_key(&nqn) || is_waiting {
+            if self.is_busy(&nqn) || is_waiting {
                 continue;
             }
+            let is_read_only = is_read_only_nqn(&nqn);
             let kind = match export {
+                // No host is admitted any more that may only read.
+                Some(_) if is_read_only && !wanted.contains_key(&nqn) => Kind::Withdraw,
                 Some(export) => Kind::Export {
-                    label: export.disk.label(),
+                    label: label(export, &nqn),
                     name: name.to_owned(),
                     geometry: enables(&ops).then(|| Geometry::of(&export.disk)),
                     is_empty: !export.has_medium(),
-                    has_twin: export.has_twin,
+                    has_twin: export.has_twin && !is_read_only,
                 },
+                None if is_read_only && !seen.admission.has_readers() => Kind::Withdraw,
                 None if self.may_linger(now, &nqn, seen) => {
                     ops = plan_linger(&nqn, seen.target);
                     Kind::Linger
@@ -294,6 +383,12 @@ impl Reconciler {
             };
             self.start(now, nqn, kind, ops, actions);
         }
+    }
+
+    /// Whether the subsystem `nqn` has to wait for a job. A read-only subsystem waits for the disk's own, too: it is
+    /// named after that, and a name is not known while it changes.
+    fn is_busy(&self, nqn: &str) -> bool {
+        self.busy.contains_key(nqn) || self.busy.contains_key(disk_nqn(nqn))
     }
 
     /// Whether a host would have the disk back, and there is time yet.
@@ -315,19 +410,25 @@ impl Reconciler {
         wanted: &BTreeMap<String, Subsystem>,
         actions: &mut Vec<Action>,
     ) {
-        for export in seen.exports.iter().filter(|export| export.enabled && export.has_medium()) {
-            let Some((nqn, wanted)) = export.nqn().and_then(|nqn| wanted.get_key_value(nqn)) else { continue };
-            let (geometry, told) = (Geometry::of(&export.disk), self.told.get(nqn).copied());
-            // A controller that is passed through tells its hosts itself.
-            if wanted.passthru.is_some() || self.busy.contains_key(nqn) || told == Some(geometry) {
+        let has_medium = seen.exports.iter().filter(|export| export.has_medium());
+        for (export, nqn) in has_medium.flat_map(|export| export.nqns().map(move |nqn| (export, nqn))) {
+            let nqn = &nqn;
+            let Some(wanted) = wanted.get(nqn) else { continue };
+            if !are_enabled(wanted, nqn, seen.target) {
                 continue;
             }
-            let label = export.disk.label();
+            let (geometry, told) = (Geometry::of(&export.disk), self.told.get(nqn).copied());
+            // A controller that is passed through tells its hosts itself.
+            let is_busy = self.is_busy(nqn);
+            if wanted.passthru.is_some() || is_busy || told == Some(geometry) {
+                continue;
+            }
+            let label = label(export, nqn);
             let (kind, ops) = if told.is_some_and(|told| told.block_size != geometry.block_size) {
                 actions.push(log(LogLevel::Info, format!("{label} has blocks of {} bytes now", geometry.block_size)));
                 let name = export.disk.name.clone();
                 let kind = Kind::Export { label, name, geometry: Some(geometry), is_empty: false, has_twin: false };
-                let renewed = self.renewed(export);
+                let renewed = self.renewed(export, seen.admission, nqn);
                 (kind, plan_remake(nqn, renewed.as_ref().unwrap_or(wanted), seen.target, seen.ports))
             } else {
                 let resizes = wanted.namespaces.keys().map(|nsid| plan_resize(nqn, *nsid));
@@ -337,14 +438,14 @@ impl Reconciler {
         }
     }
 
-    /// The subsystem of a disk that is another namespace now than the one that its
+    /// The subsystem `nqn` of a disk that is another namespace now than the one that its
     /// hosts have.
-    fn renewed(&self, export: &Export) -> Option<Subsystem> {
+    fn renewed(&self, export: &Export, admission: &Admission, nqn: &str) -> Option<Subsystem> {
         let mut export = export.clone();
         if let Ok(grant) = &mut export.decision {
             grant.identity = identity::renewed(&grant.identity, &export.disk);
         }
-        self.desired(&[export]).into_values().next()
+        self.desired(&[export], admission).remove(nqn)
     }
 
     fn start(&mut self, now: Moment, nqn: String, kind: Kind, ops: Vec<Op>, actions: &mut Vec<Action>) {
@@ -395,8 +496,7 @@ impl Reconciler {
             Kind::Linger | Kind::Withdraw => (format!("{nqn} is not withdrawn"), String::new()),
         };
         let attempts = self.failed.get(nqn).map_or(0, |failed| failed.attempts);
-        let pause = RETRY_AFTER.get(attempts).or(RETRY_AFTER.last()).copied().unwrap_or_default();
-        self.failed.insert(nqn.to_owned(), Failed { name, attempts: attempts + 1, retry: now + pause });
+        self.failed.insert(nqn.to_owned(), Failed { name, attempts: attempts + 1, retry: now + pause(attempts) });
         match attempts {
             0 => line(LogLevel::Warn, format!("{what}: {reason} ({detail})")),
             _ => line(LogLevel::Debug, format!("{what} after {} attempts: {detail}", attempts + 1)),
@@ -433,6 +533,27 @@ impl Reconciler {
     }
 }
 
+/// The pause after so many attempts that failed before.
+fn pause(attempts: usize) -> Duration {
+    RETRY_AFTER.get(attempts).or(RETRY_AFTER.last()).copied().unwrap_or_default()
+}
+
+/// A disk at its subsystem `nqn`, for the log.
+fn label(export: &Export, nqn: &str) -> String {
+    let label = export.disk.label();
+    if is_read_only_nqn(nqn) { format!("{label} for hosts that only read") } else { label }
+}
+
+/// Whether hosts have the namespaces that they should have at the subsystem `nqn`.
+fn are_enabled(wanted: &Subsystem, nqn: &str, target: &Target) -> bool {
+    let is_enabled = |found: &Subsystem, nsid: &u32, wanted: &Namespace| {
+        let found = found.namespaces.get(nsid);
+        found.is_some_and(|found| found.enabled && found.device_path == wanted.device_path)
+    };
+    let found = target.subsystems.get(nqn);
+    found.is_some_and(|found| wanted.namespaces.iter().all(|(nsid, wanted)| is_enabled(found, nsid, wanted)))
+}
+
 fn line(level: LogLevel, text: impl Into<String>) -> Line {
     Line { level, text: text.into() }
 }
@@ -444,7 +565,7 @@ fn log(level: LogLevel, text: impl Into<String>) -> Action {
 #[cfg(test)]
 mod tests {
     use super::super::fake::{Errno, Fake};
-    use super::super::model::listen_addresses;
+    use super::super::model::{listen_addresses, read_only_nqn};
     use super::super::plan::{PortPlan, plan_ports, plan_undo};
     use super::*;
     use crate::export::{decide, device_path};
@@ -461,6 +582,9 @@ mod tests {
         has_hosts: bool,
         has_card: bool,
         complaints: BTreeSet<String>,
+        admission: Admission,
+        /// The hosts that are connected, by subsystem.
+        controllers: BTreeMap<String, Vec<Controller>>,
         now: Moment,
     }
 
@@ -479,7 +603,9 @@ mod tests {
     fn world(disks: Vec<Disk>) -> World {
         let (has_hosts, has_card, complaints) = (true, true, BTreeSet::new());
         let (reconciler, now) = (Reconciler::new((2, 1 << 30)), Moment::from_secs(100));
-        World { reconciler, fake: Fake::default(), disks, has_hosts, has_card, complaints, now }
+        let (admission, controllers) = (Admission::Everyone, BTreeMap::new());
+        let fake = Fake::default();
+        World { reconciler, fake, disks, has_hosts, has_card, complaints, admission, controllers, now }
     }
 
     impl World {
@@ -497,6 +623,9 @@ mod tests {
             for op in listener.iter().chain(ops.iter().flatten()) {
                 self.fake.apply(op).unwrap();
             }
+            for (_, op) in plan_hosts(&self.admission, &self.fake.target()).make {
+                self.fake.apply(&op).unwrap();
+            }
             let (exports, target) = (self.exports(), self.fake.target());
             let held = unclaimed(&exports, &target).filter(|_| self.has_hosts).cloned().collect();
             self.reconciler.step(
@@ -505,6 +634,8 @@ mod tests {
                     exports: &exports,
                     target: &target,
                     ports: &ids,
+                    admission: &self.admission,
+                    controllers: &self.controllers,
                     held: &held,
                     can_be_named: self.has_card,
                     is_nameless: Self::machine().is_of_this_boot(),
@@ -524,6 +655,13 @@ mod tests {
             self.reconciler.finish(self.now, &job.nqn, outcome.map_err(failure))
         }
 
+        fn admit(&mut self, ops: &[Op]) -> Vec<Line> {
+            let failures =
+                ops.iter().filter_map(|op| self.fake.apply(op).err().map(|errno| format!("{op}: {errno:?}")));
+            let failures = failures.collect();
+            self.reconciler.admitted(failures)
+        }
+
         /// Waits, steps, and carries out the jobs at once. The log, down to Info.
         fn after(&mut self, seconds: u64) -> Vec<String> {
             self.now += Duration::from_secs(seconds);
@@ -532,6 +670,10 @@ mod tests {
                 match action {
                     Action::Log(line) => lines.push(line),
                     Action::Start(job) => lines.extend(self.carry_out(&job)),
+                    Action::Admit(ops) => lines.extend(self.admit(&ops)),
+                    Action::End { nqn, controller } => {
+                        self.controllers.get_mut(&nqn).unwrap().retain(|other| *other != controller);
+                    }
                 }
             }
             lines.into_iter().filter(|line| line.level <= LogLevel::Info).map(|line| line.text).collect()
@@ -540,7 +682,7 @@ mod tests {
         fn jobs(&mut self) -> Vec<Job> {
             let jobs = self.step().into_iter().filter_map(|action| match action {
                 Action::Start(job) => Some(job),
-                Action::Log(_) => None,
+                Action::Log(_) | Action::Admit(_) | Action::End { .. } => None,
             });
             jobs.collect()
         }
@@ -743,5 +885,182 @@ mod tests {
         assert_eq!(world.after(0), [format!("sda (0 B) has no medium; hosts see one that comes as {nqn}")]);
         world.disks = vec![Disk { removable: true, ..disk("sda", 4) }];
         assert_eq!(world.after(1), [format!("sda (1 MiB) is exported as {nqn}")]);
+    }
+
+    fn hosts(read_write: &[&str], read_only: &[&str], denied: &[&str]) -> Admission {
+        let [read_write, read_only, denied] =
+            [read_write, read_only, denied].map(|hosts| hosts.iter().map(|host| (*host).to_owned()).collect());
+        Admission::Hosts { read_write, read_only, denied }
+    }
+
+    /// A world with one exported disk and hosts that are admitted to it, and the NQN of that.
+    fn admitting(admission: Admission) -> (World, String) {
+        let mut world = world(vec![disk("sda", 3)]);
+        world.admission = admission;
+        let nqn = world.nqn();
+        assert_eq!(world.after(0)[0], format!("sda (1 MiB) is exported as {nqn}"));
+        // The read-only subsystem follows.
+        world.after(0);
+        (world, nqn)
+    }
+
+    impl World {
+        fn allowed(&self, nqn: &str) -> String {
+            self.fake.target().subsystems[nqn].allowed_hosts.iter().map(String::as_str).collect()
+        }
+
+        fn connect(&mut self, nqn: &str, host: &str, number: u16) {
+            let id = ControllerId { number, inode: u64::from(number) };
+            let host = Host { nqn: host.to_owned(), address: Some("192.0.2.1".to_owned()) };
+            self.controllers.entry(nqn.to_owned()).or_default().push(Controller { id, host });
+        }
+    }
+
+    #[test]
+    fn a_host_that_is_admitted_is_linked_without_a_job_and_one_that_is_not_is_ended() {
+        let (mut world, nqn) = admitting(hosts(&["x"], &[], &[]));
+        assert_eq!((world.step(), world.deadline()), (vec![], None));
+        world.connect(&nqn, "x", 1);
+        world.admission = hosts(&["x", "y"], &[], &[]);
+        assert_eq!((world.after(0), world.allowed(&nqn)), (vec![], "xy".to_owned()));
+        world.admission = hosts(&["y"], &[], &["x"]);
+        let ended = format!("x (192.0.2.1) is not admitted to {nqn}: its connection is ended");
+        assert_eq!((world.after(0), world.allowed(&nqn)), (vec![ended], "y".to_owned()));
+        assert_eq!(world.controllers[&nqn], []);
+        // One that was just connecting shows itself a moment later.
+        assert_eq!(world.deadline(), Some(1));
+        world.connect(&nqn, "x", 2);
+        assert_eq!(world.after(1).len(), 1);
+        assert_eq!((world.after(0), world.deadline()), (vec![], None));
+        world.admission = hosts(&["y"], &[], &[]);
+        world.after(0);
+        assert_eq!(world.fake.target().hosts, BTreeSet::from(["y".to_owned()]));
+    }
+
+    #[test]
+    fn a_disk_that_hangs_delays_nobody_s_end_and_lets_nobody_in() {
+        let (mut world, nqn) = admitting(hosts(&["x", "y"], &[], &[]));
+        world.connect(&nqn, "x", 1);
+        world.disks[0].size *= 2;
+        let job = world.jobs().remove(0);
+        world.admission = hosts(&["y", "z"], &[], &[]);
+        assert_eq!(world.after(0).len(), 1);
+        assert_eq!((world.allowed(&nqn), world.controllers[&nqn].len()), ("y".to_owned(), 0));
+        world.carry_out(&job);
+        world.after(0);
+        assert_eq!(world.allowed(&nqn), "yz");
+    }
+
+    #[test]
+    fn a_host_that_may_only_read_from_now_on_changes_its_subsystem() {
+        let (mut world, nqn) = admitting(hosts(&["x"], &[], &[]));
+        let readers = read_only_nqn(&nqn);
+        world.connect(&nqn, "x", 1);
+        world.admission = hosts(&[], &["x"], &[]);
+        assert_eq!(
+            world.after(0),
+            [
+                format!("x (192.0.2.1) is not admitted to {nqn}: its connection is ended"),
+                format!("sda (1 MiB) for hosts that only read is exported as {readers}")
+            ]
+        );
+        assert_eq!((world.allowed(&nqn), world.allowed(&readers)), (String::new(), "x".to_owned()));
+        assert_eq!(world.after(1), Vec::<String>::new());
+        assert_eq!((world.step(), world.deadline()), (vec![], None));
+        world.connect(&readers, "x", 2);
+        world.disks[0].size *= 2;
+        let sizes = ["sda (2 MiB) has a new size", "sda (2 MiB) for hosts that only read has a new size"];
+        assert_eq!([world.after(1), world.after(1)].concat(), sizes);
+        // And back: hosts that may only read there are none, so that their subsystem does not wait for them.
+        world.admission = hosts(&["x"], &[], &[]);
+        let lines = world.after(1);
+        assert_eq!(lines[1..], [format!("{readers} is withdrawn")]);
+        assert_eq!((world.allowed(&nqn), world.controllers[&readers].len()), ("x".to_owned(), 0));
+        assert!(!world.fake.target().subsystems.contains_key(&readers));
+    }
+
+    #[test]
+    fn a_disk_that_is_pulled_lets_nobody_in_until_it_is_back() {
+        let (mut world, nqn) = admitting(hosts(&["x"], &["y"], &[]));
+        let readers = read_only_nqn(&nqn);
+        world.disks.clear();
+        let lines =
+            [&nqn, &readers].map(|nqn| format!("{nqn} is gone; its hosts will have it again if it comes back soon"));
+        assert_eq!([world.after(1), world.after(1)].concat(), lines);
+        assert_eq!((world.allowed(&nqn), world.allowed(&readers)), Default::default());
+        assert_eq!(world.after(1), Vec::<String>::new());
+        world.disks = vec![disk("sdb", 9)];
+        assert_eq!([world.after(1), world.after(1)].concat().len(), 2);
+        assert_eq!((world.allowed(&nqn), world.allowed(&readers)), ("x".to_owned(), "y".to_owned()));
+        assert_eq!((world.after(1), world.deadline()), (vec![], None));
+    }
+
+    #[test]
+    fn a_new_block_size_renews_both_namespaces_with_names_that_belong_together() {
+        let (mut world, nqn) = admitting(hosts(&["x"], &["y"], &[]));
+        let uuids = |world: &World| {
+            let target = world.fake.target();
+            [nqn.clone(), read_only_nqn(&nqn)]
+                .map(|nqn| target.subsystems[&nqn].namespaces.values().next().unwrap().uuid.clone())
+        };
+        let before = uuids(&world);
+        world.after(1);
+        world.after(1);
+        world.disks[0].block_size = 4096;
+        (0..3).for_each(|_| drop(world.after(1)));
+        let after = uuids(&world);
+        assert!(before[0] != after[0] && before[1] != after[1]);
+        assert_eq!((world.step(), uuids(&world)), (vec![], after));
+    }
+
+    #[test]
+    fn opening_and_closing_is_open_to_everyone_and_then_to_those_who_are_admitted() {
+        let (mut world, nqn) = admitting(hosts(&["x"], &["y"], &[]));
+        let readers = read_only_nqn(&nqn);
+        world.connect(&nqn, "x", 1);
+        world.admission = Admission::Everyone;
+        (0..3).for_each(|_| drop(world.after(1)));
+        let target = world.fake.target();
+        assert!(target.subsystems[&nqn].allow_any_host && !target.subsystems.contains_key(&readers));
+        world.connect(&nqn, "z", 2);
+        world.admission = hosts(&["x"], &[], &[]);
+        assert_eq!(world.after(1), [format!("z (192.0.2.1) is not admitted to {nqn}: its connection is ended")]);
+        assert_eq!((world.allowed(&nqn), world.controllers[&nqn].len()), ("x".to_owned(), 1));
+        assert_eq!((world.after(1), world.step(), world.deadline()), (vec![], vec![], None));
+    }
+
+    #[test]
+    fn what_fails_about_hosts_is_logged_once_and_tried_again() {
+        let (mut world, nqn) = admitting(hosts(&["x"], &[], &[]));
+        // Somebody else takes the directory's last link, and it is busy.
+        world.fake.apply(&Op::Unlink(format!("subsystems/{nqn}/allowed_hosts/x"))).unwrap();
+        world.fake.apply(&Op::RemoveDir("hosts/x".into())).unwrap();
+        let admission = std::mem::replace(&mut world.admission, Admission::nobody());
+        assert_eq!(world.after(0), Vec::<String>::new());
+        world.admission = admission;
+        let target = world.fake.target();
+        let exports = world.exports();
+        let seen = Observation {
+            exports: &exports,
+            target: &target,
+            ports: &[],
+            admission: &world.admission,
+            controllers: &BTreeMap::new(),
+            held: &BTreeSet::new(),
+            can_be_named: true,
+            is_nameless: false,
+            complaints: BTreeSet::new(),
+        };
+        let failures = BTreeSet::from(["no such host".to_owned()]);
+        let mut pauses = Vec::new();
+        for attempt in 0..3 {
+            let actions = world.reconciler.step(world.now, &seen);
+            assert!(matches!(&actions[..], [Action::Admit(ops), ..] if ops.len() == 1), "{actions:?}");
+            assert_eq!(world.reconciler.admitted(failures.clone()).len(), usize::from(attempt == 0));
+            let at = world.reconciler.hosts.unwrap().1;
+            pauses.push((at - world.now).as_secs());
+            world.now = at;
+        }
+        assert_eq!(pauses, [1, 2, 5]);
     }
 }

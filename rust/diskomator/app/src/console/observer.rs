@@ -178,7 +178,7 @@ fn disks(root: &Root, exports: &[Export]) -> Vec<Disk> {
             State::Failed(why) | State::Refused(why) => DiskState::NotExported(why),
         };
         let disk = &export.disk;
-        let controllers = export.nqn().map(|nqn| configfs::controllers_of(root, nqn)).unwrap_or_default();
+        let controllers: Vec<_> = export.nqns().flat_map(|nqn| configfs::controllers_of(root, &nqn)).collect();
         Some(Disk {
             name: disk.name.clone(),
             diskseq: disk.diskseq,
