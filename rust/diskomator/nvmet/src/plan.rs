@@ -257,7 +257,7 @@ pub fn plan_admission(admission: &Admission, actual: &Target, may_let_in: impl F
     if *admission == Admission::Everyone {
         return (ops, after);
     }
-    for (nqn, changed) in after.subsystems.iter_mut().filter(|(nqn, _)| is_ours(nqn) && *nqn != LISTENER_NQN) {
+    for (nqn, changed) in after.subsystems.iter_mut().filter(|(nqn, _)| is_ours(nqn)) {
         let Some(allowed) = admission.at(nqn) else { continue };
         let found = changed.clone();
         changed.allow_any_host = false;

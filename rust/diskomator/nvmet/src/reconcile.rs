@@ -572,6 +572,7 @@ mod tests {
     use crate::identity::Machine;
     use disks::config::Config;
     use disks::disk::{Answer, Attributes};
+    use netproto::rng::Rng;
 
     /// A machine with a target, its disks and its hosts.
     struct World {
@@ -1062,5 +1063,111 @@ mod tests {
             world.now = at;
         }
         assert_eq!(pauses, [1, 2, 5]);
+    }
+
+    /// As `local::configfs` applies operations: a change that somebody else has made is as good as done.
+    fn apply(fake: &mut Fake, op: &Op) -> Result<(), Errno> {
+        match (op, fake.apply(op)) {
+            (Op::MakeDir(_) | Op::Link { .. }, Err(Errno::Exists)) => Ok(()),
+            (Op::RemoveDir(_) | Op::Unlink(_), Err(Errno::NoEntry)) => Ok(()),
+            (_, outcome) => outcome,
+        }
+    }
+
+    fn random_admission(rng: &mut Rng) -> Admission {
+        if rng.below(5) == 0 {
+            return Admission::Everyone;
+        }
+        let mut sets: [BTreeSet<String>; 4] = Default::default();
+        for host in ["x", "y", "z"] {
+            sets[usize::try_from(rng.below(4)).unwrap()].insert(host.to_owned());
+        }
+        let [read_write, read_only, denied, _] = sets;
+        Admission::Hosts { read_write, read_only, denied }
+    }
+
+    #[test]
+    fn whatever_comes_between_nobody_is_linked_who_is_not_admitted_and_it_ends_as_it_should() {
+        let mut changes = 0;
+        for seed in 0..150 {
+            let mut rng = Rng::new(seed);
+            let mut world = world(Vec::new());
+            world.has_hosts = rng.below(2) == 0;
+            // Jobs that have begun, each with the operations that are left.
+            let mut jobs: Vec<(Job, usize)> = Vec::new();
+            for _ in 0..30 {
+                match rng.below(6) {
+                    0 | 1 => world.admission = random_admission(&mut rng),
+                    2 => {
+                        let names = ["sda", "sdb"].into_iter().filter(|_| rng.below(4) > 0).collect::<Vec<_>>();
+                        let wwid = |name: &str| Some(format!("naa.5002538e40a1b2{name}"));
+                        let disks = names.into_iter().map(|name| Disk { wwid: wwid(name), ..disk(name, 3) });
+                        world.disks = disks.collect();
+                    }
+                    // Killed in the middle of everything.
+                    3 if rng.below(4) == 0 => {
+                        jobs.clear();
+                        world.reconciler = Reconciler::new((2, 1 << 30));
+                    }
+                    _ => {}
+                }
+                for action in world.step() {
+                    match action {
+                        Action::Log(_) | Action::End { .. } => {}
+                        Action::Admit(ops) => {
+                            changes += ops.len();
+                            for op in &ops {
+                                apply(&mut world.fake, op)
+                                    .unwrap_or_else(|errno| panic!("seed {seed}: {errno:?} {op}"));
+                            }
+                        }
+                        Action::Start(job) => jobs.push((job, 0)),
+                    }
+                }
+                for (nqn, found) in world.fake.target().subsystems {
+                    let Some(allowed) = world.admission.at(&nqn).filter(|_| world.admission != Admission::Everyone)
+                    else {
+                        continue;
+                    };
+                    assert!(!found.allow_any_host && found.allowed_hosts.is_subset(&allowed), "seed {seed}: {nqn}");
+                }
+                jobs.retain_mut(|(job, done)| {
+                    let until = *done + usize::try_from(rng.below(12)).unwrap();
+                    let mut outcome = Ok(());
+                    while outcome.is_ok() && *done < job.ops.len().min(until) {
+                        outcome = apply(&mut world.fake, &job.ops[*done]);
+                        *done += 1;
+                    }
+                    let is_done = outcome.is_err() || *done == job.ops.len();
+                    if outcome.is_err() && job.is_undone {
+                        for op in plan_undo(&job.nqn, &job.ops, &world.fake.target()) {
+                            apply(&mut world.fake, &op).unwrap();
+                        }
+                    }
+                    if is_done {
+                        let failure = |errno| Failure { reason: String::new(), detail: format!("{errno:?}") };
+                        world.reconciler.finish(world.now, &job.nqn, outcome.map_err(failure));
+                    }
+                    !is_done
+                });
+                world.now += Duration::from_secs(1);
+            }
+            for (job, done) in jobs {
+                let outcome = job.ops[done..].iter().try_for_each(|op| apply(&mut world.fake, op));
+                let failure = |errno| Failure { reason: String::new(), detail: format!("{errno:?}") };
+                world.reconciler.finish(world.now, &job.nqn, outcome.map_err(failure));
+            }
+            world.has_hosts = false;
+            (0..12).for_each(|_| drop(world.after(100)));
+            assert_eq!(world.step(), [], "seed {seed}");
+            let exports = world.exports();
+            let mut ours = world.fake.target().subsystems;
+            ours.remove(LISTENER_NQN);
+            assert_eq!(ours, world.reconciler.desired(&exports, &world.admission), "seed {seed}");
+            if world.admission != Admission::Everyone {
+                assert_eq!(world.fake.target().hosts, world.admission.decided(), "seed {seed}");
+            }
+        }
+        assert!(changes > 500, "{changes} changes are no test");
     }
 }
