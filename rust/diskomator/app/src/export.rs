@@ -519,7 +519,11 @@ impl Failures {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use disks::disk::{Attributes, Disk};
+    use nvmet::export::Grant;
+    use nvmet::identity::Identity;
     use nvmet::policy::Refusal;
 
     use super::*;
@@ -542,6 +546,33 @@ mod tests {
             Err(Incomplete::OtherDisk { disk, diskseq: 8 }) if disk == "sda"
         ));
         assert!(matches!(sda(Some(9)).find(&exports, "sdb"), Err(Incomplete::NoSuchDisk(_))));
+    }
+
+    #[test]
+    fn a_disk_that_is_chosen_comes_with_its_read_only_subsystem_and_others_stay() {
+        let export = |name: &str, enabled| {
+            let text = |text: &str| text.to_owned();
+            let disk = Disk::new(Attributes { name: name.into(), sectors: 8, ..Attributes::default() });
+            let identity = Identity {
+                nqn: format!("nqn.{name}"),
+                nsid: 1,
+                uuid: text(""),
+                nguid: text(""),
+                serial: text("1"),
+                model: text("m"),
+                firmware: text("1"),
+            };
+            let decision = Ok(Grant { identity, access: Access::ReadWrite });
+            Export { disk, decision, enabled, has_twin: false }
+        };
+        let exports = [export("sda", false), export("sdb", true), export("sdc", false)];
+        let readers = ["host".to_owned()].into();
+        let admission = Admission::Hosts { read_write: BTreeSet::new(), read_only: readers, denied: BTreeSet::new() };
+        let all = nvmet::export::desired(&exports, &admission, |_| 1);
+        assert_eq!(all.len(), 6);
+        let named = chosen(all.clone(), &exports, &["sda".to_owned()]);
+        assert_eq!(named.keys().collect::<Vec<_>>(), ["nqn.sda", "nqn.sda:read-only", "nqn.sdb", "nqn.sdb:read-only"]);
+        assert_eq!(chosen(all.clone(), &exports, &[]), all);
     }
 
     #[test]

@@ -221,6 +221,9 @@ pub(crate) fn reason(error: &FileError) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+
     use disks::disk::{Attributes, Disk};
     use nvmet::export::Grant;
     use nvmet::identity::Identity;
@@ -241,6 +244,27 @@ mod tests {
         };
         let decision = decision.map(|access| Grant { identity, access });
         Export { disk, decision, enabled: false, has_twin: false }
+    }
+
+    #[test]
+    fn a_host_without_a_directory_keeps_no_other_one_out() {
+        let tree = tempfile::tempdir().unwrap();
+        let hosts = tree.path().join("sys/kernel/config/nvmet/hosts");
+        fs::create_dir_all(&hosts).unwrap();
+        let exporter = Exporter::new(Root::at(tree.path()), Config::default(), || {});
+        let long = "x".repeat(300);
+        let admission = Admission::Hosts {
+            read_write: BTreeSet::from([long.clone(), "nqn.a".to_owned()]),
+            read_only: BTreeSet::new(),
+            denied: BTreeSet::from(["nqn.b".to_owned()]),
+        };
+        let mut target = Target::default();
+        let (left, errors) = exporter.prepare_hosts(admission.clone(), &mut target);
+        assert_eq!((left, errors.len()), (admission.without(&long), 1));
+        assert_eq!(target.hosts, BTreeSet::from(["nqn.a".to_owned(), "nqn.b".to_owned()]));
+        assert!(target.hosts.iter().all(|nqn| hosts.join(nqn).is_dir()));
+        let (_, errors) = exporter.prepare_hosts(Admission::Everyone, &mut target);
+        assert_eq!(errors.len(), 0);
     }
 
     #[test]

@@ -1015,6 +1015,26 @@ mod tests {
     }
 
     #[test]
+    fn the_read_only_subsystem_waits_for_the_disk_s_own() {
+        let (mut world, nqn) = admitting(hosts(&["x"], &["y"], &[]));
+        (0..2).for_each(|_| drop(world.after(1)));
+        world.disks[0].block_size = 4096;
+        let job = world.jobs().remove(0);
+        assert_eq!(job.nqn, nqn);
+        let removed = 1 + job.ops.iter().position(|op| matches!(op, Op::RemoveDir(_))).unwrap();
+        for (done, op) in job.ops.iter().enumerate() {
+            world.fake.apply(op).unwrap();
+            // The name of the namespace is not known from the target now.
+            assert!(done + 1 < removed || world.jobs().is_empty(), "after {op}");
+        }
+        world.reconciler.finish(world.now, &nqn, Ok(()));
+        let jobs = world.jobs();
+        assert_eq!(jobs.iter().map(|job| job.nqn.clone()).collect::<Vec<_>>(), [read_only_nqn(&nqn)]);
+        world.carry_out(&jobs[0]);
+        assert_eq!(world.step(), []);
+    }
+
+    #[test]
     fn opening_and_closing_is_open_to_everyone_and_then_to_those_who_are_admitted() {
         let (mut world, nqn) = admitting(hosts(&["x"], &["y"], &[]));
         let readers = read_only_nqn(&nqn);
