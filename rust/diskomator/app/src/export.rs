@@ -80,7 +80,8 @@ List:
                dmesg. It is tried again
     refused    is not exported, for the reason given
   HOSTS is how many hosts are connected, also those that may only read. READ and
-  WRITTEN count what was read and written since the disk appeared, by hosts or by this machine.
+  WRITTEN count what was read and written since the disk appeared, by hosts or by
+  this machine.
 
   As JSON: {\"machine\", \"disks\": [{\"name\", \"size\", \"block_size\" (bytes),
   \"bus\" (BUSES), \"model\",
