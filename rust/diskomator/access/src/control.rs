@@ -90,10 +90,9 @@ impl TryFrom<Host> for Named {
 /// Why a command is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
-    /// The line is no command.
+    /// The line is no command. The reason may quote the line, and is escaped.
     #[error("the line is no command of this machine: {0}")]
-    // The position in the line alone: its text is not repeated.
-    NoCommand(#[source] serde_json::Error),
+    NoCommand(String),
     /// The line is too long.
     #[error("the line is longer than {LINE_MAX} bytes")]
     TooLong,
@@ -107,7 +106,9 @@ pub enum CommandError {
     #[error("this machine admits only hosts that prove a key; the setting `access=ask` lets a person admit others")]
     Paired,
     /// Nobody can be denied while all are admitted.
-    #[error("this machine admits every host; `diskomator deny --everyone` ends that, and leaves those that are allowed")]
+    #[error(
+        "this machine admits every host; `diskomator deny --everyone` ends that, and leaves those that are allowed"
+    )]
     Open,
 }
 
@@ -152,7 +153,8 @@ impl Command {
         if line.len() > LINE_MAX {
             return Err(CommandError::TooLong);
         }
-        serde_json::from_slice(line).map_err(CommandError::NoCommand)
+        let escaped = |error: serde_json::Error| CommandError::NoCommand(error.to_string().escape_debug().to_string());
+        serde_json::from_slice(line).map_err(escaped)
     }
 
     /// Carries the command out.
@@ -259,6 +261,10 @@ mod tests {
             r#"{"command":"list"}{"command":"open"}"#,
         ] {
             assert!(Command::parse(wrong.as_bytes()).is_err(), "{wrong}");
+        }
+        for hostile in [r#"{"command":"\u001b[2J"}"#, r#"{"command":"list","\u001b[2J":1}"#] {
+            let error = Command::parse(hostile.as_bytes()).unwrap_err().to_string();
+            assert!(!error.contains('\x1b'), "{error}");
         }
         assert!(Command::parse(&[b' '; LINE_MAX + 1]).is_err());
     }

@@ -109,7 +109,9 @@ pub enum Heard {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AnswerError {
     /// No such host asks.
-    #[error("{0} is no request now: it was answered, or the host has stopped asking; `diskomator hosts` lists requests")]
+    #[error(
+        "{0} is no request now: it was answered, or the host has stopped asking; `diskomator hosts` lists requests"
+    )]
     NoRequest(Named),
     /// No host there is known.
     #[error("no host at {0} asks or is admitted; `diskomator hosts` lists them; a host can also be named by its NQN")]
@@ -167,12 +169,7 @@ impl State {
         for Grant { nqn, read_only } in grants {
             // Of two grants to one host, the later one counts, as with other settings.
             state.admitted.retain(|host| host.nqn != *nqn);
-            state.admitted.push(Admitted {
-                nqn: nqn.clone(),
-                read_only: *read_only,
-                by: By::Setting,
-                address: None,
-            });
+            state.admitted.push(Admitted { nqn: nqn.clone(), read_only: *read_only, by: By::Setting, address: None });
         }
         state.admitted.truncate(ADMITTED_MAX);
         state
@@ -188,9 +185,7 @@ impl State {
     /// Reads the file.
     pub fn parse(file: &[u8]) -> Result<Self, StateError> {
         let mut state: Self = serde_json::from_slice(file)?;
-        if state.admitted.len() > ADMITTED_MAX
-            || state.denied.len() > DENIED_MAX
-            || state.requests.len() > REQUESTS_MAX
+        if state.admitted.len() > ADMITTED_MAX || state.denied.len() > DENIED_MAX || state.requests.len() > REQUESTS_MAX
         {
             return Err(StateError::TooMany);
         }

@@ -5,7 +5,7 @@ use disks::config::Config;
 use nvmet::discovery::SERVICE;
 use runtime::{Applet, Program};
 
-use crate::{blink, console, export, hosts, hotplug};
+use crate::{access, blink, console, export, hosts, hotplug};
 
 /// The appliance's one program.
 pub(crate) const PROGRAM: Program = Program {
@@ -29,6 +29,10 @@ matches decides; a list that starts with ! means all other disks. `readonly`,
 `partitions` and `passthru` alone mean all disks. A read-only disk
 is not passed through.
 
+MODE is open, ask or paired; `diskomator help access` says more. HOSTNQN is the
+NQN of a host, as `cat /etc/nvme/hostnqn` shows it there; only a last `:ro` is
+no part of it.
+
 ";
 
 /// The steps before the machine goes down.
@@ -38,7 +42,7 @@ what they hold in their caches, hosts are told that the disks are gone, and then
 it happens. A disk that does not answer delays that by some ten seconds.
 ";
 
-const APPLETS: [Applet; 14] = [
+const APPLETS: [Applet; 17] = [
     Applet { name: "export", summary: "list, add and remove the exports of this machine's disks", run: export::run },
     Applet { name: "hotplug", summary: "export each disk as it appears, until stopped", run: hotplug::run },
     Applet { name: "dhcp", summary: "bring every Ethernet link up and give it addresses", run: dhcp::run::<Config> },
@@ -48,7 +52,10 @@ const APPLETS: [Applet; 14] = [
         run: |args| mdns::run::<Config>(args, &SERVICE),
     },
     Applet { name: "console", summary: "show addresses and disks on the screen, until stopped", run: console::run },
-    Applet { name: "hosts", summary: "list which hosts are connected to which disk", run: hosts::hosts },
+    Applet { name: "access", summary: "note which hosts ask for the disks, until stopped", run: access::run },
+    Applet { name: "hosts", summary: "list which hosts use, ask for and may use the disks", run: hosts::hosts },
+    Applet { name: "allow", summary: "admit a host to the disks", run: access::answer::allow },
+    Applet { name: "deny", summary: "refuse the disks to a host", run: access::answer::deny },
     Applet { name: "disconnect", summary: "end the connections of a host", run: hosts::disconnect },
     Applet { name: "blink", summary: "make the light at a disk's bay blink", run: blink::run },
     Applet {

@@ -1,6 +1,13 @@
-//! `diskomator hosts` and `diskomator disconnect`: who uses the disks, and the
-//! end of that.
+//! `diskomator hosts` and `diskomator disconnect`: who uses the disks, asks for them
+//! and may use them, and the end of a use.
 
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use access::{Admission, Admitted, Denied, Mode, Request, State, StateError};
+use disks::config::Config;
+use kernel::clock;
 use kernel::given;
 use kernel::root::{FileError, Root};
 use lexopt::Arg::{Long, Short, Value};
@@ -17,14 +24,23 @@ use crate::exporter::{Exporter, Observation};
 const HOSTS_USAGE: &str = "\
 Usage: diskomator hosts [--json]
 
-Lists which hosts are connected to which disk, each host once for each disk.
+Lists which hosts are connected to which disk, each host once for each disk;
+then the hosts that ask for the disks, and those that are admitted or denied.
+`diskomator allow` and `diskomator deny` answer those that ask.
 
 Options:
   --json      list as JSON, see below
   -h, --help  this text
 
-As JSON: {\"hosts\": [{\"disk\", \"nqn\" (of the disk), \"host\" (its NQN), \"address\"}]}.
-Absent values are null.
+As JSON: {\"hosts\": [{\"disk\", \"nqn\" (of the disk), \"host\" (its NQN), \"address\"}],
+  \"access\" (open, ask or paired: the setting),
+  \"everyone\" (whether every host is admitted now),
+  \"requests\": [{\"number\", \"nqn\" (of the host), \"address\", \"first\" and \"last\" (the
+    times of its attempts), \"tries\"}],
+  \"admitted\": [{\"nqn\", \"read_only\", \"by\" (setting, command, screen or key),
+    \"address\" (of the request that was answered)}],
+  \"denied\": [{\"nqn\", \"until\"}]}.
+Times are seconds since the machine's start. Absent values are null.
 
 Exit status: 0 done, 1 the target cannot be read, 2 wrong usage.
 ";
@@ -65,6 +81,17 @@ enum DisconnectError {
 
 impl AppletError for DisconnectError {}
 
+/// Why admissions can't be listed.
+#[derive(Debug, thiserror::Error)]
+enum HostsError {
+    #[error("cannot list the admitted hosts")]
+    File(#[source] FileError),
+    #[error("cannot list the admitted hosts")]
+    State(#[source] StateError),
+}
+
+impl AppletError for HostsError {}
+
 #[derive(Debug, Serialize)]
 struct Row {
     disk: String,
@@ -76,6 +103,11 @@ struct Row {
 #[derive(Debug, Serialize)]
 struct Listing {
     hosts: Vec<Row>,
+    access: &'static str,
+    everyone: bool,
+    requests: Vec<Request>,
+    admitted: Vec<Admitted>,
+    denied: Vec<Denied>,
 }
 
 /// Runs `hosts`.
@@ -89,7 +121,8 @@ pub(crate) fn hosts(mut args: lexopt::Parser) -> Result<(), Failure> {
         }
     }
     let root = Root::default();
-    let config = given::read(&root).0.config;
+    let config = given::read::<Config>(&root).0.config;
+    let mode = config.access;
     let Observation { exports, .. } = Exporter::new(root.clone(), config, || {}).observe()?;
     let rows = exports.iter().flat_map(|export| export.nqns().map(|nqn| (export.disk.name.clone(), nqn)));
     let rows = rows.flat_map(|(disk, nqn)| {
@@ -100,11 +133,68 @@ pub(crate) fn hosts(mut args: lexopt::Parser) -> Result<(), Failure> {
             address,
         })
     });
-    let listing = Listing { hosts: rows.collect() };
-    if json { print_json(&listing) } else { print(&text(&listing)) }
+    let listing = listing(rows.collect(), mode, known(&root)?.as_ref());
+    if json { print_json(&listing) } else { print(&text(&listing, clock::uptime())) }
 }
 
-fn text(listing: &Listing) -> String {
+/// The requests, admissions and denials; none before `diskomator access` has started.
+fn known(root: &Root) -> Result<Option<State>, HostsError> {
+    match root.read_bytes(crate::access::FILE) {
+        Err(error) if error.io().kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(HostsError::File(error)),
+        Ok(file) => State::parse(&file).map(Some).map_err(HostsError::State),
+    }
+}
+
+fn listing(hosts: Vec<Row>, mode: Mode, state: Option<&State>) -> Listing {
+    let everyone = Admission::of(mode, state) == Admission::Everyone;
+    let state = state.cloned().unwrap_or_default();
+    Listing {
+        hosts,
+        access: mode.word(),
+        everyone,
+        requests: state.requests().to_vec(),
+        admitted: state.admitted().to_vec(),
+        denied: state.denied().to_vec(),
+    }
+}
+
+fn text(listing: &Listing, now: Duration) -> String {
+    let mut text = connected(listing);
+    text.push_str(if listing.everyone { "\nEvery host is admitted.\n" } else { "\nOnly these hosts are admitted:\n" });
+    if !listing.everyone && listing.admitted.is_empty() {
+        text.push_str("none\n");
+    }
+    let address = |address: Option<IpAddr>| address.map_or_else(|| "-".to_owned(), |address| address.to_string());
+    if !listing.admitted.is_empty() {
+        let mut rows = vec![["ACCESS", "BY", "ADDRESS", "HOST"].map(str::to_owned)];
+        for host in &listing.admitted {
+            let access = if host.read_only { "read-only" } else { "read-write" };
+            let by = host.by.word().to_owned();
+            rows.push([access.to_owned(), by, address(host.address), host.nqn.to_string()]);
+        }
+        text.push_str(&table(&rows));
+    }
+    if !listing.denied.is_empty() {
+        text.push_str("\nDenied:\n");
+        let mut rows = vec![["FOR", "HOST"].map(str::to_owned)];
+        let left = |host: &Denied| format!("{} s", host.until.saturating_sub(now.as_secs()));
+        rows.extend(listing.denied.iter().map(|host| [left(host), host.nqn.to_string()]));
+        text.push_str(&table(&rows));
+    }
+    if !listing.requests.is_empty() {
+        text.push_str("\nThese ask; answer with `diskomator allow NUMBER` or `diskomator deny NUMBER`:\n");
+        let mut rows = vec![["NUMBER", "ADDRESS", "LAST", "HOST"].map(str::to_owned)];
+        for request in &listing.requests {
+            let last = format!("{} s ago", now.as_secs().saturating_sub(request.last));
+            rows.push([request.number.to_string(), request.address.to_string(), last, request.nqn.to_string()]);
+        }
+        text.push_str(&table(&rows));
+    }
+    text
+}
+
+fn connected(listing: &Listing) -> String {
     if listing.hosts.is_empty() {
         return "No host is connected.\n".to_owned();
     }
@@ -190,16 +280,37 @@ mod tests {
 
     #[test]
     fn hosts_are_a_table() {
-        assert_eq!(text(&Listing { hosts: Vec::new() }), "No host is connected.\n");
+        let now = Duration::from_secs(100);
+        let none = listing(Vec::new(), Mode::Open, None);
+        assert_eq!(text(&none, now), "No host is connected.\n\nEvery host is admitted.\n");
+        let none = listing(Vec::new(), Mode::Ask, None);
+        assert_eq!(text(&none, now), "No host is connected.\n\nOnly these hosts are admitted:\nnone\n");
         let row = |disk: &str, address: Option<&str>| Row {
             disk: disk.to_owned(),
             nqn: "nqn.d".to_owned(),
             host: "nqn.h".to_owned(),
             address: address.map(str::to_owned),
         };
+        let mut state = State::new(false, &["nqn.h".parse().unwrap(), "nqn.r:ro".parse().unwrap()]);
+        state.heard(&"nqn.x".parse().unwrap(), "192.0.2.7".parse().unwrap(), Duration::from_secs(93));
+        state.deny(&access::Named::text("nqn.y").unwrap(), None, Duration::from_secs(70)).unwrap();
+        let hosts = vec![row("nvme0n1", Some("192.0.2.9")), row("sda", None)];
+        let listing = listing(hosts, Mode::Ask, Some(&state));
         assert_eq!(
-            text(&Listing { hosts: vec![row("nvme0n1", Some("192.0.2.9")), row("sda", None)] }),
-            "DISK     ADDRESS    HOST\nnvme0n1  192.0.2.9  nqn.h\nsda      -          nqn.h\n"
+            text(&listing, now),
+            "DISK     ADDRESS    HOST\nnvme0n1  192.0.2.9  nqn.h\nsda      -          nqn.h\n\n\
+             Only these hosts are admitted:\n\
+             ACCESS      BY       ADDRESS  HOST\n\
+             read-write  setting  -        nqn.h\n\
+             read-only   setting  -        nqn.r\n\n\
+             Denied:\nFOR   HOST\n30 s  nqn.y\n\n\
+             These ask; answer with `diskomator allow NUMBER` or `diskomator deny NUMBER`:\n\
+             NUMBER  ADDRESS    LAST     HOST\n\
+             1       192.0.2.7  7 s ago  nqn.x\n"
         );
+        let json = serde_json::to_value(&listing).unwrap();
+        assert_eq!(json["access"], "ask");
+        assert_eq!(json["requests"][0]["address"], "192.0.2.7");
+        assert_eq!(json["admitted"][1]["by"], "setting");
     }
 }

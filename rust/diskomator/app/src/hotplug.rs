@@ -119,10 +119,8 @@ fn follow(root: Root, config: Config) -> Result<(), HotplugError> {
     let mut uevents = UeventSocket::open().map_err(HotplugError::Uevents)?;
     events.register(Source::Uevents, &mut uevents)?;
     let mut admissions = Directories::new().map_err(HotplugError::Watch)?;
-    if let Some(directory) = admission::directory(&config) {
-        root.keep_dir(directory).map_err(DirectoryError::from)?;
-        admissions.add(root.path(directory)).map_err(DirectoryError::from)?;
-    }
+    root.keep_dir(admission::WATCHED).map_err(DirectoryError::from)?;
+    admissions.add(root.path(admission::WATCHED)).map_err(DirectoryError::from)?;
     events.register(Source::Admission, &mut admissions)?;
     let waker = events.waker(Source::Done)?;
     let answered = waker.clone();

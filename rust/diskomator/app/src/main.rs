@@ -1,6 +1,7 @@
 //! The appliance's one binary. Each applet is one of its names: called as
 //! `diskomator-dhcp` it is what `diskomator dhcp` is.
 
+mod access;
 mod admission;
 mod applet;
 mod blink;

@@ -518,7 +518,12 @@ mod tests {
                 ..Given::default()
             };
             let settings = Settings::read(&given);
-            let config = Config { export: Selection::none(), readonly: Selection::all(), ..Config::default() };
+            let config = Config {
+                access: Mode::Paired,
+                export: Selection::none(),
+                readonly: Selection::all(),
+                ..Config::default()
+            };
             assert_eq!(settings.config, config, "{source:?}");
             assert_eq!(shown(&settings, "export"), [("none".to_owned(), Some(source))]);
             assert_eq!(

@@ -131,9 +131,9 @@ mod tests {
         assert_eq!(ended(&admission, &read_only_nqn(DISK)), [1, 3, 4, 5]);
         assert_eq!(ended(&Admission::nobody(), DISK), [1, 2, 3, 4, 5]);
         for subsystem in [DISCOVERY_NQN, "nqn.2014-08.com.example:theirs", "nqn.2014-08.com.example:theirs:read-only"] {
-            assert_eq!(ended(&admission, subsystem), []);
+            assert_eq!(ended(&admission, subsystem), [0_u16; 0]);
         }
-        assert_eq!(ended(&Admission::Everyone, DISK), []);
-        assert_eq!(ended(&Admission::Everyone, &read_only_nqn(DISK)), []);
+        assert_eq!(ended(&Admission::Everyone, DISK), [0_u16; 0]);
+        assert_eq!(ended(&Admission::Everyone, &read_only_nqn(DISK)), [0_u16; 0]);
     }
 }

@@ -176,7 +176,7 @@ pub const BINDINGS: [Binding; 24] = [
         'r',
         "r",
         "admit it, to read only",
-        "diskomator allow --read-only HOST",
+        "diskomator allow HOST --read-only",
         Act::Host(HostAct::AdmitReadOnly),
     )
     .only_on(Page::Hosts)
@@ -240,7 +240,7 @@ pub enum Command {
     /// Admits a host.
     Allow {
         /// The number of its request, if it asks.
-        number: Option<u32>,
+        number: Option<u64>,
         /// Its NQN.
         nqn: String,
         /// It may only read.
@@ -249,7 +249,7 @@ pub enum Command {
     /// Denies a request, or takes an admission back.
     Deny {
         /// The number of its request, if it asks.
-        number: Option<u32>,
+        number: Option<u64>,
         /// Its NQN.
         nqn: String,
     },

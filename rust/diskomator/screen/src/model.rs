@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use access::Mode;
 use netproto::net::Mac;
 use nvmet::hosts::Controller;
 use nvmet::model::Host;
@@ -97,23 +98,11 @@ pub struct Access {
     pub admitted: Vec<Admitted>,
 }
 
-/// Whose decision it is who may use the disks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Mode {
-    /// Every host may.
-    #[default]
-    Open,
-    /// A person at this machine decides on each host.
-    Ask,
-    /// Only a host that proves a key may.
-    Paired,
-}
-
 /// A host that asks for the disks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     /// Counts all requests of this boot.
-    pub number: u32,
+    pub number: u64,
     /// Its NQN and address.
     pub host: Host,
 }

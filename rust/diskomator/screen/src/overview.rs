@@ -1,5 +1,6 @@
 //! The overview: the line to type, large; then the network, and every disk.
 
+use access::Mode;
 use std::fmt;
 
 use disks::disk::human_size;
@@ -9,7 +10,7 @@ use tui::canvas::{BAD, Canvas, FAINT, Line, ORIGIN, PLAIN, STRONG, Size, Style, 
 use netproto::net::speed_text;
 
 use crate::model::{
-    Address, BY_HAND, Disk, DiskState, Link, Mode, Request, STARTING, Snapshot, connect_line, printable, shortened,
+    Address, BY_HAND, Disk, DiskState, Link, Request, STARTING, Snapshot, connect_line, printable, shortened,
 };
 use crate::traffic::{Blocks, rate_text, sparkline};
 use crate::widgets::{fitted, state_word};

@@ -1,5 +1,6 @@
 //! The pages behind the overview.
 
+use access::Mode;
 use disks::disk::human_size;
 use tui::canvas::{
     BAD, Canvas, FAINT, GOOD, Line, ORIGIN, PLAIN, SELECTED, STRONG, Size, Style, TITLE, WARN, line, wrap,
@@ -8,7 +9,7 @@ use tui::screen::Screen;
 
 use crate::bindings::{BINDINGS, MOVES, Page};
 use crate::log::{Entry, Level};
-use crate::model::{Disk, DiskState, HostRow, Mode, Snapshot, connect_line, printable, shortened};
+use crate::model::{Disk, DiskState, HostRow, Snapshot, connect_line, printable, shortened};
 use crate::overview::{link_row, table};
 use crate::traffic::{Blocks, rate_text, sparkline};
 use crate::widgets::{below, field, fitted, scrolled, state_word};

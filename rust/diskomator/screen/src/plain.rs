@@ -1,6 +1,7 @@
 //! The status as plain lines, for serial lines, scripts and standard output.
 //! The shape of these lines is an interface: scripts look for them.
 
+use access::Mode;
 use std::fmt::Write;
 
 use disks::disk::human_size;
@@ -10,8 +11,7 @@ use tui::screen::Screen;
 use netproto::net::speed_text;
 
 use crate::model::{
-    Access, BY_HAND, Disk, DiskState, Link, Mode, NO_SCREEN, Request, Snapshot, Ssh, connect_line, login_line,
-    printable,
+    Access, BY_HAND, Disk, DiskState, Link, NO_SCREEN, Request, Snapshot, Ssh, connect_line, login_line, printable,
 };
 
 /// Longer names are cut; the maker's name and number of NVMe are 40 and 20.
@@ -128,14 +128,14 @@ pub enum Typed {
     /// The last character is to be removed from the screen.
     Erase,
     /// The line is complete.
-    Answer(Answer, u32),
+    Answer(Answer, u64),
 }
 
 impl TypedLine {
     const WORDS: [(&'static str, Answer); 3] =
         [("allow ", Answer::Allow), ("read-only ", Answer::ReadOnly), ("deny ", Answer::Deny)];
     /// No request has a number with more digits.
-    const DIGITS: usize = 10;
+    const DIGITS: usize = 20;
 
     /// Adds a character. One that makes the line no start of an answer begins it anew, and is not shown: a device that
     /// sends back each byte must not have it sent again for ever.

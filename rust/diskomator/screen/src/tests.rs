@@ -1,5 +1,6 @@
 //! Whole screens, as they were agreed on.
 
+use access::Mode;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use tui::screen::Screen;
 
 use crate::bindings::Page;
 use crate::log::{Entry, Level};
-use crate::model::{Access, Address, Admitted, Disk, DiskState, Link, Machine, Mode, Request, Snapshot, Ssh};
+use crate::model::{Access, Address, Admitted, Disk, DiskState, Link, Machine, Request, Snapshot, Ssh};
 use crate::traffic::Traffic;
 use crate::ui::Ui;
 
@@ -159,7 +160,7 @@ fn a_host_that_asks_is_drawn_as_it_was_agreed() {
     for (name, numbers) in [("none", 0), ("one", 1), ("many", 5)] {
         let mut snapshot = sample(4, 1);
         snapshot.warnings.clear();
-        let request = |number: u32| Request {
+        let request = |number: u64| Request {
             number,
             host: Host {
                 nqn: format!("nqn.2014-08.org.nvmexpress:uuid:9a4e28ba-7c5d-4b1e-8f0a-00000000000{number}"),

@@ -1,11 +1,12 @@
 //! The view of one terminal, and the effect of each key on it.
 
+use access::Mode;
 use nvmet::model::Host;
 use tui::canvas::{BAD, BAR, BAR_STRONG, Canvas, GOOD, Size, Style};
 use tui::keys::Key;
 
 use crate::bindings::{self, Act, BINDINGS, Binding, Command, DiskAct, HostAct, Page};
-use crate::model::{Admitted, Disk, HostRow, Mode, Request, Snapshot, printable, uptime_text};
+use crate::model::{Admitted, Disk, HostRow, Request, Snapshot, printable, uptime_text};
 use crate::overview;
 use crate::pages;
 use crate::traffic::Blocks;
@@ -687,10 +688,10 @@ mod tests {
     }
 
     /// A machine that asks about each host, with requests of these numbers.
-    fn asked(numbers: &[u32]) -> Snapshot {
+    fn asked(numbers: &[u64]) -> Snapshot {
         let mut snapshot = clones();
         snapshot.access.mode = Mode::Ask;
-        let host = |number: &u32| Host { nqn: format!("nqn.ask{number}"), address: Some(format!("192.0.2.1{number}")) };
+        let host = |number: &u64| Host { nqn: format!("nqn.ask{number}"), address: Some(format!("192.0.2.1{number}")) };
         snapshot.access.requests =
             numbers.iter().map(|number| Request { number: *number, host: host(number) }).collect();
         snapshot

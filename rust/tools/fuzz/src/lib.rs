@@ -9,6 +9,7 @@
     reason = "to find faults"
 )]
 
+mod access;
 mod arp;
 mod dhcp;
 mod dhcp6;
@@ -21,6 +22,7 @@ mod settings;
 mod ssh;
 mod uevent;
 
+pub use self::access::access;
 pub use self::keys::keys;
 pub use self::screen::screen;
 pub use self::settings::settings;
@@ -37,7 +39,8 @@ pub type Target = fn(&[u8]);
 
 /// Every target with its name, which its fuzzer and the folder of its corpus
 /// have, too.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 11] = [
+    ("access", access),
     ("arp", arp),
     ("dhcp", dhcp),
     ("dhcp6", dhcp6),

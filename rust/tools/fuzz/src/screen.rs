@@ -3,11 +3,12 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
+use access::Mode;
 use netproto::syslog::{self, Clock, MESSAGE_MAX};
 use nvmet::model::Host;
-use screen::bindings::{Act, BINDINGS, Command};
+use screen::bindings::{Act, BINDINGS, Command, HostAct};
 use screen::log::{Entry, Log};
-use screen::model::{Address, Disk, DiskState, Link, Snapshot};
+use screen::model::{Address, Admitted, Disk, DiskState, Link, Request, Snapshot};
 use screen::plain;
 use screen::ui::{Outcome, Ui};
 use tui::canvas::Canvas;
@@ -76,7 +77,10 @@ fn press(ui: &mut Ui, key: Key, snapshot: &Snapshot, size: Size) {
     if let Outcome::Run(command) = outcome {
         let act = match &command {
             Command::Disk { act, .. } => Act::Disk(*act),
-            Command::Disconnect { .. } => Act::Disconnect,
+            Command::Allow { is_read_only: false, .. } => Act::Host(HostAct::Admit),
+            Command::Allow { is_read_only: true, .. } => Act::Host(HostAct::AdmitReadOnly),
+            Command::Deny { .. } | Command::Disconnect { .. } => Act::Host(HostAct::Deny),
+            Command::Open | Command::Ask => Act::Everyone,
             Command::Reboot => Act::Reboot,
             Command::PowerOff => Act::PowerOff,
         };
@@ -99,7 +103,13 @@ fn log(log: &mut Log, raw: &[u8]) {
 /// Another disk, link or host, with names that nobody has looked at.
 fn change(snapshot: &mut Snapshot, input: &mut Input<'_>) {
     let text = |input: &mut Input<'_>| String::from_utf8_lossy(input.bytes()).into_owned();
-    match input.byte() % 6 {
+    match input.byte() % 9 {
+        6 => {
+            let host = Host { nqn: text(input), address: Some(text(input)) };
+            snapshot.access.requests.push(Request { number: u64::from(input.byte()), host });
+        }
+        7 => snapshot.access.admitted.push(Admitted { nqn: text(input), is_read_only: input.flag() }),
+        8 => snapshot.access.mode = if input.flag() { Mode::Ask } else { Mode::Paired },
         0 => {
             let state = match input.byte() % 5 {
                 0 => DiskState::Exported,

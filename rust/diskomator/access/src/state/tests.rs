@@ -116,8 +116,7 @@ fn an_answer_for_a_number_means_the_host_that_was_shown_with_it() {
         Err(AnswerError::Elsewhere { named: number(again), address: elsewhere })
     );
     let admitted = state.allow(&number(again), Some(ip("192.0.2.1")), true, By::Screen, at(3)).unwrap();
-    let expected =
-        Admitted { nqn: nqn("nqn.a"), read_only: true, by: By::Screen, address: Some(ip("192.0.2.1")) };
+    let expected = Admitted { nqn: nqn("nqn.a"), read_only: true, by: By::Screen, address: Some(ip("192.0.2.1")) };
     assert_eq!((&admitted, state.admitted()), (&expected, &[expected.clone()][..]));
     // The number is used up.
     for used in [1, again] {

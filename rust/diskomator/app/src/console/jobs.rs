@@ -46,7 +46,7 @@ pub(super) fn arguments(command: &Wanted) -> Vec<String> {
         }
         Wanted::Allow { number, nqn, is_read_only } => {
             let read_only: &[&str] = if *is_read_only { &["--read-only"] } else { &[] };
-            words(&[&["allow"], read_only, &[&host(*number, nqn)]].concat())
+            words(&[&["allow", &host(*number, nqn)], read_only, &["--on-screen"]].concat())
         }
         Wanted::Deny { number, nqn } => words(&["deny", &host(*number, nqn)]),
         Wanted::Open => words(&["allow", "--everyone"]),
@@ -58,7 +58,7 @@ pub(super) fn arguments(command: &Wanted) -> Vec<String> {
 
 /// A host as a command names it. A request has a number that no other one ever gets. Hosts choose their NQNs, which
 /// may look like a number, an address or an option.
-fn host(number: Option<u32>, nqn: &str) -> String {
+fn host(number: Option<u64>, nqn: &str) -> String {
     match number {
         Some(number) => number.to_string(),
         None if nqn.starts_with("nqn.") => nqn.to_owned(),
@@ -215,9 +215,9 @@ mod tests {
         assert_eq!(words("--all", None), "disconnect --controllers 2:102,3:103 -- --all");
         let allow =
             |number, nqn: &str| arguments(&Wanted::Allow { number, nqn: nqn.to_owned(), is_read_only: true }).join(" ");
-        assert_eq!(allow(Some(3), "--everyone"), "allow --read-only 3");
-        assert_eq!(allow(None, "--everyone"), "allow --read-only --nqn=--everyone");
-        assert_eq!(allow(None, "3"), "allow --read-only --nqn=3");
+        assert_eq!(allow(Some(3), "--everyone"), "allow 3 --read-only --on-screen");
+        assert_eq!(allow(None, "--everyone"), "allow --nqn=--everyone --read-only --on-screen");
+        assert_eq!(allow(None, "3"), "allow --nqn=3 --read-only --on-screen");
     }
 
     #[test]

@@ -18,6 +18,7 @@ use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
 
+use crate::admission;
 use daemons::{name_in_use, ssh};
 use disks::config::Settings;
 use jobs::{JobError, Jobs};
@@ -507,7 +508,7 @@ fn watch_exports(root: &Root, exports: &Directories) -> bool {
     let watched = watched.chain(
         ssh::WATCHED
             .into_iter()
-            .chain([name_in_use::DIRECTORY])
+            .chain([name_in_use::DIRECTORY, admission::WATCHED])
             .filter(|directory| root.exists(directory))
             .map(str::to_owned),
     );

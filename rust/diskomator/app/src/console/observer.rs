@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use access::Mode;
 use daemons::name::current_name;
 use daemons::net::{link_speed, origin_name};
 use daemons::ssh;
-use disks::config::Settings;
+use disks::config::{Config, Settings};
 use disks::disk::Disk as KernelDisk;
 use kernel::clock;
 use kernel::error::chain;
@@ -15,10 +16,12 @@ use kernel::root::Root;
 use local::configfs;
 use local::sysfs;
 use nvmet::export::Export;
+use nvmet::model::Host;
 use nvmet::policy::Access;
 use screen::log::Log;
-use screen::model::{Address, Disk, DiskState, Link, Machine, Snapshot, Ssh};
+use screen::model::{self, Address, Admitted, Disk, DiskState, Link, Machine, Request, Snapshot, Ssh};
 
+use crate::admission;
 use crate::exporter::{ExportError, Exporter, Observation, State, state};
 
 /// Less than this, and programs are about to be ended for want of memory.
@@ -101,6 +104,7 @@ impl Observer {
             Ok(observation) => (disks(root, &observation.exports), observation.exports, None),
             Err(error) => (Vec::new(), Vec::new(), Some(chain(&error))),
         };
+        let access = hosts(root, &self.exporter.config);
         self.exports = exports;
         self.machine.name = name;
         self.machine.memory_free = machine::memory_free(root).unwrap_or_default();
@@ -108,7 +112,8 @@ impl Observer {
         Ok(Snapshot {
             machine: self.machine.clone(),
             is_by_hand: self.exporter.config.export.is_none(),
-            warnings: self.warnings(&disks, log),
+            warnings: self.warnings(&disks, access.mode, log),
+            access,
             links,
             disks,
             problem,
@@ -122,7 +127,7 @@ impl Observer {
     }
 
     /// The gravest first.
-    fn warnings(&self, disks: &[Disk], log: &Log) -> Vec<String> {
+    fn warnings(&self, disks: &[Disk], mode: Mode, log: &Log) -> Vec<String> {
         let mut warnings = log.troubles();
         if (1..LITTLE_MEMORY).contains(&self.machine.memory_free) {
             let left = disks::disk::human_size(self.machine.memory_free);
@@ -131,7 +136,7 @@ impl Observer {
         let is_open = |state: &DiskState| {
             matches!(state, DiskState::Exported | DiskState::ReadOnly | DiskState::Passthru | DiskState::NoMedium)
         };
-        if disks.iter().any(|disk| is_open(&disk.state)) {
+        if mode == Mode::Open && disks.iter().any(|disk| is_open(&disk.state)) {
             warnings.push("Everyone on this network can read and overwrite these disks.".to_owned());
         }
         warnings.extend(self.settings.iter().cloned());
@@ -163,6 +168,23 @@ impl Observer {
         });
         // Tunnels and the like, which are nobody's to plug in, only with an address.
         Ok((links.filter(|link| link.mac.is_some() || !link.addresses.is_empty()).collect(), name))
+    }
+}
+
+/// The admitted hosts, and those that ask.
+fn hosts(root: &Root, config: &Config) -> model::Access {
+    let (mode, state) = admission::state(root, config);
+    let request = |request: &access::Request| Request {
+        number: request.number,
+        host: Host { nqn: request.nqn.to_string(), address: Some(request.address.to_string()) },
+    };
+    let admitted = |host: &access::Admitted| Admitted { nqn: host.nqn.to_string(), is_read_only: host.read_only };
+    // In mode `open` nobody was admitted by name.
+    let by_name = if mode == Mode::Open { &[] } else { state.admitted() };
+    model::Access {
+        mode,
+        requests: state.requests().iter().map(request).collect(),
+        admitted: by_name.iter().map(admitted).collect(),
     }
 }
 
