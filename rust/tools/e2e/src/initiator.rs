@@ -355,6 +355,16 @@ impl Initiator {
         })
     }
 
+    /// Waits until it has no controller of a disk left, not even one that tries to connect again. The limit is longer
+    /// than its kernel waits for the answer to one command (60 s) and then until the next attempt (10 s).
+    pub fn wait_given_up(&self) -> Result<()> {
+        wait_for("the host to give its disks up", Duration::from_secs(150), || {
+            let left = self.run("nvme list-subsys | grep -A3 diskomator || true")?;
+            let log = self.run("dmesg | grep -i nvme | tail -n 20")?;
+            Ok(if left.trim().is_empty() { Ok(()) } else { Err(format!("{left}\n{log}")) })
+        })
+    }
+
     /// Lines of its kernel's log that tell of an error in a read or a write.
     pub fn io_errors(&self) -> Result<String> {
         self.run("dmesg | grep -E 'I/O error|I/O timeout|Buffer I/O|critical|resetting' || true")

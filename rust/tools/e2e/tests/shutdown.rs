@@ -134,10 +134,7 @@ fn a_disk_can_be_withdrawn_under_load_again_and_again() -> std::result::Result<(
             machine.shell("diskomator export remove vda")?;
             other.wait_gone(disk.serial(), SOON)?;
             assert!(load.wait(SOON).is_err(), "round {round}: reads of a disk that is gone succeeded");
-            wait_for("the host to give it up", SOON, || {
-                let left = other.run("nvme list-subsys -o json | grep -c diskomator || true")?;
-                Ok(if left.trim() == "0" { Ok(()) } else { Err(left) })
-            })?;
+            other.wait_given_up()?;
         }
         let log = machine.kernel_log()?;
         assert!(!log.contains("BUG:"), "{log}");
