@@ -15,7 +15,7 @@ pub enum Mode {
 }
 
 /// The mode without a setting. This line alone changes it.
-const DEFAULT: Mode = Mode::Open;
+const DEFAULT: Mode = Mode::Ask;
 
 impl Default for Mode {
     fn default() -> Self {

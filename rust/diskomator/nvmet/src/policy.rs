@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use access::Mode;
 use disks::config::Config;
 use disks::disk::{Answer, Bus, Disk};
 use disks::kind::{Exported, Never};
@@ -31,6 +32,9 @@ pub enum Refusal {
     /// Its partitions are exported instead. Never both: who writes to one would
     /// destroy what the other's user sees.
     InParts,
+    /// The machine was started from it, and admits hosts one by one. Its FAT file system has the
+    /// machine's secret and settings.
+    BootDisk,
     /// A device mapper or md device is made of it.
     Held(Vec<String>),
     /// This machine has it mounted, or swaps to it. A second writer would
@@ -82,6 +86,7 @@ impl Refusal {
             | Self::Unanswered
             | Self::PassedThrough(_)
             | Self::InParts
+            | Self::BootDisk
             | Self::Held(_)
             | Self::Mounted
             | Self::ByHandOnly { .. } => None,
@@ -112,6 +117,9 @@ impl fmt::Display for Refusal {
             Self::Unanswered => f.write_str("does not answer"),
             Self::PassedThrough(first) => write!(f, "passed through with {first}, as another namespace"),
             Self::InParts => f.write_str("its partitions are exported"),
+            Self::BootDisk => {
+                f.write_str("has this machine's system and secret; exported with diskomator.access=open alone")
+            }
             Self::Mounted => f.write_str("mounted on this machine"),
             Self::ByHandOnly { setting, .. } => write!(f, "diskomator.export={setting}"),
             Self::Held(holders) => write!(f, "in use by {}", holders.join(", ")),
@@ -133,6 +141,10 @@ pub fn exportable(disk: &Disk, config: &Config) -> Result<Access, Refusal> {
         Exported::ByName if config.export.asks_for(disk) => {}
         Exported::Yes if disk.bus != Bus::Virtual => {}
         Exported::ByName | Exported::Yes => return Err(Refusal::Virtual),
+    }
+    // Before it has answered, nobody knows whether it is the one, and it waits for that below.
+    if disk.is_boot_medium && config.access != Mode::Open {
+        return Err(Refusal::BootDisk);
     }
     if disk.in_parts {
         return Err(Refusal::InParts);
@@ -244,6 +256,32 @@ mod tests {
         }
         let config = Config { export: "virtual".parse().unwrap(), ..Config::default() };
         assert_eq!(exportable(&disk("loop0", "virtual/block"), &config), Err(Refusal::Virtual));
+    }
+
+    #[test]
+    fn the_disk_that_the_machine_was_started_from_is_exported_to_everyone_or_nobody() {
+        let stick = |is_in_parts, answer| Disk {
+            is_boot_medium: true,
+            in_parts: is_in_parts,
+            answer,
+            ..disk("sda", "pci0000:00/0000:00:14.0/usb1/1-2")
+        };
+        for (mode, expected) in
+            [(Mode::Open, None), (Mode::Ask, Some(Refusal::BootDisk)), (Mode::Paired, Some(Refusal::BootDisk))]
+        {
+            // Asking for it by name changes nothing, nor does the export of its partitions.
+            for export in ["all", "sda", "none"] {
+                let config = Config { access: mode, export: export.parse().unwrap(), ..Config::default() };
+                assert_eq!(exportable(&stick(false, Answer::Given), &config).err(), expected, "{mode} {export}");
+                let other = disk("sdb", "pci0000:00/0000:00:14.0/usb1/1-3");
+                assert_eq!(exportable(&other, &config).err(), None, "{mode} {export}");
+            }
+            let config = Config { access: mode, ..Config::default() };
+            assert_eq!(exportable(&stick(true, Answer::Given), &config).err(), expected.or(Some(Refusal::InParts)));
+        }
+        let config = Config { access: Mode::Ask, ..Config::default() };
+        let unknown = Disk { is_boot_medium: false, ..stick(false, Answer::Awaited) };
+        assert_eq!(exportable(&unknown, &config), Err(Refusal::Awaited));
     }
 
     #[test]

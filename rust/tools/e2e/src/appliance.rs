@@ -24,6 +24,8 @@ const SLOTS: usize = 8;
 const SATA_PORTS: usize = 6;
 /// QEMU's name of the SCSI adapter that can be plugged in.
 const ADAPTER: &str = "adapter";
+/// The word for whom the machine admits.
+const ACCESS: &str = "diskomator.access=";
 /// Between two keys.
 const KEY_PAUSE: Duration = Duration::from_millis(300);
 /// The vendor part of QEMU's own addresses, then one of ours for each card.
@@ -61,6 +63,7 @@ pub struct ApplianceBuilder {
     disks: Vec<Disk>,
     drives: Vec<Drive>,
     words: Vec<String>,
+    is_as_shipped: bool,
     strings: Vec<String>,
     fw_cfg: Vec<(String, String)>,
     uuid: &'static str,
@@ -68,7 +71,7 @@ pub struct ApplianceBuilder {
 }
 
 impl ApplianceBuilder {
-    /// A machine with 256 MiB, one virtio network card and no disks, booted from the USB stick.
+    /// A machine with 256 MiB, one virtio network card and no disks, booted from the USB stick. It admits every host.
     pub(crate) fn new() -> Self {
         Self {
             boot: Boot::UsbStick,
@@ -83,6 +86,7 @@ impl ApplianceBuilder {
             disks: Vec::new(),
             drives: Vec::new(),
             words: Vec::new(),
+            is_as_shipped: false,
             strings: Vec::new(),
             fw_cfg: Vec::new(),
             uuid: "5f6e1a2c-74b0-4c1e-9d53-0a1b2c3d4e5f",
@@ -189,6 +193,13 @@ impl ApplianceBuilder {
         self
     }
 
+    /// Whom it admits is left to its image and its stick; else a word lets every host in, if no other one names a mode.
+    #[must_use]
+    pub fn as_shipped(mut self) -> Self {
+        self.is_as_shipped = true;
+        self
+    }
+
     /// One more SMBIOS string of type 11.
     #[must_use]
     pub fn smbios(mut self, string: &str) -> Self {
@@ -217,7 +228,10 @@ impl ApplianceBuilder {
     }
 
     /// Powers it on. `link` is the socket of the other machine's network card.
-    pub(crate) fn start(self, name: &str, evidence: &Path, link: &Path) -> Result<Appliance> {
+    pub(crate) fn start(mut self, name: &str, evidence: &Path, link: &Path) -> Result<Appliance> {
+        if !self.is_as_shipped && !self.words.iter().any(|word| word.starts_with(ACCESS)) {
+            self.words.push(format!("{ACCESS}open"));
+        }
         let mut arguments = Arguments::default();
         arguments.add("-m", format!("{}M", self.memory));
         arguments.add("-uuid", self.uuid);

@@ -1,4 +1,4 @@
-//! A machine that asks a person about each host (`diskomator.access=ask`).
+//! A machine that asks a person about each host, as it does unless it is told otherwise (`diskomator.access=ask`).
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ fn wait_requests(machine: &Appliance, count: usize) -> Result<()> {
 fn a_host_gets_the_disks_once_a_person_at_the_screen_admits_it() -> std::result::Result<(), Failure> {
     Lab::run("a_host_gets_the_disks_once_a_person_at_the_screen_admits_it", |lab| {
         let disk = lab.disk(Bus::Nvme, "ASK-1", 64)?;
-        let machine = lab.appliance().resolution(1280, 800).disk(&disk).word("diskomator.access=ask").debug();
+        let machine = lab.appliance().as_shipped().resolution(1280, 800).disk(&disk).debug();
         let (machine, address) = lab.boot_with_address(machine)?;
         let other = lab.initiator();
         wait_shown(&machine, "asks here for the disks")?;

@@ -10,7 +10,7 @@ use e2e::{Boot, Bus, Failure, Lab, image_file, wait_for};
 fn the_rescue_stick_shows_its_login_and_exports_nothing() -> Result<(), Failure> {
     Lab::run_for("the_rescue_stick_shows_its_login_and_exports_nothing", Duration::from_secs(600), |lab| {
         let disk = lab.disk(Bus::VirtioBlk, "broken", 64)?;
-        let stick = lab.appliance().boot(Boot::UsbStick).image(&image_file("rescue.raw")?).disk(&disk);
+        let stick = lab.appliance().as_shipped().boot(Boot::UsbStick).image(&image_file("rescue.raw")?).disk(&disk);
         let (machine, address) = lab.boot_with_address(stick)?;
         let other = lab.initiator();
         let password = wait_password(&machine, 0)?;
