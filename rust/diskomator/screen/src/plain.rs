@@ -410,6 +410,11 @@ mod tests {
         }
     }
 
+    /// A machine that admits everyone, of which nothing else is known.
+    fn open() -> Snapshot {
+        Snapshot { access: Access { mode: Mode::Open, ..Access::default() }, ..Snapshot::default() }
+    }
+
     #[test]
     fn a_request_is_a_line_and_the_words_that_answer_it() {
         let mut snapshot = Snapshot::default();
@@ -428,7 +433,7 @@ mod tests {
     #[test]
     fn nothing_is_there_yet() {
         assert_eq!(
-            render(&Snapshot::default(), 80),
+            render(&open(), 80),
             "\
 Diskomator
 
@@ -447,7 +452,7 @@ Disks
     fn where_nothing_can_be_drawn_the_lines_say_where_to_look() {
         let machine = Machine { screen: Screen::None, ..Machine::default() };
         assert_eq!(
-            render(&Snapshot { machine, ..Snapshot::default() }, 80),
+            render(&Snapshot { machine, ..open() }, 80),
             "\
 Diskomator
 
@@ -491,7 +496,7 @@ Disks
                     ..disk("mmcblk0", 0, "", "", DiskState::NotExported("in use by dm-0".into()))
                 },
             ],
-            ..Snapshot::default()
+            ..open()
         };
         assert_eq!(
             render(&snapshot, 80),
@@ -533,7 +538,7 @@ Disks
                 disk("nvme0n1", 64 << 30, "QEMU NVMe Ctrl", "disk-one", by_hand.clone()),
                 disk("sda", 500_107_862_016, "Samsung SSD 970 EVO Plus 500GB", "S4EVNX0R123456L", by_hand),
             ],
-            ..Snapshot::default()
+            ..open()
         };
         assert_eq!(
             render(&snapshot, 80),
@@ -565,7 +570,7 @@ Disks
         let fingerprint = "SHA256:6MnFtRkzpzKDxm8JpdCcXKuxdfNXUZWLzP9Jb2yiXEo".to_owned();
         let ssh = Ssh { password: Some("abcde-fghij-kmnpq".to_owned()), fingerprint, keys: 0 };
         let links = vec![link("eth0", 0x56, true, &[address("192.0.2.7", 24)])];
-        let mut snapshot = Snapshot { links, ssh: Some(ssh.clone()), ..Snapshot::default() };
+        let mut snapshot = Snapshot { links, ssh: Some(ssh.clone()), ..open() };
         let text = render(&snapshot, 80);
         assert!(
             text.contains(
@@ -597,7 +602,7 @@ Network
                 &"\n".repeat(60),
                 DiskState::NotExported("\r\n".repeat(60)),
             )],
-            ..Snapshot::default()
+            ..open()
         };
         for width in [40, 80, 132] {
             let text = render(&snapshot, width);
@@ -609,7 +614,7 @@ Network
     #[test]
     fn disks_that_cannot_be_listed_are_not_the_same_as_none() {
         let snapshot =
-            Snapshot { problem: Some("cannot use the target: no such device".into()), ..Snapshot::default() };
+            Snapshot { problem: Some("cannot use the target: no such device".into()), ..open() };
         assert!(render(&snapshot, 28).ends_with("Disks\n  cannot use the target: no\n  such device\n"));
     }
 
@@ -622,7 +627,7 @@ Network
                 Disk { hosts: vec![host.clone()], ..disk("sda", 1 << 30, "A", "1", DiskState::Waiting) },
                 disk("sdb", 1 << 30, "B", "2", DiskState::Exported),
             ],
-            ..Snapshot::default()
+            ..open()
         };
         assert_eq!(changes(&before, &before), Vec::<String>::new());
         let now = Snapshot {
@@ -632,7 +637,7 @@ Network
                 Disk { hosts: vec![host], ..disk("sdc", 1 << 30, "C", "3", DiskState::ReadOnly) },
             ],
             warnings: vec!["RAM is low".to_owned()],
-            ..Snapshot::default()
+            ..open()
         };
         assert_eq!(
             changes(&before, &now),

@@ -104,6 +104,7 @@ pub(crate) fn sample(disks: usize, links: usize) -> Snapshot {
         links: all_links.into_iter().take(links).collect(),
         disks: all_disks.collect(),
         warnings: vec!["Everyone on this network can read and overwrite these disks.".to_owned()],
+        access: Access { mode: Mode::Open, ..Access::default() },
         ..Snapshot::default()
     }
 }

@@ -741,7 +741,7 @@ mod tests {
         let command = Command::Deny { number: None, nqn: "nqn.away".to_owned() };
         assert_eq!(ui.key(Key::Char('y'), &snapshot, SIZE), Outcome::Run(command));
         // Where everyone is admitted there is nothing to admit, and x ends connections alone.
-        snapshot.access = Access::default();
+        snapshot.access = Access { mode: Mode::Open, ..Access::default() };
         let mut ui = Ui::default();
         for key in [Key::Char('c'), Key::Char('a')] {
             ui.key(key, &snapshot, SIZE);
