@@ -613,8 +613,7 @@ Network
 
     #[test]
     fn disks_that_cannot_be_listed_are_not_the_same_as_none() {
-        let snapshot =
-            Snapshot { problem: Some("cannot use the target: no such device".into()), ..open() };
+        let snapshot = Snapshot { problem: Some("cannot use the target: no such device".into()), ..open() };
         assert!(render(&snapshot, 28).ends_with("Disks\n  cannot use the target: no\n  such device\n"));
     }
 

@@ -62,7 +62,7 @@ fn story(lab: &Lab) -> Result<(), Failure> {
         lab.disk(Bus::VirtioBlk, "VIRTIO-1003", 128)?,
         lab.disk(Bus::UsbStorage, "USB-1004", 64)?,
     ];
-    teller.step("A machine with a NVMe, a SATA, a virtio and a USB disk boots diskomator.raw from a USB stick");
+    teller.step("A machine with a NVMe, a SATA, a virtio and a USB disk boots diskomator.raw from a USB stick; diskomator.access=open admits every host");
     let machine = disks.iter().fold(lab.appliance().memory(MEMORY), e2e::ApplianceBuilder::disk);
     let (appliance, address, first_export) = measure::first_export(lab, machine)?;
     Teller::result(&format!(

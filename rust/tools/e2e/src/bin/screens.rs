@@ -61,15 +61,13 @@ fn disks(lab: &Lab, count: usize) -> Result<Vec<Disk>, Failure> {
 /// Boots it without a shell on its serial line, uses its first disk, and takes the pictures.
 fn take(lab: &Lab, name: &str, resolution: (u32, u32), count: usize) -> Result<Vec<PathBuf>, Failure> {
     let disks = disks(lab, count)?;
-    let machine = lab.appliance().resolution(resolution.0, resolution.1);
+    let machine = lab.appliance().as_shipped().resolution(resolution.0, resolution.1);
     let machine = disks.iter().enumerate().fold(machine, |machine, (number, disk)| {
         // One that cannot be written to.
         machine.disk(&if number == 3 { disk.clone().write_protected() } else { disk.clone() })
     });
     let (machine, address) = lab.boot_with_address(machine)?;
     let other = lab.initiator();
-    // With the stick that it was booted from.
-    other.wait_discovered(&address, "every disk", SOON, |log| log.len() == count + 1)?;
     wait_for("the address on the serial line", SOON, || {
         let log = machine.serial_log();
         Ok(if log.contains(&format!("-a {address}\r\n")) { Ok(()) } else { Err(log) })
@@ -82,6 +80,19 @@ fn take(lab: &Lab, name: &str, resolution: (u32, u32), count: usize) -> Result<V
         Ok(path)
     };
     if let Some(disk) = disks.first() {
+        // It asks, as it does for everyone who has just booted it.
+        other.try_run(&format!("nvme connect-all -t tcp -a {address}"), SOON)?;
+        wait_for("the request on the serial line", SOON, || {
+            let log = machine.serial_log();
+            Ok(if log.contains("asks for the disks") { Ok(()) } else { Err(log) })
+        })?;
+        sleep(Duration::from_secs(2));
+        picture(&machine, "-asks")?;
+        machine.press_keys(&["c", "a"])?;
+        sleep(Duration::from_secs(2));
+        picture(&machine, "-admit")?;
+        machine.press_keys(&["y", "o"])?;
+        other.wait_discovered(&address, "every disk", SOON, |log| log.len() == count)?;
         other.connect_all(&address)?;
         let device = other.wait_disk(disk.serial(), SOON)?.device;
         let load = other.start_load(&device)?;
