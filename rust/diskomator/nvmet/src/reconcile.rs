@@ -196,6 +196,8 @@ pub struct Reconciler {
     not_admitted: BTreeSet<String>,
     /// The controllers of which it has been logged that they are ended.
     ended: BTreeSet<ControllerId>,
+    /// Everyone was admitted in the last step.
+    is_open: bool,
 }
 
 impl Reconciler {
@@ -215,6 +217,7 @@ impl Reconciler {
             hosts: None,
             not_admitted: BTreeSet::new(),
             ended: BTreeSet::new(),
+            is_open: false,
         }
     }
 
@@ -224,6 +227,7 @@ impl Reconciler {
         let mut actions: Vec<Action> = self.complain(&seen.complaints).map(Action::Log).collect();
         actions.extend(self.refuse(seen.exports).into_iter().map(Action::Log));
         let wanted = self.desired(seen.exports, seen.admission);
+        actions.extend(self.tell_open(seen).map(Action::Log));
         let target = &self.admit(now, seen, &wanted, &mut actions);
         let seen = &Observation { target, complaints: BTreeSet::new(), ..*seen };
         self.end(seen, &mut actions);
@@ -295,6 +299,21 @@ impl Reconciler {
     fn desired(&self, exports: &[Export], admission: &Admission) -> BTreeMap<String, Subsystem> {
         let (processors, memory) = self.capacity;
         desired(exports, admission, |disk| queues(disk, processors, memory))
+    }
+
+    /// The subsystems that are open to everyone though nobody here opened them. What follows closes them.
+    fn tell_open(&mut self, seen: &Observation<'_>) -> impl Iterator<Item = Line> + use<> {
+        let was_open = std::mem::replace(&mut self.is_open, *seen.admission == Admission::Everyone);
+        let ours = seen.target.subsystems.iter().filter(|(nqn, subsystem)| is_ours(nqn) && subsystem.allow_any_host);
+        let open: Vec<Line> = ours
+            .filter(|(nqn, _)| !was_open && !self.is_open && !self.busy.contains_key(*nqn))
+            .map(|(nqn, _)| {
+                let text = "lets every host in (attr_allow_any_host), which the setting access does not allow: it is \
+                            closed, and hosts that are not admitted are disconnected";
+                line(LogLevel::Error, format!("{nqn} {text}"))
+            })
+            .collect();
+        open.into_iter()
     }
 
     /// Has the kernel know who is admitted: whichever disk hangs, a host that is not admitted any more is out at once.
@@ -1048,6 +1067,29 @@ mod tests {
         assert_eq!(world.after(1), [format!("z (192.0.2.1) is not admitted to {nqn}: its connection is ended")]);
         assert_eq!((world.allowed(&nqn), world.controllers[&nqn].len()), ("x".to_owned(), 1));
         assert_eq!((world.after(1), world.step(), world.deadline()), (vec![], vec![], None));
+    }
+
+    #[test]
+    fn a_disk_that_somebody_else_opened_to_everyone_is_closed_and_it_is_said() {
+        let (mut world, nqn) = admitting(Admission::nobody());
+        let open = Op::Write { path: format!("subsystems/{nqn}/attr_allow_any_host"), value: "1".into() };
+        let says = |lines: &[String]| lines.first().is_some_and(|line| line.starts_with(&format!("{nqn} lets every")));
+        for is_restarted in [false, true] {
+            world.fake.apply(&open).unwrap();
+            world.connect(&nqn, "x", 1);
+            if is_restarted {
+                world.reconciler = Reconciler::new((2, 1 << 30));
+            }
+            let lines = world.after(1);
+            assert!(says(&lines) && lines[1].contains("its connection is ended"), "{lines:?}");
+            assert!(!world.fake.target().subsystems[&nqn].allow_any_host && world.controllers[&nqn].is_empty());
+            assert_eq!(world.after(1), Vec::<String>::new());
+        }
+        // Who opens it on purpose and closes it again is told nothing.
+        for admission in [Admission::Everyone, Admission::nobody()] {
+            world.admission = admission;
+            assert!(!says(&world.after(1)) && !says(&world.after(1)));
+        }
     }
 
     #[test]
