@@ -2,7 +2,7 @@
 
 use daemons::{config, dhcp, mdns, net, power, remote_log, ssh};
 use disks::config::Config;
-use nvmet::discovery::SERVICE;
+use nvmet::discovery::service;
 use runtime::{Applet, Program};
 
 use crate::{access, blink, console, export, hosts, hotplug};
@@ -49,7 +49,7 @@ const APPLETS: [Applet; 17] = [
     Applet {
         name: "mdns",
         summary: "tell the network the machine's name and what it serves",
-        run: |args| mdns::run::<Config>(args, &SERVICE),
+        run: |args| mdns::run::<Config>(args, |config| service(config.access)),
     },
     Applet { name: "console", summary: "show addresses and disks on the screen, until stopped", run: console::run },
     Applet { name: "access", summary: "note which hosts ask for the disks, until stopped", run: access::run },

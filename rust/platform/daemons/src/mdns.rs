@@ -81,15 +81,15 @@ impl AppletError for MdnsError {}
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
-/// Runs the applet, which announces the product's service.
-pub fn run<C: Product>(args: lexopt::Parser, service: &'static Service) -> Result<(), Failure> {
+/// Runs the applet, which announces the product's service; what that says may depend on the settings.
+pub fn run<C: Product>(args: lexopt::Parser, service: fn(&C) -> Service) -> Result<(), Failure> {
     let Some(only) = chosen_links(args)? else {
-        return print_help::<C>(
-            &HELP.replace("{service}", &service.kind.join(".")).replace("{port}", &service.port.to_string()),
-        );
+        let Service { kind, port, .. } = service(&C::default());
+        return print_help::<C>(&HELP.replace("{service}", &kind.join(".")).replace("{port}", &port.to_string()));
     };
     let root = Root::default();
     let config = start_daemon::<C>("mdns", &root, false).config;
+    let service = service(&config);
     Ok(Daemon::new(root, config, service, only)?.run()?)
 }
 
@@ -97,7 +97,7 @@ pub fn run<C: Product>(args: lexopt::Parser, service: &'static Service) -> Resul
 struct Daemon<C> {
     root: Root,
     config: C,
-    service: &'static Service,
+    service: Service,
     only: Vec<String>,
     started: Instant,
     seeds: RandomState,
@@ -138,7 +138,7 @@ struct Acted {
 }
 
 impl<C: Product> Daemon<C> {
-    fn new(root: Root, config: C, service: &'static Service, only: Vec<String>) -> Result<Self, MdnsError> {
+    fn new(root: Root, config: C, service: Service, only: Vec<String>) -> Result<Self, MdnsError> {
         let mut events = EventLoop::new()?;
         events.end_by_signal()?;
         let mut monitor = Monitor::new(Watch::LinksAndAddresses)?;
@@ -234,7 +234,7 @@ impl<C: Product> Daemon<C> {
                 carrier_losses: link.carrier_losses,
                 ends: FAMILIES.map(|family| {
                     let seed = seeds.hash_one((link.index, family == Family::V6));
-                    End { family, responder: Responder::new(family, *self.service, &base, number, seed), socket: None }
+                    End { family, responder: Responder::new(family, self.service, &base, number, seed), socket: None }
                 }),
             });
             port.name.clone_from(&link.name);

@@ -34,7 +34,7 @@ const APPLETS: [Applet; 9] = [
     Applet {
         name: "mdns",
         summary: "tell the network the machine's name and what it serves",
-        run: |args| mdns::run::<Config>(args, &SERVICE),
+        run: |args| mdns::run::<Config>(args, |_| SERVICE),
     },
     Applet {
         name: "log",

@@ -125,7 +125,7 @@ struct Link {
 impl Link {
     fn new(family: Family, seed: u64) -> Self {
         Self {
-            responder: Responder::new(family, nvmet::discovery::SERVICE, BASE, 1, seed),
+            responder: Responder::new(family, nvmet::discovery::service(access::Mode::Ask), BASE, 1, seed),
             family,
             now: Duration::from_secs(1000),
             is_on: false,

@@ -61,6 +61,7 @@ impl<'a> Avahi<'a> {
             let fields: Vec<&str> = line.split(';').collect();
             assert!(fields[9].contains("\"p=tcp\""), "{line}");
             assert!(fields[9].contains("\"nqn=nqn.2014-08.org.nvmexpress.discovery\""), "{line}");
+            assert!(fields[9].contains("\"access="), "{line}");
             [1, 2, 3, 6, 8].map(|field| fields[field].to_owned())
         });
         let mut found: Vec<_> = found.collect();
