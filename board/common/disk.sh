@@ -14,7 +14,8 @@ trap 'rm -rf "$work"' EXIT
 bytes=$(stat -c %s "$efi")
 # FAT's own tables, and 4 MiB for credentials put beside the image.
 kib=$(((bytes + 1023) / 1024 + 4096 + 256))
-mkdir -p "$work/esp/EFI/BOOT" "$work/root"
+# The folder for settings is there already, so that one file is all that a person adds.
+mkdir -p "$work/esp/EFI/BOOT" "$work/esp/loader/credentials" "$work/root"
 cp "$efi" "$work/esp/EFI/BOOT/BOOTX64.EFI"
 find "$work/esp" -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
 sed "s/@ESP_KIB@/$kib/; s/@LABEL@/${product^^}/; s/@FAT_ID@/${DISK_ID^^}/; s/@DISK_ID@/$DISK_ID/" "$board/genimage.cfg" >"$work/genimage.cfg"

@@ -25,8 +25,9 @@ const IGNORED_INITRD: &str = ".extra/boot-loader-initrd-ignored";
 /// systemd's `docs/CREDENTIALS.md`, "System Credentials".
 const FW_CFG: &str = "sys/firmware/qemu_fw_cfg/by_name/opt/io.systemd.credentials";
 const DMI: &str = "sys/firmware/dmi/entries";
-/// A file of credentials, in any case: FAT keeps none of names in capital letters.
-const SUFFIX: &str = ".cred";
+/// The ends of the name of a file with a credential, in any case: FAT keeps none of names in capital letters. Windows'
+/// editor puts the second one behind the first, and its Explorer does not show it (`package/systemd-stub`).
+const SUFFIXES: [&str; 2] = [".cred", ".cred.txt"];
 /// The kernel's `COMMAND_LINE_SIZE` on x86, without the end of the string. It
 /// cuts off what is longer; our boot stub does so first, and fills up to it.
 const CMDLINE_MAX: usize = 2047;
@@ -59,12 +60,8 @@ pub fn given(root: &Root) -> (Given, Option<FileError>) {
     given.image_cmdline = known(root.read(IMAGE_CMDLINE), Source::Image, &mut given.lost);
     for (directory, source) in FILES {
         for (name, file) in entries(root, directory, source, &mut given.lost) {
-            let start = name.len().saturating_sub(SUFFIX.len());
-            match name.split_at_checked(start) {
-                Some((name, suffix)) if suffix.eq_ignore_ascii_case(SUFFIX) => {
-                    add(&mut given.credentials, root, name, source, &file);
-                }
-                _ => {}
+            if let Some(name) = credential_of(&name) {
+                add(&mut given.credentials, root, name, source, &file);
             }
         }
     }
@@ -96,6 +93,14 @@ fn known<T: Default>(found: Result<T, FileError>, source: Source, lost: &mut Vec
 fn entries(root: &Root, directory: &str, source: Source, lost: &mut Vec<(Source, Problem)>) -> Vec<(String, String)> {
     let names = known(root.list(directory), source, lost);
     names.into_iter().map(|name| (name.clone(), format!("{directory}/{name}"))).collect()
+}
+
+/// The name of the credential that a file with this name has.
+fn credential_of(file: &str) -> Option<&str> {
+    SUFFIXES.iter().find_map(|suffix| {
+        let (name, end) = file.split_at_checked(file.len().checked_sub(suffix.len())?)?;
+        end.eq_ignore_ascii_case(suffix).then_some(name)
+    })
 }
 
 fn add(credentials: &mut Vec<Credential>, root: &Root, name: &str, source: Source, file: &str) {
@@ -244,6 +249,28 @@ mod tests {
             ]
         );
         assert!(given.credential("long").unwrap().unwrap_err().to_string().ends_with("it has more than 64 KiB"));
+    }
+
+    #[test]
+    fn a_file_has_a_credential_whatever_windows_makes_of_its_name() {
+        for file in ["gate.open.cred", "gate.open.CRED", "gate.open.cred.txt", "gate.open.Cred.TXT"] {
+            assert_eq!(credential_of(file), Some("gate.open"), "{file}");
+        }
+        for file in ["gate.open.txt", "gate.open", "cred", "", "ä.cre", "gate.open.cred.txt.txt"] {
+            assert_eq!(credential_of(file), None, "{file}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_an_editor_of_windows_wrote_is_read() {
+        let utf16: Vec<u8> = "\u{feff}no\r\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        for content in [&b"no"[..], b"no\r\n", b"\xef\xbb\xbfno\r\n", b"no \r\n", &utf16] {
+            let file = (".extra/global_credentials/gate.open.cred.txt", content);
+            let (_directory, root) = tree(&[("proc/cmdline", b"\n"), file]);
+            let (settings, _) = read::<Config>(&root);
+            assert_eq!(settings.warnings, [], "{content:?}");
+            assert!(!settings.config.open, "{content:?}");
+        }
     }
 
     #[test]

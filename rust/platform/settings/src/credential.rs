@@ -1,6 +1,7 @@
 //! Credentials: named values that the machine is given beside the kernel
 //! command line (systemd's `docs/CREDENTIALS.md`, "System Credentials").
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::Problem;
@@ -117,16 +118,26 @@ impl Credential {
 }
 
 fn text(content: &[u8]) -> Result<String, Problem> {
-    if content.starts_with(&[0xff, 0xfe]) || content.starts_with(&[0xfe, 0xff]) {
-        return Err(Problem::Utf16);
-    }
-    let text = std::str::from_utf8(content).map_err(|_| Problem::NoText)?;
+    let text = decoded(content).ok_or(Problem::NoText)?;
     // Editors on Windows begin files with a mark and end lines with two characters.
     let text = text.trim_start_matches('\u{feff}').trim_end();
     if text.contains(|c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
         return Err(Problem::NoText);
     }
     if is_encrypted(text) { Err(Problem::Encrypted) } else { Ok(text.to_owned()) }
+}
+
+/// UTF-8, or UTF-16 with a mark before it, which PowerShell's `>` and old editors on Windows write.
+fn decoded(content: &[u8]) -> Option<Cow<'_, str>> {
+    let unit: fn([u8; 2]) -> u16 = match content {
+        [0xff, 0xfe, ..] => u16::from_le_bytes,
+        [0xfe, 0xff, ..] => u16::from_be_bytes,
+        _ => return std::str::from_utf8(content).ok().map(Cow::Borrowed),
+    };
+    let pairs = content.chunks_exact(2);
+    let is_whole = pairs.remainder().is_empty();
+    let units: Vec<u16> = pairs.filter_map(|pair| pair.try_into().ok()).map(unit).collect();
+    String::from_utf16(&units).ok().filter(|_| is_whole).map(Cow::Owned)
 }
 
 /// Whether it is what `systemd-creds encrypt` writes: Base64 of a key's id and
@@ -182,6 +193,10 @@ mod tests {
         for content in ["none", "none\n", "none\r\n", "\u{feff}none\r\n", " none \n\n"] {
             assert_eq!(plain(content.as_bytes()).text(false).as_deref(), Ok("none"), "{content:?}");
         }
+        for units in [u16::to_le_bytes, u16::to_be_bytes] {
+            let content: Vec<u8> = "\u{feff}none\r\n".encode_utf16().flat_map(units).collect();
+            assert_eq!(plain(&content).text(false).as_deref(), Ok("none"), "{content:?}");
+        }
         assert_eq!(plain(b"").text(false).as_deref(), Ok(""));
         assert_eq!(plain(b"a\nb\n").text(false).as_deref(), Ok("a\nb"));
     }
@@ -191,7 +206,9 @@ mod tests {
         assert_eq!(plain(b"no\0ne").text(false), Err(Problem::NoText));
         assert_eq!(plain(b"\x1b[2J").text(false), Err(Problem::NoText));
         assert_eq!(plain(&[0xc3, 0x28]).text(false), Err(Problem::NoText));
-        assert_eq!(plain(&[0xff, 0xfe, b'n', 0]).text(false), Err(Problem::Utf16));
+        for broken in [&[0xff, 0xfe, b'n', 0, b'o'][..], &[0xff, 0xfe, 0, 0xd8], &[0xfe, 0xff, b'n', 0, 0, 7]] {
+            assert_eq!(plain(broken).text(false), Err(Problem::NoText), "{broken:?}");
+        }
         assert_eq!(plain(&vec![b'a'; SIZE_MAX + 1]).text(false), Err(Problem::TooLong));
         assert!(plain(&vec![b'a'; SIZE_MAX]).text(false).is_ok());
         // `systemd-creds encrypt --with-key=host`, its first line.

@@ -68,9 +68,6 @@ pub enum Problem {
     /// It is not UTF-8, or has control characters in it.
     #[error("it is not plain text")]
     NoText,
-    /// The encoding that some programs on Windows write.
-    #[error("it is UTF-16 text, and must be UTF-8")]
-    Utf16,
     /// Nothing here can decrypt it.
     #[error("it is encrypted, and must be the value itself, as plain text")]
     Encrypted,
