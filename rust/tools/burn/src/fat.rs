@@ -100,32 +100,96 @@ impl Tree {
         Ok(moved)
     }
 
+    /// The names of the files in a folder, without those in its folders.
+    pub(crate) fn files_in(&self, folder: &str) -> Vec<String> {
+        let mut nodes = &self.nodes;
+        for name in names_of(folder) {
+            match nodes.iter().find(|node| node.name.is_called(name)) {
+                Some(Node { content: Content::Folder(inner), .. }) => nodes = inner,
+                _ => return Vec::new(),
+            }
+        }
+        let files = nodes.iter().filter(|node| matches!(node.content, Content::File(_)));
+        files.map(|node| node.name.shown()).collect()
+    }
+
+    /// Takes the files of a folder away that `is_one` chooses by their names.
+    pub(crate) fn remove_in(&mut self, folder: &str, is_one: impl Fn(&str) -> bool) {
+        let mut nodes = &mut self.nodes;
+        for name in names_of(folder) {
+            match nodes.iter_mut().find(|node| node.name.is_called(name)) {
+                Some(Node { content: Content::Folder(inner), .. }) => nodes = inner,
+                _ => return,
+            }
+        }
+        nodes.retain(|node| !matches!(node.content, Content::File(_)) || !is_one(&node.name.shown()));
+    }
+
+    /// Adds a file, in folders that it makes where they are missing. The file must not be there. It and they have the
+    /// dates of the first entry in the root.
+    pub(crate) fn add(&mut self, path: &str, content: &[u8]) -> Result<(), FatError> {
+        const FILE: u8 = 0x20;
+        self.add_node(path, FILE, Content::File(content.to_vec()))
+    }
+
+    fn add_node(&mut self, path: &str, attributes: u8, content: Content) -> Result<(), FatError> {
+        let dates = self.nodes.first().map(|node| node.name.clone());
+        let named = |text: &str, attributes, nodes: &[Node]| {
+            let name = Name::new(text, attributes, dates.as_ref(), &shorts(nodes));
+            name.ok_or_else(|| FatError::Folder(path.to_owned()))
+        };
+        let mut nodes = &mut self.nodes;
+        let (folders, file) = path.rsplit_once('/').unwrap_or(("", path));
+        for folder in names_of(folders) {
+            let index = match nodes.iter().position(|node| node.name.is_called(folder)) {
+                Some(index) => index,
+                None => {
+                    let name = named(folder, IS_FOLDER, nodes)?;
+                    nodes.push(Node { name, content: Content::Folder(Vec::new()) });
+                    nodes.len() - 1
+                }
+            };
+            let Content::Folder(inner) = &mut nodes[index].content else {
+                return Err(FatError::Conflict(path.to_owned()));
+            };
+            nodes = inner;
+        }
+        let name = named(file, attributes, nodes)?;
+        nodes.push(Node { name, content });
+        Ok(())
+    }
+
     /// Files with these paths and contents.
     #[cfg(test)]
     pub(crate) fn of(files: &[(&str, &[u8])]) -> Self {
         let mut tree = Self { label: *b"DISKOMATOR ", nodes: Vec::new() };
         for (path, content) in files {
-            tree.add(path, 0x20, Content::File(content.to_vec()));
+            tree.add(path, content).unwrap();
         }
         tree
     }
 
+    /// The content of a file.
     #[cfg(test)]
-    fn add(&mut self, path: &str, attributes: u8, content: Content) {
-        let mut nodes = &mut self.nodes;
-        let (folders, name) = path.rsplit_once('/').unwrap_or(("", path));
-        for folder in folders.split('/').filter(|folder| !folder.is_empty()) {
-            let index = nodes.iter().position(|node| node.name.shown() == folder).unwrap_or_else(|| {
-                let name = name::named(folder, IS_FOLDER, &shorts(nodes));
-                nodes.push(Node { name, content: Content::Folder(Vec::new()) });
-                nodes.len() - 1
-            });
-            let Content::Folder(inner) = &mut nodes[index].content else { panic!("{path}") };
-            nodes = inner;
+    pub(crate) fn content(&self, path: &str) -> Option<&[u8]> {
+        let mut nodes = &self.nodes;
+        let (folders, file) = path.rsplit_once('/').unwrap_or(("", path));
+        for name in names_of(folders) {
+            match &nodes.iter().find(|node| node.name.is_called(name))?.content {
+                Content::Folder(inner) => nodes = inner,
+                Content::File(_) => return None,
+            }
         }
-        let name = name::named(name, attributes, &shorts(nodes));
-        nodes.push(Node { name, content });
+        match &nodes.iter().find(|node| node.name.is_called(file))?.content {
+            Content::File(content) => Some(content),
+            Content::Folder(_) => None,
+        }
     }
+}
+
+/// The names of the folders on a path.
+fn names_of(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter(|name| !name.is_empty())
 }
 
 /// The short names in a folder.
@@ -371,9 +435,9 @@ mod tests {
 
     fn folder(nodes: &[&str]) -> Tree {
         let mut tree = Tree::of(&[]);
-        tree.add("x", IS_FOLDER, Content::Folder(Vec::new()));
+        tree.add_node("x", IS_FOLDER, Content::Folder(Vec::new())).unwrap();
         for node in nodes {
-            tree.add(node, 0x27, Content::File(node.as_bytes().to_vec()));
+            tree.add_node(node, 0x27, Content::File(node.as_bytes().to_vec())).unwrap();
         }
         tree
     }
@@ -393,6 +457,21 @@ mod tests {
         let Content::Folder(boot) = &efi[0].content else { panic!() };
         assert_eq!(boot[0].content, Content::File(b"new".to_vec()));
         assert_eq!(new.nodes.len(), 2);
+    }
+
+    #[test]
+    fn a_file_is_added_and_taken_away_whatever_the_case_of_its_folders() {
+        let mut tree = Tree::of(&[("EFI/BOOT/BOOTX64.EFI", b"new"), ("Loader/other.conf", b"x")]);
+        tree.add("loader/credentials/diskomator.access.cred", b"ask").unwrap();
+        let back = of_bytes(&written(&tree, 20 << 20, 512).unwrap()).unwrap();
+        assert_eq!(back, tree);
+        assert_eq!(tree.nodes.len(), 2);
+        assert_eq!(back.files_in("LOADER/Credentials"), ["diskomator.access.cred"]);
+        assert_eq!(back.content("loader/credentials/DISKOMATOR.access.cred"), Some(&b"ask"[..]));
+        assert!(back.files_in("loader/nothing").is_empty() && back.files_in("loader/other.conf").is_empty());
+        tree.remove_in("loader/CREDENTIALS", |name| name == "diskomator.access.cred");
+        assert!(tree.files_in("loader/credentials").is_empty());
+        assert!(matches!(tree.add("loader/other.conf/x", b""), Err(FatError::Conflict(_))));
     }
 
     #[test]

@@ -80,6 +80,27 @@ impl Content {
         Self { esp, tree: Tree::of(&[("EFI/BOOT/BOOTX64.EFI", word.as_bytes()), ("large", &large)]) }
     }
 
+    /// The names of the files in a folder, without those in its folders.
+    pub(crate) fn files_in(&self, folder: &str) -> Vec<String> {
+        self.tree.files_in(folder)
+    }
+
+    /// Takes the files of a folder away that `is_one` chooses by their names.
+    pub(crate) fn remove_in(&mut self, folder: &str, is_one: impl Fn(&str) -> bool) {
+        self.tree.remove_in(folder, is_one);
+    }
+
+    /// Adds a file, which must not be there, and the folders that it is in.
+    pub(crate) fn add(&mut self, path: &str, content: &[u8]) -> Result<(), FatError> {
+        self.tree.add(path, content)
+    }
+
+    /// The content of a file.
+    #[cfg(test)]
+    pub(crate) fn content(&self, path: &str) -> Option<&[u8]> {
+        self.tree.content(path)
+    }
+
     /// Takes over what `old` has and this has not. The files among that.
     pub(crate) fn keep(&mut self, old: Self) -> Result<Vec<String>, LayoutError> {
         Ok(self.tree.merge(old.tree)?)

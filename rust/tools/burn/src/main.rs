@@ -1,17 +1,20 @@
 //! Writes the image to a USB stick, adapted to its blocks and its size. `make burn` runs it.
 
+mod admission;
 mod fat;
 mod gpt;
 mod identity;
 mod layout;
 mod medium;
 mod options;
+mod secret;
 mod sparse;
 mod target;
 mod trial;
 mod wipe;
 mod write;
 
+use std::env;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, IsTerminal, Write as _};
@@ -20,6 +23,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
+use access::{HostNqn, Mode};
+use admission::{Change, Found, Plan, Told, Wanted};
 use disks::disk::human_size;
 use identity::Identity;
 use kernel::block::Exclusive;
@@ -27,14 +32,17 @@ use kernel::error::chain;
 use kernel::random;
 use kernel::root::{FileError, Root};
 use kernel::signals::{SignalError, Termination};
+use keys::Secret;
 use layout::{Content, Layout, LayoutError};
 use medium::Medium;
-use options::{Options, Usage};
+use options::{Options, SecretOption, Usage};
+use secret::{Owner, SecretFileError};
 use target::{PathError, Target, Unfit};
 use tempfile::NamedTempFile;
 use thiserror::Error;
 use trial::TrialError;
 use write::{Pace, Progress, WriteError};
+use zeroize::Zeroizing;
 
 /// Why nothing, or not all, was written.
 #[derive(Debug, Error)]
@@ -65,6 +73,16 @@ enum Failure {
     Keep { path: PathBuf, source: LayoutError },
     #[error("can't put what is kept of {device} into safety in {folder}, so nothing was changed")]
     Safety { device: PathBuf, folder: PathBuf, source: io::Error },
+    #[error(
+        "{0} is from before hosts had to be admitted: it has neither a mode of access nor a secret, and nobody is \
+         there to choose; ACCESS=ask asks a person at the machine, ACCESS=open admits every host, ACCESS=paired is for \
+         keys alone"
+    )]
+    Older(PathBuf),
+    #[error("{0:?} is no mode, so nothing was written")]
+    NoMode(String),
+    #[error(transparent)]
+    Secret(#[from] SecretFileError),
     #[error("failed to get random numbers")]
     Random(#[source] io::Error),
     #[error("nothing was changed on {path}")]
@@ -139,13 +157,13 @@ fn run(options: &Options) -> Result<(), Failure> {
     let read = |source| Failure::File { verb: "read", path: image.clone(), source };
     let least = Layout::least(image.metadata().map_err(read)?.len());
     let mut file = File::open(image).map_err(read)?;
-    let content = Content::of_image(&mut file).map_err(|source| Failure::Image { path: image.clone(), source })?;
+    let mut content = Content::of_image(&mut file).map_err(|source| Failure::Image { path: image.clone(), source })?;
     let Some(path) = &options.device else { return Err(Failure::WhichDevice(choices(&root, least))) };
     let mut numbers = [0; Identity::RANDOM];
     random::fill(&mut numbers).map_err(Failure::Random)?;
     let identity = Identity::of(&numbers);
     match options.sector {
-        Some(block) => into_file(options, path, &content, &identity, block, least),
+        Some(block) => into_file(&root, options, path, &mut content, &identity, block, least),
         None => to_device(&root, options, path, content, &identity, least),
     }
 }
@@ -186,6 +204,8 @@ fn to_device(
         let failed = |source| Failure::Keep { path: path.to_owned(), source };
         kept = old.and_then(|old| content.keep(old)).map_err(failed)?;
     }
+    let admission = Admission::prepare(root, options, path, &mut content)?;
+    kept.retain(|file| !admission.plan.as_ref().is_some_and(|plan| plan.changes(file)));
     let (size, block) = (target.disk.size, u16::try_from(target.disk.block_size).unwrap_or(u16::MAX));
     let layout = lay_out(path, &content, identity, (size, block), &target::partitions(root, &name))?;
     say(&format!("{}: {target}", path.display()));
@@ -194,7 +214,9 @@ fn to_device(
         if kept.is_empty() { "" } else { " but for what is kept" }
     ));
     list_partitions(&device);
+    admission.tell();
     confirm(options, path, &kept)?;
+    admission.keep()?;
     let started = Instant::now();
     let stop = Termination::new()?;
     say("trying whether it keeps as much as it says");
@@ -213,6 +235,125 @@ fn to_device(
     say_done(&layout, identity, started);
     say("The stick can be pulled.");
     Ok(())
+}
+
+/// Whom the machine will admit that boots from the stick. There is nothing to it for a product without hosts.
+struct Admission<'a> {
+    plan: Option<Plan>,
+    owner: Owner,
+    folder: Option<&'a Path>,
+    secret: Option<Secret>,
+    source: Option<String>,
+    /// The secret is new, and the user has no copy yet.
+    is_new: bool,
+    warning: Option<String>,
+}
+
+impl<'a> Admission<'a> {
+    /// Decides, asks if nobody else can, and puts the files into `content`. Outside of that nothing changes yet.
+    fn prepare(root: &Root, options: &'a Options, path: &Path, content: &mut Content) -> Result<Self, Failure> {
+        let variable = |name| env::var(name).ok();
+        let owner = Owner::of_sudo(variable("SUDO_UID").as_deref(), variable("SUDO_GID").as_deref());
+        let folder = options.folder.as_deref();
+        let mut own = Self { plan: None, owner, folder, secret: None, source: None, is_new: false, warning: None };
+        if !options.admits_hosts() {
+            return Ok(own);
+        }
+        let kept = options.keep.then(|| Found::on(content));
+        let wanted = options.secret.as_ref().map(|secret| match secret {
+            SecretOption::Nothing => Wanted::Nothing,
+            SecretOption::File(_) => Wanted::File,
+        });
+        let host = own_nqn(root);
+        let plan = match Plan::new(kept, options.access, wanted, host.clone()) {
+            Some(plan) => Some(plan),
+            None => Plan::new(kept, Some(choose_mode(options, path)?), wanted, host),
+        };
+        if let Some(plan) = &plan {
+            if let Change::Is(wanted) = plan.secret {
+                own.find_secret(options, wanted)?;
+            }
+            let failed = |error| Failure::Keep { path: path.to_owned(), source: LayoutError::from(error) };
+            plan.apply(content, own.secret.as_ref()).map_err(failed)?;
+        }
+        own.plan = plan;
+        Ok(own)
+    }
+
+    fn find_secret(&mut self, options: &Options, wanted: Wanted) -> Result<(), Failure> {
+        let found = match (wanted, &options.secret) {
+            (Wanted::Nothing, _) => return Ok(()),
+            (Wanted::File, Some(SecretOption::File(path))) => {
+                self.source = Some(format!("the one in {}", path.display()));
+                Some(secret::read(path, self.owner)?)
+            }
+            _ => {
+                let folder = self.folder.ok_or(SecretFileError::NoHome)?;
+                let file = secret::own(folder);
+                let found = secret::read_own(folder, self.owner)?;
+                self.source = Some(match found {
+                    Some(_) => format!("the one in {}, as on your other sticks", file.display()),
+                    None => format!("new, and kept in {} for your other sticks", file.display()),
+                });
+                found
+            }
+        };
+        if let Some(found) = found {
+            (self.secret, self.warning) = (Some(found.secret), found.warning);
+            return Ok(());
+        }
+        let mut bytes = Zeroizing::new([0; Secret::SIZE_MIN]);
+        random::fill(bytes.as_mut()).map_err(Failure::Random)?;
+        (self.secret, self.is_new) = (Some(Secret::from_random(&bytes)), true);
+        Ok(())
+    }
+
+    fn tell(&self) {
+        if let Some(plan) = &self.plan {
+            show(&Told { plan, secret: self.source.clone() }.to_string());
+        }
+        if let Some(warning) = &self.warning {
+            say(&format!("warning: {warning}"));
+        }
+    }
+
+    /// Keeps the user's copy, before the first stick has it.
+    fn keep(&self) -> Result<(), Failure> {
+        match (&self.secret, self.folder) {
+            (Some(secret), Some(folder)) if self.is_new => Ok(secret::keep_own(folder, self.owner, secret)?),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// This machine, if it is a host.
+fn own_nqn(root: &Root) -> Option<HostNqn> {
+    admission::host(&root.value("etc/nvme/hostnqn")?)
+}
+
+/// Asks a person whom the machine is to admit.
+fn choose_mode(options: &Options, path: &Path) -> Result<Mode, Failure> {
+    if options.yes || !io::stdin().is_terminal() {
+        return Err(Failure::Older(path.to_owned()));
+    }
+    say(&format!(
+        "{} is from before hosts had to be admitted: it has neither a mode of access nor a secret.\n\
+         From now on a machine that boots it can admit every host (open), those with a key and those that a person\n\
+         at the machine admits (ask), or those with a key alone (paired).",
+        path.display()
+    ));
+    show(&format!("Type open, ask or paired (nothing is {}): ", admission::DEFAULT_MODE));
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer).map_err(|_| Failure::NotConfirmed(path.to_owned()))?;
+    mode_of(&answer).ok_or_else(|| Failure::NoMode(answer.trim().to_owned()))
+}
+
+/// The mode that a line means. A line that never came has no end.
+fn mode_of(line: &str) -> Option<Mode> {
+    match line.trim() {
+        "" if line.ends_with('\n') => Some(admission::DEFAULT_MODE),
+        word => word.parse().ok(),
+    }
 }
 
 /// Puts all that will be on the stick where it is not lost with the stick.
@@ -256,9 +397,10 @@ fn open_failed(options: &Options, path: &Path, source: io::Error) -> Failure {
 }
 
 fn into_file(
+    root: &Root,
     options: &Options,
     path: &Path,
-    content: &Content,
+    content: &mut Content,
     identity: &Identity,
     block: u16,
     least: u64,
@@ -274,11 +416,14 @@ fn into_file(
     if size < least {
         return Err(Failure::FileTooSmall(path.to_owned(), human_size(least)));
     }
+    let admission = Admission::prepare(root, options, path, content)?;
     let layout = lay_out(path, content, identity, (size, block), &[])?;
+    admission.tell();
     if old > 0 {
         say(&format!("{} is a file of {}, which will be overwritten.", path.display(), human_size(old)));
         confirm(options, path, &[])?;
     }
+    admission.keep()?;
     let started = Instant::now();
     let stop = Termination::new()?;
     let mut file =
@@ -407,6 +552,19 @@ fn line(progress: Progress, pace: Option<(u64, Duration)>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_answer_for_an_older_stick_is_a_mode_or_the_usual_one() {
+        for (line, mode) in [
+            ("open\n", Some(Mode::Open)),
+            (" paired \r\n", Some(Mode::Paired)),
+            ("\n", Some(admission::DEFAULT_MODE)),
+            ("", None),
+            ("yes\n", None),
+        ] {
+            assert_eq!(mode_of(line), mode, "{line:?}");
+        }
+    }
 
     #[test]
     fn a_line_of_progress_says_how_far_how_fast_and_how_long() {

@@ -24,6 +24,26 @@ pub(super) struct Name {
 }
 
 impl Name {
+    /// A new name with the dates of another one, and a short name that is not among `taken`. Nothing if all are taken.
+    pub(super) fn new(text: &str, attributes: u8, dates: Option<&Self>, taken: &BTreeSet<[u8; 11]>) -> Option<Self> {
+        let mut entry = [0; ENTRY];
+        if let Some(dates) = dates {
+            // Of its making (with hundredths), of its last use, and of its last change.
+            for range in [13..20, 22..26] {
+                entry[range.clone()].copy_from_slice(&dates.entry[range]);
+            }
+        }
+        entry[11] = attributes;
+        let mut name = Self { long: text.encode_utf16().collect(), entry };
+        name.rename_short(taken)?;
+        Some(name)
+    }
+
+    /// Whether it is this one, in upper or lower case.
+    pub(super) fn is_called(&self, text: &str) -> bool {
+        self.folded() == folded(text.encode_utf16())
+    }
+
     /// The eleven bytes of the short name.
     pub(super) fn short(&self) -> &[u8] {
         &self.entry[..11]
@@ -51,12 +71,7 @@ impl Name {
 
     /// The name in lower case. Two names of one folder differ in it: FAT does not tell upper from lower case.
     fn folded(&self) -> Vec<u16> {
-        let units = if self.long.is_empty() { self.shown().encode_utf16().collect() } else { self.long.clone() };
-        let small = |unit: Result<char, std::char::DecodeUtf16Error>| match unit {
-            Ok(character) => char::to_lowercase(character).collect::<String>().encode_utf16().collect(),
-            Err(error) => vec![error.unpaired_surrogate()],
-        };
-        char::decode_utf16(units).flat_map(small).collect()
+        if self.long.is_empty() { folded(self.shown().encode_utf16()) } else { folded(self.long.iter().copied()) }
     }
 
     /// Whether both can't be in one folder.
@@ -134,6 +149,15 @@ impl Name {
     }
 }
 
+/// A name in lower case.
+fn folded(units: impl Iterator<Item = u16>) -> Vec<u16> {
+    let small = |unit: Result<char, std::char::DecodeUtf16Error>| match unit {
+        Ok(character) => char::to_lowercase(character).collect::<String>().encode_utf16().collect(),
+        Err(error) => vec![error.unpaired_surrogate()],
+    };
+    char::decode_utf16(units).flat_map(small).collect()
+}
+
 /// The entries of a folder, each with its name; a volume's label is one of them.
 pub(super) fn parse(folder: &[u8]) -> Vec<Name> {
     const FREE: u8 = 0xe5;
@@ -178,17 +202,12 @@ fn checksum(short: &[u8]) -> u8 {
 }
 
 #[cfg(test)]
-pub(super) fn named(text: &str, attributes: u8, taken: &BTreeSet<[u8; 11]>) -> Name {
-    let mut entry = [0; ENTRY];
-    entry[11] = attributes;
-    let mut name = Name { long: text.encode_utf16().collect(), entry };
-    name.rename_short(taken).unwrap();
-    name
-}
-
-#[cfg(test)]
 mod tests {
     use super::*;
+
+    fn named(text: &str, attributes: u8, taken: &BTreeSet<[u8; 11]>) -> Name {
+        Name::new(text, attributes, None, taken).unwrap()
+    }
 
     fn read_back(name: &Name) -> Name {
         let bytes = name.to_bytes(0x0012_3456, 7);
