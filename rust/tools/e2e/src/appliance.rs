@@ -56,6 +56,7 @@ pub struct ApplianceBuilder {
     stick_blocks: u32,
     variables: Option<PathBuf>,
     graphics: Option<String>,
+    is_headless: bool,
     memory: u32,
     processors: Option<u32>,
     nics: Vec<Nic>,
@@ -79,6 +80,7 @@ impl ApplianceBuilder {
             stick_blocks: 512,
             variables: None,
             graphics: Some("VGA".to_owned()),
+            is_headless: false,
             memory: 256,
             processors: None,
             nics: vec![Nic("virtio-net-pci")],
@@ -141,6 +143,12 @@ impl ApplianceBuilder {
     pub fn no_graphics(mut self) -> Self {
         self.graphics = None;
         self
+    }
+
+    /// It has neither a graphics card nor a serial port, and so no debug shell either.
+    #[must_use]
+    pub fn headless(self) -> Self {
+        Self { is_headless: true, ..self.no_graphics() }
     }
 
     /// Its RAM in MiB.
@@ -238,6 +246,9 @@ impl ApplianceBuilder {
         arguments.add("-vga", "none");
         if let Some(device) = &self.graphics {
             arguments.add("-device", device.clone());
+        }
+        if self.is_headless {
+            arguments.add("-serial", "none");
         }
         for string in &self.strings {
             arguments.add("-smbios", format!("type=11,value={}", string.replace(',', ",,")));

@@ -8,13 +8,18 @@ use crate::paths::project;
 use crate::program::run;
 use crate::{Result, image_file};
 
-/// Writes the image into a file, as `make burn` does, for a disk of `size` with blocks of `blocks` bytes.
-pub(crate) fn into_file(file: &Path, blocks: u32, size: &str) -> Result<()> {
+/// Words of `make burn` for a stick whose machine asks nobody, and that has no secret.
+pub(crate) const OPEN: [(&str, &str); 2] = [("ACCESS", "open"), ("SECRET", "none")];
+
+/// Writes the image into a file, as `make burn` with more `words` does, for a disk of `size` with blocks of `blocks`
+/// bytes. The user's own files are in the folder `config`.
+pub(crate) fn into_file(file: &Path, blocks: u32, size: &str, words: &[(&str, &str)], config: &Path) -> Result<()> {
     let mut burn = Command::new(project().join("scripts/burn"));
-    for word in ["YES", "KEEP", "FORCE"] {
+    for word in ["YES", "KEEP", "FORCE", "ACCESS", "SECRET"] {
         burn.env_remove(word);
     }
     burn.env("IMAGE", images()?).env("DEV", file).env("SECTOR", blocks.to_string()).env("SIZE", size);
+    burn.env("XDG_CONFIG_HOME", config).envs(words.iter().copied());
     run(&mut burn)
 }
 

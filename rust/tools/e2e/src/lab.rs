@@ -116,14 +116,29 @@ impl Lab {
         SecureBoot::create(self.evidence.join("disks"), &secure_firmware()?.1)
     }
 
-    /// A file with the image as `make burn` writes it for a disk of `size`, in blocks of `blocks` bytes.
+    /// A file with the image as `make burn` writes it for a disk of `size`, in blocks of `blocks` bytes, for a machine
+    /// that admits every host.
     pub fn burn(&self, blocks: u32, size: &str) -> Result<PathBuf> {
+        self.burn_with(blocks, size, &burner::OPEN)
+    }
+
+    /// The same with words of `make burn`.
+    pub fn burn_with(&self, blocks: u32, size: &str, words: &[(&str, &str)]) -> Result<PathBuf> {
         let file = self.disks()?.join(format!("burned-{blocks}-{size}"));
-        burner::into_file(&file, blocks, size)?;
+        burner::into_file(&file, blocks, size, words, &self.config()?)?;
         Ok(file)
     }
 
-    /// Writes the image to a disk, as `make burn` does.
+    /// The copy of the secret that `make burn` kept for the user of this lab.
+    pub fn kept_secret(&self) -> Result<PathBuf> {
+        Ok(self.config()?.join("diskomator/secret"))
+    }
+
+    fn config(&self) -> Result<PathBuf> {
+        Ok(self.disks()?.join("config"))
+    }
+
+    /// Writes the image to a disk, as `make burn` does for a machine that admits every host.
     pub fn burn_disk(&self, disk: &Disk) -> Result<()> {
         // One that is there already is not overwritten without a question.
         fs::remove_file(disk.file()).map_err(|source| Error::File {
@@ -131,7 +146,7 @@ impl Lab {
             path: disk.file().to_owned(),
             source,
         })?;
-        burner::into_file(disk.file(), 512, &disk.size().to_string())
+        burner::into_file(disk.file(), 512, &disk.size().to_string(), &burner::OPEN, &self.config()?)
     }
 
     /// A disk with a tar archive on it, of the program behind `make burn`, and of the image.

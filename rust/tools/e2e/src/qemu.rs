@@ -53,6 +53,10 @@ impl Arguments {
         self
     }
 
+    fn has(&self, flag: &str) -> bool {
+        self.0.iter().any(|word| word == flag)
+    }
+
     /// A flag alone.
     pub(crate) fn flag(&mut self, flag: &str) -> &mut Self {
         self.0.push(flag.into());
@@ -114,7 +118,10 @@ impl Qemu {
             value.push(evidence.join(format!("{name}.serial.log")));
             value
         });
-        all.add("-serial", "chardev:serial");
+        // A machine may say itself that it has none.
+        if !arguments.has("-serial") {
+            all.add("-serial", "chardev:serial");
+        }
         all.0.extend(arguments.0);
 
         // setpriv replaces itself with QEMU; a killed test run thus leaves no machine behind.

@@ -24,6 +24,11 @@ impl Stick {
         Ok(Self { raw })
     }
 
+    /// The stick that is in a file already.
+    pub fn at(raw: PathBuf) -> Self {
+        Self { raw }
+    }
+
     /// Writes a disk that boots an EFI program into `raw`, as the build does.
     pub(crate) fn that_boots(efi: &Path, raw: &Path) -> Result<()> {
         // The first of 2026; FAT knows no date before 1980.

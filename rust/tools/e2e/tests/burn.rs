@@ -39,8 +39,13 @@ fn a_burned_stick_boots_whatever_its_blocks_and_its_size() -> Result<(), Failure
 /// Names that no other file system's short ones, and no C locale, can say.
 const FOREIGN: &str = "Gäste 日本 中国 🎠";
 
-/// Runs the writer on the other machine, and gives what it said and how it ended.
+/// Runs the writer on the other machine for a machine that admits every host, and gives what it said and how it ended.
 fn burn(other: &Initiator, words: &str) -> Result<(String, i32), Failure> {
+    burn_as_it_is(other, &format!("--access open --secret none {words}"))
+}
+
+/// The same with these words alone.
+fn burn_as_it_is(other: &Initiator, words: &str) -> Result<(String, i32), Failure> {
     let output = other.try_run(&format!("cd /tmp && ./burn --image diskomator.raw {words} 2>&1"), BURNED)?;
     Ok((output.stdout, output.status))
 }
@@ -110,9 +115,19 @@ fn only_a_disk_that_nobody_uses_is_burned_and_it_boots_with_what_was_kept() -> R
         refuses(other, "--yes --force /dev/loop0", "sudo swapoff /dev/loop0")?;
         other.run("swapoff /dev/loop0")?;
 
-        // Over itself, with what is beside the image.
-        let (said, status) = burn(other, &format!("--keep {forced}"))?;
+        // One that is from before there were modes is not kept without a word about them.
+        other.run(&format!("mount {device}p1 /mnt/stick"))?;
+        other.run("mv /mnt/stick/loader/credentials/diskomator.access.cred /tmp/ && umount /mnt/stick")?;
+        let (said, status) = burn_as_it_is(other, &format!("--keep {forced}"))?;
+        assert_eq!(status, 1, "{said}");
+        assert!(said.contains("from before hosts had to be admitted") && said.contains("ACCESS=ask"), "{said}");
+        other.run(&format!("mount {device}p1 /mnt/stick"))?;
+        other.run("cp /tmp/diskomator.access.cred /mnt/stick/loader/credentials/ && umount /mnt/stick")?;
+
+        // Over itself, with what is beside the image, the mode among it.
+        let (said, status) = burn_as_it_is(other, &format!("--keep {forced}"))?;
         assert_eq!(status, 0, "{said}");
+        assert!(said.contains("loader/credentials/diskomator.access.cred"), "{said}");
         assert!(said.contains("own/A long name.txt"), "{said}");
         other.run(&format!("mount -o utf8 {device}p1 /mnt/stick"))?;
         assert_eq!(other.run("cat '/mnt/stick/own/A long name.txt'")?, "mine\n");
