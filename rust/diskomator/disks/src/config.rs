@@ -570,6 +570,9 @@ mod tests {
     fn the_same_word_has_the_same_effect_from_every_source() {
         const LIST: &str = "eth0:192.0.2.7/24 eth1:off";
         for (name, value) in [
+            ("access", "ask"),
+            ("access", "opne"),
+            ("allow", "nqn.2014-08.org.example:a,nqn.b:ro nqn.c"),
             ("export", "none"),
             ("readonly", ""),
             ("log", "debug"),

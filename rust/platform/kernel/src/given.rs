@@ -262,6 +262,21 @@ mod tests {
     }
 
     #[test]
+    fn a_credential_of_a_program_comes_from_each_place() {
+        let smbios = [&[11, 5, 0, 1, 1][..], b"io.systemd.credential:gate.secret=c2VjcmV0\0\0"].concat();
+        for (place, content) in [
+            (".extra/global_credentials/gate.secret.cred.txt", &b"\xef\xbb\xbfc2VjcmV0\r\n"[..]),
+            (".extra/credentials/gate.secret.cred", b"c2VjcmV0"),
+            (".extra/boot_loader_credentials/gate.secret.cred", b"c2VjcmV0\n"),
+            ("sys/firmware/qemu_fw_cfg/by_name/opt/io.systemd.credentials/gate.secret/raw", b"c2VjcmV0\n"),
+            ("sys/firmware/dmi/entries/11-0/raw", &smbios),
+        ] {
+            let (_directory, root) = tree(&[("proc/cmdline", b"\n"), (place, content)]);
+            assert_eq!(given(&root).0.credential("gate.secret"), Some(Ok("c2VjcmV0".to_owned())), "{place}");
+        }
+    }
+
+    #[test]
     fn an_answer_that_an_editor_of_windows_wrote_is_read() {
         let utf16: Vec<u8> = "\u{feff}no\r\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
         for content in [&b"no"[..], b"no\r\n", b"\xef\xbb\xbfno\r\n", b"no \r\n", &utf16] {

@@ -173,13 +173,19 @@ impl fmt::Display for Told<'_> {
             Change::Stays | Change::None => writeln!(f, "Its mode of access stays what it is on the stick.")?,
         }
         match (&self.plan.secret, &self.secret) {
-            (Change::Is(_), Some(secret)) => writeln!(f, "Its secret, of which the keys come, is {secret}.")?,
+            (Change::Is(Wanted::User | Wanted::File), Some(secret)) => {
+                writeln!(f, "Its secret, of which the keys come, is {secret}.")?
+            }
             (Change::Stays, _) => {}
             _ => writeln!(f, "It has no secret: at each start it makes up another one.")?,
         }
         if let Change::Is(host) = &self.plan.allow {
-            let with = if matches!(self.plan.secret, Change::Is(_)) { " with its keys" } else { "" };
-            writeln!(f, "This machine is admitted{with}, as {host} (/etc/nvme/hostnqn).")?;
+            let (with, how) = if matches!(self.plan.secret, Change::Is(Wanted::User | Wanted::File)) {
+                (" with its keys", "; \"diskomator key\" with --secret prints them")
+            } else {
+                ("", "")
+            };
+            writeln!(f, "This machine is admitted{with}, as {host} (/etc/nvme/hostnqn){how}.")?;
         }
         Ok(())
     }
