@@ -174,7 +174,7 @@ impl fmt::Display for Told<'_> {
         }
         match (&self.plan.secret, &self.secret) {
             (Change::Is(Wanted::User | Wanted::File), Some(secret)) => {
-                writeln!(f, "Its secret, of which the keys come, is {secret}.")?
+                writeln!(f, "Its secret, of which the keys come, is {secret}.")?;
             }
             (Change::Stays, _) => {}
             _ => writeln!(f, "It has no secret: at each start it makes up another one.")?,
