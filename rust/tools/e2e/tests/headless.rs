@@ -17,9 +17,9 @@ const STRANGER_ID: &str = "57a46e00-0000-4000-8000-000000000001";
 /// The beginning of our subsystems' names.
 const OURS: &str = "nqn.2026-11.io.github.diskomator:";
 
-/// A stick that `dd` wrote, of an image that asks a person about each host.
+/// A stick that `dd` wrote.
 fn stick(lab: &Lab) -> Result<Stick> {
-    Ok(lab.stick_that_boots(&lab.variant("diskomator.access=ask")?)?)
+    Ok(lab.stick("written.raw")?)
 }
 
 /// The discovery log as the stranger gets it.
@@ -53,7 +53,8 @@ fn a_stick_by_dd_with_open_in_a_file_exports_to_everyone() -> Result {
         let other = lab.initiator();
         let utf16: Vec<u8> = "\u{feff}open\r\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
         let plain = stick(lab)?;
-        let (machine, address) = lab.boot_with_address(lab.appliance().headless().image(plain.raw()).disk(&disk))?;
+        let (machine, address) =
+            lab.boot_with_address(lab.appliance().as_shipped().headless().image(plain.raw()).disk(&disk))?;
         assert!(!told_stranger(other, &address)?.contains(OURS));
         drop(machine);
         for (path, content) in [
@@ -64,7 +65,7 @@ fn a_stick_by_dd_with_open_in_a_file_exports_to_everyone() -> Result {
         ] {
             let stick = stick(lab)?;
             stick.add(path, content)?;
-            let machine = lab.appliance().headless().image(stick.raw()).disk(&disk);
+            let machine = lab.appliance().as_shipped().headless().image(stick.raw()).disk(&disk);
             let (_machine, address) = lab.boot_with_address(machine)?;
             // The disk, and the stick itself.
             other.wait_discovered(&address, path, SOON, |log| log.len() == 2)?;
@@ -84,7 +85,7 @@ fn a_stick_by_dd_with_a_host_in_a_file_exports_to_that_host_alone() -> Result {
         let other = lab.initiator();
         let stick = stick(lab)?;
         stick.add("loader/credentials/diskomator.allow.cred", format!("{}\r\n", nqn(other)?).as_bytes())?;
-        let machine = lab.appliance().headless().image(stick.raw()).disk(&disk);
+        let machine = lab.appliance().as_shipped().headless().image(stick.raw()).disk(&disk);
         let (_machine, address) = lab.boot_with_address(machine)?;
         // Without the stick, which nobody gets in this mode.
         other.wait_discovered(&address, "the disk", SOON, |log| log.len() == 1)?;
@@ -121,7 +122,7 @@ fn a_burned_stick_admits_who_keeps_its_secret_and_shows_it_to_nobody() -> Result
             let stick = Stick::at(lab.burn_with(blocks, size, &[])?);
             // As on a stick that this host had written.
             stick.add("loader/credentials/diskomator.allow.cred", host.as_bytes())?;
-            let machine = lab.appliance().headless().image(stick.raw()).stick_blocks(blocks).disk(&disk);
+            let machine = lab.appliance().as_shipped().headless().image(stick.raw()).stick_blocks(blocks).disk(&disk);
             let (_machine, address) = lab.boot_with_address(machine)?;
             other.wait_discovered(&address, "the disk alone", SOON, |log| log.len() == 1)?;
             // Its name does not do.
@@ -146,7 +147,7 @@ fn a_stick_by_dd_with_a_secret_in_a_file_admits_who_has_it() -> Result {
         let stick = stick(lab)?;
         stick.add("loader/credentials/diskomator.secret.cred.txt", format!("\u{feff}{SECRET}\r\n").as_bytes())?;
         stick.add("loader/credentials/diskomator.allow.cred", host.as_bytes())?;
-        let machine = lab.appliance().headless().image(stick.raw()).disk(&disk);
+        let machine = lab.appliance().as_shipped().headless().image(stick.raw()).disk(&disk);
         let (_machine, address) = lab.boot_with_address(machine)?;
         other.wait_discovered(&address, "the disk", SOON, |log| log.len() == 1)?;
         other.try_run(&format!("nvme connect-all -t tcp -a {address}"), SOON)?;
