@@ -244,7 +244,10 @@ fn whose_decision(snapshot: &Snapshot, width: usize) -> Vec<Line> {
     let text = match snapshot.access.mode {
         Mode::Open => return Vec::new(),
         Mode::Ask => "The other machine then asks here for the disks, and waits for your answer.",
-        Mode::Paired => "Only a machine with a key of this one is admitted.",
+        Mode::Paired => {
+            "Only a host with a key of this machine is admitted. For a key and what to type with it, type on Alt-F9: \
+             diskomator key HOSTNQN"
+        }
     };
     wrap(text, width).into_iter().map(|row| line(row, PLAIN)).collect()
 }

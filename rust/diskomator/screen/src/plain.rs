@@ -85,7 +85,12 @@ fn access_lines(text: &mut String, snapshot: &Snapshot, width: usize) {
     match mode {
         Mode::Open => return,
         Mode::Ask => text.push_str("That machine then asks here for the disks, and waits for an answer.\n"),
-        Mode::Paired => text.push_str("Only a machine with a key of this one is admitted.\n"),
+        Mode::Paired => wrapped(
+            text,
+            "Only a host with a key of this machine is admitted. `diskomator key HOSTNQN` prints one: in a shell of this \
+             machine, or with --secret on the one that keeps the secret of its stick.",
+            width,
+        ),
     }
     for request in requests {
         text.push('\n');
@@ -427,7 +432,7 @@ mod tests {
         assert_eq!(changes(&before, &snapshot), ["3: 192.0.2.9 (nqn.h?[2J) asks for the disks"]);
         assert_eq!(changes(&snapshot, &snapshot), [""; 0]);
         snapshot.access = Access { mode: Mode::Paired, ..Access::default() };
-        assert!(render(&snapshot, 80).contains("Only a machine with a key of this one is admitted."));
+        assert!(render(&snapshot, 80).contains("Only a host with a key of this machine is admitted."));
     }
 
     #[test]

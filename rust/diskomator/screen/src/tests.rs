@@ -175,6 +175,11 @@ fn a_host_that_asks_is_drawn_as_it_was_agreed() {
             let canvas = Ui::default().render(&snapshot, Size { width, height });
             check_golden(&format!("ask-{width}x{height}-{name}"), &canvas);
         }
+        snapshot.access.mode = Mode::Paired;
+        if numbers == 0 {
+            check_golden("paired-80x25", &Ui::default().render(&snapshot, Size { width: 80, height: 25 }));
+        }
+        snapshot.access.mode = Mode::Ask;
         let mut ui = Ui::default();
         ui.go(Page::Hosts);
         check_golden(&format!("ask-page-hosts-{name}"), &ui.render(&snapshot, Size { width: 80, height: 25 }));
