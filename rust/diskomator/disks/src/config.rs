@@ -16,6 +16,8 @@ pub struct Config {
     pub access: Mode,
     /// `diskomator.allow=HOSTS`: the hosts that are admitted without a question.
     pub allow: Vec<Grant>,
+    /// `diskomator.secret=BASE64`: whether there is one. It is kept in the one file of its reader alone.
+    pub secret: Secret,
     /// `diskomator.export=DISKS`: the disks that are exported without a command. Disks
     /// that are exported by command stay exported.
     pub export: Selection,
@@ -29,6 +31,29 @@ pub struct Config {
     pub passthru: Selection,
 }
 
+/// Where the machine's secret comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Secret {
+    /// Nobody gave one.
+    Random,
+    /// The credential.
+    Given,
+    /// Somebody gave one that counts for nothing, so that it is random.
+    Refused,
+}
+
+impl Config {
+    /// Whom the machine admits. Somebody who gave a secret meant to keep others out: with one that is refused, the
+    /// machine is open to nobody who was not named.
+    pub const fn mode(&self) -> Mode {
+        match (self.access, self.secret) {
+            (Mode::Paired, _) => Mode::Paired,
+            (_, Secret::Refused) => Mode::Ask,
+            (mode, Secret::Random | Secret::Given) => mode,
+        }
+    }
+}
+
 /// The settings, each with its source.
 pub type Settings = settings::Settings<Config>;
 
@@ -38,6 +63,7 @@ impl Default for Config {
             system: System::default(),
             access: Mode::default(),
             allow: Vec::new(),
+            secret: Secret::Random,
             export: Selection::all(),
             readonly: Selection::none(),
             partitions: Selection::none(),
@@ -72,10 +98,12 @@ impl Product for Config {
         PARTITIONS,
         PASSTHRU,
         READONLY,
+        SECRET,
         system::ssh(),
         system::syslog(),
     ];
     const SAFE: &'static str = "nothing is exported and all disks are read-only";
+    const SECRETS: &'static [&'static str] = &[SECRET.name];
 }
 
 impl From<SelectionError> for Problem {
@@ -110,13 +138,41 @@ const ACCESS: Setting<Config> = Setting {
     }),
 };
 
+const SECRET: Setting<Config> = Setting {
+    name: "secret",
+    syntax: "=BASE64",
+    text: "the machine's secret, from which the keys of all hosts come: at least 32 bytes in base64, as a credential and \
+           nowhere else. Without it, the secret is another one after each start",
+    is_list: false,
+    set: |config, value| {
+        let secret = keys::Secret::from_base64(value.unwrap_or_default().as_bytes());
+        secret.map_err(|error| Problem::Refused { text: error.to_string(), nearest: None })?;
+        config.secret = Secret::Given;
+        Ok(())
+    },
+    // Never the value.
+    values: |config| {
+        let word = match config.secret {
+            Secret::Random => "random",
+            Secret::Given => "given",
+            Secret::Refused => "refused",
+        };
+        vec![word.to_owned()]
+    },
+    instead: Some(Instead {
+        effect: "is refused, so that the secret is random and the mode is not open",
+        apply: |config| config.secret = Secret::Refused,
+        guards: Guards::Purpose,
+    }),
+};
+
 const NOBODY: &str = "none";
 
 const ALLOW: Setting<Config> = Setting {
     name: "allow",
     syntax: "=HOSTNQN[:ro],...",
     text: "hosts that are admitted without a question in the mode `ask`, by their NQNs; with `:ro` at the end, only to \
-           read. Or `none`. Can be given more than once",
+           read. With a `secret` they must prove their keys, in the mode `paired`, too. Or `none`. Can be given more than once",
     is_list: true,
     set: |config, value| {
         let value = value.unwrap_or_default();
@@ -394,6 +450,48 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_is_never_shown_and_one_that_is_refused_closes_the_machine() {
+        const GOOD: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+        let read = |cmdline: &str, secrets: &[(Source, &str)]| {
+            let credential = |(source, text): &(Source, &str)| Credential {
+                name: "diskomator.secret".to_owned(),
+                source: *source,
+                content: Content::Plain(text.as_bytes().to_vec()),
+            };
+            let given = Given {
+                cmdline: cmdline.to_owned(),
+                credentials: secrets.iter().map(credential).collect(),
+                ..Given::default()
+            };
+            let settings = Settings::read(&given);
+            let values = Config::SETTINGS.iter().flat_map(|setting| settings.values(setting));
+            let shown = format!("{:?} {:?} {settings:?} {given:?}", values.collect::<Vec<_>>(), settings.warnings);
+            let of_the_credentials = shown.replace(cmdline, "");
+            assert!(!of_the_credentials.contains("AAEC") && !of_the_credentials.contains("hunter2"), "{shown}");
+            (
+                settings.config.secret,
+                settings.config.mode(),
+                settings.warnings.iter().map(ToString::to_string).collect(),
+            )
+        };
+        let none: Vec<String> = vec![];
+        assert_eq!(read("diskomator.access=open", &[]), (Secret::Random, Mode::Open, none.clone()));
+        let beside = [(Source::BesideImage, GOOD)];
+        assert_eq!(read("diskomator.access=open", &beside), (Secret::Given, Mode::Open, none));
+        for (line, mode) in [("open", Mode::Ask), ("ask", Mode::Ask), ("paired", Mode::Paired), ("", Mode::Paired)] {
+            let line = format!("diskomator.access={line}");
+            let (secret, found, said) = read(&line, &[(Source::BesideImage, GOOD), (Source::Smbios, "hunter2")]);
+            assert_eq!((secret, found), (Secret::Refused, mode), "{line}");
+            let said: String = said.concat();
+            assert!(said.contains("diskomator.secret in SMBIOS is refused, so that the secret is random"), "{said}");
+        }
+        // Everybody can read the command line.
+        let (secret, mode, said) = read(&format!("diskomator.access=open diskomator.secret={GOOD}"), &beside);
+        assert_eq!((secret, mode), (Secret::Refused, Mode::Ask));
+        assert!(said.concat().contains("on the kernel command line") && !said.concat().contains("AAEC"), "{said:?}");
+    }
+
+    #[test]
     fn a_mode_that_means_nothing_admits_only_keys() {
         for (line, mode) in [
             ("", Mode::default()),
@@ -522,6 +620,11 @@ mod tests {
                 access: Mode::Paired,
                 export: Selection::none(),
                 readonly: Selection::all(),
+                // A command line has no secret to lose.
+                secret: match source {
+                    Source::Image | Source::CommandLine => Secret::Random,
+                    _ => Secret::Refused,
+                },
                 ..Config::default()
             };
             assert_eq!(settings.config, config, "{source:?}");

@@ -60,6 +60,13 @@ pub fn terminate(id: u32) -> io::Result<()> {
     Ok(kill(Pid::from_raw(id), Signal::SIGTERM)?)
 }
 
+/// Keeps the memory of this process out of core dumps, and from debuggers without privileges (`PR_SET_DUMPABLE(2const)`).
+pub fn keep_memory_private() -> io::Result<()> {
+    // SAFETY: the call takes numbers and changes nothing but this process.
+    Errno::result(unsafe { nix::libc::prctl(nix::libc::PR_SET_DUMPABLE, 0, 0, 0, 0) })?;
+    Ok(())
+}
+
 /// From now on others come first when there is more to do than processors
 /// (`setpriority(2)`): `nice` is from 0, as all others, to 19.
 pub fn give_way(nice: i32) -> io::Result<()> {

@@ -85,7 +85,7 @@ pub struct Credential {
 }
 
 /// The content of a credential. If it has more than [`SIZE_MAX`] bytes, the first `SIZE_MAX + 1` are enough.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Content {
     /// The value itself.
     Plain(Vec<u8>),
@@ -93,6 +93,17 @@ pub enum Content {
     Base64(Vec<u8>),
     /// It is there, and can't be read: the kernel's answer.
     Unreadable(String),
+}
+
+/// Some credentials are secret.
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plain(content) => write!(f, "Plain({} bytes)", content.len()),
+            Self::Base64(content) => write!(f, "Base64({} bytes)", content.len()),
+            Self::Unreadable(answer) => f.debug_tuple("Unreadable").field(answer).finish(),
+        }
+    }
 }
 
 impl Credential {

@@ -31,6 +31,9 @@ pub trait Product: AsRef<System> + AsMut<System> + Clone + fmt::Debug + Default 
     const SETTINGS: &'static [Setting<Self>];
     /// The effect of a source of settings that can't be read, such as `nothing is exported`.
     const SAFE: &'static str;
+    /// The names of settings whose values nobody may see. Only a credential gives them, for every program can read the
+    /// kernel's command line, and no warning repeats them.
+    const SECRETS: &'static [&'static str] = &[];
 
     /// The setting with this name, without the prefix.
     fn setting(name: &str) -> Option<&'static Setting<Self>> {
@@ -156,6 +159,8 @@ impl<C: Product> Settings<C> {
                 // Words for init, and the name of a file of the boot loader's.
             } else if name == KERNEL_IP {
                 self.take_kernel_ip(source, value.unwrap_or_default());
+            } else if let Some(setting) = setting.filter(|setting| C::SECRETS.contains(&setting.name)) {
+                self.refuse(source, setting, value, Problem::Public);
             } else if let Some(setting) = setting {
                 self.set(source, setting, value);
             } else if is_ours(C::NAME, name) {
@@ -168,6 +173,9 @@ impl<C: Product> Settings<C> {
     fn take_losses(&mut self, source: Source, given: &Given) {
         for (_, problem) in given.lost.iter().filter(|(lost, _)| *lost == source) {
             let guards = C::SETTINGS.iter().filter_map(|one| Some((one, one.instead.as_ref()?)));
+            // No command line has a secret to lose.
+            let is_public = matches!(source, Source::Image | Source::CommandLine);
+            let guards = guards.filter(|(setting, _)| !is_public || !C::SECRETS.contains(&setting.name));
             for (setting, instead) in guards.filter(|(_, instead)| instead.is_for_losses()) {
                 (instead.apply)(&mut self.config);
                 self.note(source, setting);
@@ -220,6 +228,7 @@ impl<C: Product> Settings<C> {
             (instead.apply)(&mut self.config);
             self.note(source, setting);
         }
+        let value = value.filter(|_| !C::SECRETS.contains(&setting.name));
         let value = value.map(|value| format!("={value:?}")).unwrap_or_default();
         let what = format!("{}.{}{value}", C::NAME, setting.name);
         self.warn(what, source, instead.map(|instead| instead.effect), problem);

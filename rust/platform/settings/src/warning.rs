@@ -86,6 +86,9 @@ pub enum Problem {
     /// Words after `--` are not for the kernel.
     #[error("it stands after \"--\", where words are for init")]
     AfterEnd,
+    /// It is where everybody can read it.
+    #[error("every program can read the command line: give it as a credential")]
+    Public,
     /// It could have been changed by anybody.
     #[error("with Secure Boot on, only what is signed counts, such as an addon with this word")]
     Unsigned,
