@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::mode::Mode;
 use crate::nqn::HostNqn;
-use crate::state::{By, State, StateError};
+use crate::state::{State, StateError};
 
 /// Whom the target has to admit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub enum Admission {
         read_only: BTreeSet<HostNqn>,
         /// Hosts that are told not to try again.
         denied: BTreeSet<HostNqn>,
+        /// Hosts of the first two sets that must prove a key.
+        keyed: BTreeSet<HostNqn>,
     },
 }
 
@@ -42,14 +44,16 @@ impl Admission {
         if is_open {
             return Self::Everyone;
         }
+        let keyed: BTreeSet<HostNqn> = state.map(State::keyed).unwrap_or_default().iter().cloned().collect();
         let (mut read_write, mut read_only) = (BTreeSet::new(), BTreeSet::new());
         let admitted = state.map(State::admitted).unwrap_or_default();
-        for host in admitted.iter().filter(|host| mode != Mode::Paired || host.by == By::Key) {
+        for host in admitted.iter().filter(|host| mode != Mode::Paired || keyed.contains(&host.nqn)) {
             let set = if host.read_only { &mut read_only } else { &mut read_write };
             set.insert(host.nqn.clone());
         }
+        let keyed = keyed.into_iter().filter(|nqn| read_write.contains(nqn) || read_only.contains(nqn)).collect();
         let denied = state.map(State::denied).unwrap_or_default().iter().map(|host| host.nqn.clone()).collect();
-        Self::Hosts { read_write, read_only, denied }
+        Self::Hosts { read_write, read_only, denied, keyed }
     }
 }
 
@@ -59,9 +63,11 @@ mod tests {
 
     use super::*;
     use crate::host::Named;
+    use crate::state::By;
 
     fn nobody() -> Admission {
-        Admission::Hosts { read_write: BTreeSet::new(), read_only: BTreeSet::new(), denied: BTreeSet::new() }
+        let none = BTreeSet::new;
+        Admission::Hosts { read_write: none(), read_only: none(), denied: none(), keyed: none() }
     }
 
     fn nqn(text: &str) -> HostNqn {
@@ -92,11 +98,17 @@ mod tests {
             read_write: read_write.iter().map(|host| nqn(host)).collect(),
             read_only: read_only.iter().map(|host| nqn(host)).collect(),
             denied: [nqn("nqn.c")].into(),
+            keyed: [nqn("nqn.k")].into(),
         };
         assert_eq!(Admission::of(Mode::Ask, Some(&state)), hosts(&["nqn.a", "nqn.k"], &["nqn.b"]));
         // In mode open somebody has closed the machine again.
         assert_eq!(Admission::of(Mode::Open, Some(&state)), hosts(&["nqn.a", "nqn.k"], &["nqn.b"]));
         assert_eq!(Admission::of(Mode::Paired, Some(&state)), hosts(&["nqn.k"], &[]));
+        // One that was named by the setting must prove the key that it has, too.
+        state.must_prove(&nqn("nqn.b"));
+        let Admission::Hosts { read_only, keyed, .. } = Admission::of(Mode::Paired, Some(&state)) else { panic!() };
+        assert_eq!((read_only, keyed.len()), ([nqn("nqn.b")].into(), 2));
+        state.forget(&Named::Nqn(nqn("nqn.b")), now).unwrap();
         state.set_everyone(true);
         assert_eq!(Admission::of(Mode::Ask, Some(&state)), Admission::Everyone);
         assert_eq!(Admission::of(Mode::Paired, Some(&state)), hosts(&["nqn.k"], &[]));

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::Named;
 use crate::mode::Mode;
-use crate::nqn::NqnError;
+use crate::nqn::{HostNqn, NqnError};
 use crate::state::{Admitted, AnswerError, By, Denied, State};
 
 /// The longest line in bytes, without its newline.
@@ -38,6 +38,11 @@ pub enum Command {
         /// As in `allow`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         address: Option<IpAddr>,
+    },
+    /// Admits a host that proves its key. The key itself is nobody's answer: it is derived from the machine's secret.
+    Key {
+        /// Its NQN.
+        host: HostNqn,
     },
     /// Takes the decision on a host back.
     Forget {
@@ -103,7 +108,9 @@ pub enum CommandError {
     #[error(transparent)]
     Answer(#[from] AnswerError),
     /// A person cannot admit hosts in mode `paired`.
-    #[error("this machine admits only hosts that prove a key; the setting `access=ask` lets a person admit others")]
+    #[error(
+        "this machine admits only hosts that prove a key; `diskomator key NQN` prints one; the setting `access=ask` lets a person admit others"
+    )]
     Paired,
     /// Nobody can be denied while all are admitted.
     #[error(
@@ -162,6 +169,7 @@ impl Command {
         let mut done = Done { ok: true, ..Done::default() };
         match self {
             Self::Allow { by, .. } if mode == Mode::Paired && by != By::Key => return Err(CommandError::Paired),
+            Self::Key { host } => done.admitted = Some(state.key(&host, now)?),
             Self::Open {} if mode == Mode::Paired => return Err(CommandError::Paired),
             Self::Allow { host, address, read_only, by } => {
                 done.admitted = Some(state.allow(&host.try_into()?, address, read_only, by, now)?);
@@ -240,6 +248,7 @@ mod tests {
             ),
             (r#"{"command":"deny","host":"::1"}"#, Command::Deny { host: text("::1"), address: None }),
             (r#"{"command":"forget","host":"nqn.h"}"#, Command::Forget { host: text("nqn.h") }),
+            (r#"{"command":"key","host":"nqn.h"}"#, Command::Key { host: "nqn.h".parse().unwrap() }),
             (r#"{"command":"open"}"#, Command::Open {}),
             (r#"{"command":"close"}"#, Command::Close {}),
             (r#"{"command":"list"}"#, Command::List {}),
@@ -257,6 +266,8 @@ mod tests {
             r#"{"command":"allow","host":1.5}"#,
             r#"{"command":"allow","host":3,"readonly":true}"#,
             r#"{"command":"deny","host":3,"address":"x"}"#,
+            r#"{"command":"key","host":3}"#,
+            r#"{"command":"key","host":"../x"}"#,
             r#"{"command":"shut"}"#,
             r#"{"command":"list"}{"command":"open"}"#,
         ] {
@@ -286,6 +297,31 @@ mod tests {
         assert!(carry_out(&mut state, Mode::Ask, r#"{"command":"forget","host":"nqn.h"}"#).is_err());
         let hostile = r#"{"command":"allow","host":"\u001b[2J"}"#;
         assert!(!carry_out(&mut state, Mode::Ask, hostile).unwrap_err().contains('\x1b'));
+    }
+
+    #[test]
+    fn a_host_with_a_key_keeps_it_until_it_is_forgotten() {
+        let mut state = State::new(false, &["nqn.h:ro".parse().unwrap()]);
+        let key = r#"{"command":"key","host":"nqn.h"}"#;
+        let admitted = carry_out(&mut state, Mode::Ask, key).unwrap().admitted.unwrap();
+        assert_eq!((admitted.by, admitted.read_only), (By::Key, true));
+        for (line, keyed) in [
+            (r#"{"command":"deny","host":"nqn.h"}"#, 1),
+            (r#"{"command":"allow","host":"nqn.h"}"#, 1),
+            (r#"{"command":"forget","host":"nqn.h"}"#, 0),
+            (r#"{"command":"allow","host":"nqn.h"}"#, 0),
+        ] {
+            carry_out(&mut state, Mode::Ask, line).unwrap();
+            assert_eq!(state.keyed().len(), keyed, "{line}");
+            assert_eq!(State::parse(state.to_file().unwrap().as_bytes()).unwrap(), state);
+        }
+        // Hosts that are not admitted make room.
+        for number in 0..1000 {
+            let nqn: HostNqn = format!("nqn.{number}").parse().unwrap();
+            state.key(&nqn, NOW).unwrap();
+            state.deny(&Named::Nqn(nqn), None, NOW).unwrap();
+            assert!(state.keyed().len() <= crate::KEYED_MAX);
+        }
     }
 
     #[test]

@@ -19,6 +19,6 @@ pub use host::{Named, normal};
 pub use mode::{Mode, NoMode};
 pub use nqn::{Grant, HostNqn, NQN_MAX, NqnError};
 pub use state::{
-    ADMITTED_MAX, Admitted, AnswerError, By, DENIAL, DENIED_MAX, Denied, GROUP_MAX, Heard, REQUESTS_MAX, Request,
-    SILENCE, State, StateError,
+    ADMITTED_MAX, Admitted, AnswerError, By, DENIAL, DENIED_MAX, Denied, GROUP_MAX, Heard, KEYED_MAX, REQUESTS_MAX,
+    Request, SILENCE, State, StateError,
 };

@@ -19,6 +19,8 @@ pub const GROUP_MAX: usize = 8;
 pub const DENIED_MAX: usize = 64;
 /// Admitted hosts at most.
 pub const ADMITTED_MAX: usize = 128;
+/// Hosts at most that must prove a key.
+pub const KEYED_MAX: usize = ADMITTED_MAX;
 /// How long a denied host raises no question.
 pub const DENIAL: Duration = Duration::from_secs(60);
 /// How long a request is kept without another attempt: Linux hosts make one every ten seconds.
@@ -34,7 +36,7 @@ pub enum By {
     Command,
     /// A key of the console.
     Screen,
-    /// A cryptographic key that the host has proved.
+    /// A cryptographic key, which the host must prove.
     Key,
 }
 
@@ -153,6 +155,9 @@ pub struct State {
     admitted: Vec<Admitted>,
     denied: Vec<Denied>,
     requests: Vec<Request>,
+    /// Hosts that have a key, and must prove it wherever they are admitted.
+    #[serde(default)]
+    keyed: Vec<HostNqn>,
     /// The number of the last request.
     #[serde(default)]
     last_number: u64,
@@ -185,8 +190,8 @@ impl State {
     /// Reads the file.
     pub fn parse(file: &[u8]) -> Result<Self, StateError> {
         let mut state: Self = serde_json::from_slice(file)?;
-        if state.admitted.len() > ADMITTED_MAX || state.denied.len() > DENIED_MAX || state.requests.len() > REQUESTS_MAX
-        {
+        let is_longer = state.admitted.len() > ADMITTED_MAX || state.denied.len() > DENIED_MAX;
+        if is_longer || state.requests.len() > REQUESTS_MAX || state.keyed.len() > KEYED_MAX {
             return Err(StateError::TooMany);
         }
         // A host in two places is in the one that keeps it out.
@@ -223,9 +228,34 @@ impl State {
         &self.requests
     }
 
+    /// The hosts that have a key. Of those that are admitted, each must prove it.
+    pub fn keyed(&self) -> &[HostNqn] {
+        &self.keyed
+    }
+
+    /// From now on the host must prove its key wherever it is admitted.
+    pub fn must_prove(&mut self, nqn: &HostNqn) {
+        if self.keyed.contains(nqn) {
+            return;
+        }
+        // An admitted host never loses its key: without one it would be admitted by its name alone.
+        if self.keyed.len() >= KEYED_MAX {
+            self.keyed.retain(|host| self.admitted.iter().any(|admitted| admitted.nqn == *host));
+        }
+        self.keyed.push(nqn.clone());
+    }
+
+    /// Admits the host that proves its key, with the access that it has if it is admitted already.
+    pub fn key(&mut self, nqn: &HostNqn, now: Duration) -> Result<Admitted, AnswerError> {
+        let read_only = self.admitted.iter().any(|host| host.nqn == *nqn && host.read_only);
+        self.allow(&Named::Nqn(nqn.clone()), None, read_only, By::Key, now)
+    }
+
     /// Whether the target has to do the same for both.
     pub fn decides_as(&self, other: &Self) -> bool {
-        self.everyone == other.everyone && self.admitted == other.admitted && self.denied == other.denied
+        let decided =
+            |state: &Self| (state.everyone, state.admitted.clone(), state.denied.clone(), state.keyed.clone());
+        decided(self) == decided(other)
     }
 
     /// An undecided host has tried to connect or to find the disks.
@@ -302,6 +332,9 @@ impl State {
         let from = from.or_else(|| self.admitted.get(former?)?.address);
         let host = Admitted { nqn, read_only, by, address: from };
         self.decided(&host.nqn);
+        if by == By::Key {
+            self.must_prove(&host.nqn);
+        }
         match former {
             Some(place) => self.admitted[place] = host.clone(),
             None => self.admitted.push(host.clone()),
@@ -330,10 +363,12 @@ impl State {
     pub fn forget(&mut self, named: &Named, now: Duration) -> Result<HostNqn, AnswerError> {
         self.expire(now);
         let (nqn, _) = self.meant(named, None)?;
-        let before = self.admitted.len() + self.denied.len() + self.requests.len();
+        let count = |state: &Self| state.admitted.len() + state.denied.len() + state.requests.len() + state.keyed.len();
+        let before = count(self);
         self.admitted.retain(|host| host.nqn != nqn);
+        self.keyed.retain(|host| *host != nqn);
         self.decided(&nqn);
-        if before == self.admitted.len() + self.denied.len() + self.requests.len() {
+        if before == count(self) {
             return Err(AnswerError::Unknown(named.clone()));
         }
         Ok(nqn)

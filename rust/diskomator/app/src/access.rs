@@ -24,6 +24,8 @@ use runtime::{AppletError, Failure, print, start_daemon};
 
 use clients::{Clients, SocketError};
 
+use crate::secret::{self, Origin};
+
 const USAGE: &str = "\
 Usage: diskomator access
 
@@ -44,6 +46,8 @@ A host names itself, and its NQN can be observed and copied: an answer keeps
 neighbours apart, and no attacker out.
 
 Files:
+  /run/access/secret   the machine's secret for this boot, of the credential
+                       `diskomator.secret` or random
   /run/access/hosts    the state, which this applet alone writes. After a kill,
                        the next run goes on with it; settings count only if
                        there is none, or if it cannot be read
@@ -53,6 +57,7 @@ Files:
      \"read_only\": BOOL, \"by\": \"command\" | \"screen\" | \"key\"}
     {\"command\": \"deny\", \"host\": ..., \"address\": ADDRESS}
     {\"command\": \"forget\", \"host\": ...}
+    {\"command\": \"key\", \"host\": NQN}
     {\"command\": \"open\"}, {\"command\": \"close\"}, {\"command\": \"list\"}
                        The answer is {\"ok\": true, ...} or {\"error\": REASON}.
                        Only `command` and `host` are required.
@@ -134,6 +139,7 @@ pub(crate) fn run(mut args: lexopt::Parser) -> Result<(), Failure> {
     }
     let root = Root::default();
     let config = start_daemon::<Config>("access", &root, false).config;
+    secret::enter();
     Ok(follow(root, &config)?)
 }
 
@@ -193,6 +199,8 @@ fn take_client(events: &mut EventLoop<Source>, clients: &mut Clients) -> Result<
 struct Keeper {
     root: Root,
     mode: Mode,
+    /// There are keys.
+    has_secret: bool,
     state: State,
     /// The state that the file has, and when it was written.
     written: Option<State>,
@@ -204,9 +212,23 @@ struct Keeper {
 
 impl Keeper {
     fn start(root: Root, config: &Config, now: Duration) -> Self {
-        // Only hosts with a key are admitted in mode paired, and no setting names those.
-        let grants = if config.access == Mode::Paired { &[][..] } else { &config.allow };
-        let new = State::new(config.access == Mode::Open, grants);
+        let mode = config.mode();
+        let origin = match secret::keep(&root, config) {
+            Ok(kept) => Some(kept.origin),
+            Err(error) => {
+                log::error!("no host can prove a key: {}", chain(&error));
+                None
+            }
+        };
+        // Their owner has the keys that come of a secret that somebody gave, and nobody has those of a random one.
+        let have_keys = origin == Some(Origin::Credential);
+        let grants = if mode == Mode::Paired && !have_keys { &[][..] } else { &config.allow };
+        let mut new = State::new(mode == Mode::Open, grants);
+        if have_keys {
+            for grant in grants {
+                new.must_prove(&grant.nqn);
+            }
+        }
         let file = match root.read_bytes(FILE) {
             Err(error) if error.io().kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(chain(&error)),
@@ -227,7 +249,8 @@ impl Keeper {
         };
         Self {
             root,
-            mode: config.access,
+            mode,
+            has_secret: origin.is_some(),
             state,
             written,
             written_at: Duration::ZERO,
@@ -328,6 +351,9 @@ impl Keeper {
 
     fn carry_out(&mut self, line: &[u8], now: Duration) -> Result<Answer, String> {
         let command = Command::parse(line).map_err(|error| refusal(&error))?;
+        if matches!(command, Command::Key { .. }) && !self.has_secret {
+            return Err("the machine has no secret to make keys of; `dmesg` says why".to_owned());
+        }
         let former = self.state.everyone();
         let done = command.carry_out(&mut self.state, self.mode, now).map_err(|error| refusal(&error))?;
         if self.written.as_ref().is_none_or(|written| !written.decides_as(&self.state)) {

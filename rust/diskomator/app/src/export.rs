@@ -20,7 +20,7 @@ use local::sysfs;
 use nvmet::admission::Admission;
 use nvmet::export::{Export, exported_access, exported_as};
 use nvmet::model::{DISCOVERY_NQN, LISTENER_NQN, Subsystem, Target, disk_nqn, is_ours};
-use nvmet::plan::{Op, parted_at_the_cut, plan_disks, plan_hosts, plan_no_hosts, plan_no_ports, plan_ports};
+use nvmet::plan::{Op, parted_at_the_cut, plan_disks, plan_hosts, plan_keys, plan_no_hosts, plan_no_ports, plan_ports};
 use nvmet::policy::Access;
 use runtime::{AppletError, Failure, level_filter, print};
 use settings::Product;
@@ -28,6 +28,7 @@ use settings::Product;
 use crate::admission;
 use crate::exporter::{ExportError, Exporter, Observation, carry_out, carry_out_or_undo};
 use crate::listing::list;
+use crate::secret;
 
 const USAGE: &str = "\
 Usage: diskomator export list [--json]
@@ -116,6 +117,7 @@ const POLL: Duration = Duration::from_millis(10);
 pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
     let root = Root::default();
     let config: Config = given::read(&root).0.config;
+    secret::enter();
     logger::init(format!("{}-export", Config::NAME), level_filter(config.system.log), false);
     let nobody = || {};
     match parse(args)? {
@@ -281,14 +283,16 @@ fn sync_dry_run(exporter: &mut Exporter, disks: &Named) -> Result<(), Failure> {
     exporter.ask_all()?;
     let Observation { exports, target, .. } = exporter.observe()?;
     check(&exports, disks)?;
-    let admission = admission::current(&exporter.root, &exporter.config);
+    let admission::Hosts { admission, keys } = admission::current(&exporter.root, &exporter.config);
     let wanted = chosen(exporter.desired(&exports, &admission), &exports, &disks.words);
     let plan = plan_ports(&exporter.addresses, &target);
     let ports: Vec<_> = plan.ports.iter().map(|(id, _)| *id).collect();
     let hosts = plan_hosts(&admission, &target);
     let disks = plan_disks(&wanted, &target, &ports);
     let ops = plan.listener.into_iter().chain(plan.ports.into_iter().flat_map(|(_, ops)| ops));
-    let ops = ops.chain(hosts.make.into_iter().map(|(_, op)| op)).chain(disks.into_values().flatten());
+    let ops = ops.chain(hosts.make.into_iter().map(|(_, op)| op));
+    let ops =
+        ops.chain(plan_keys(&keys, &target).into_iter().flat_map(|(_, ops)| ops)).chain(disks.into_values().flatten());
     print_plan(ops.chain(hosts.remove))
 }
 
@@ -298,8 +302,8 @@ fn sync(exporter: &mut Exporter, disks: &Named) -> Result<(), Incomplete> {
     check(&exports, disks)?;
     let (ports, unusable) = exporter.listen(&target)?;
     let unlinked = sysfs::link_by_diskseq(&exporter.root, exports.iter().map(|export| &export.disk));
-    let admission = admission::current(&exporter.root, &exporter.config);
-    let (admission, homeless) = exporter.prepare_hosts(admission, &mut target);
+    let hosts = admission::current(&exporter.root, &exporter.config);
+    let (admission, homeless) = exporter.prepare_hosts(hosts, &mut target);
     let wanted = chosen(exporter.desired(&exports, &admission), &exports, &disks.words);
     let mut failures = Failures::default();
     failures.extend(unreadable.iter().chain(&unusable).chain(&unlinked).chain(&homeless));
@@ -394,7 +398,7 @@ fn remove(exporter: &Exporter, disks: &Named, dry_run: bool) -> Result<(), Failu
     let disks = plan_disks(&wanted, &target, &[]);
     // Where everyone is admitted, no host has a directory of ours.
     let is_about_hosts =
-        words.is_empty() && admission::current(&exporter.root, &exporter.config) != Admission::Everyone;
+        words.is_empty() && admission::current(&exporter.root, &exporter.config).admission != Admission::Everyone;
     let hosts = if is_about_hosts { plan_hosts(&Admission::nobody(), &target).remove } else { Vec::new() };
     if dry_run {
         let ports =

@@ -14,9 +14,11 @@ use nvmet::admission::Admission;
 use nvmet::export::{self, Export};
 use nvmet::identity::Machine;
 use nvmet::model::{PortAddress, PortId, Subsystem, Target, listen_addresses, queues};
-use nvmet::plan::{Op, PortPlan, READONLY, plan_hosts, plan_ports, plan_undo};
+use nvmet::plan::{Op, PortPlan, READONLY, plan_hosts, plan_keys, plan_ports, plan_undo};
 use nvmet::policy::{Access, Refusal};
 use runtime::AppletError;
+
+use crate::admission::Hosts;
 
 /// Why nothing could be exported at all.
 #[derive(Debug, thiserror::Error)]
@@ -127,9 +129,11 @@ impl Exporter {
         Ok((listening, errors))
     }
 
-    /// Makes the directories of the hosts on which somebody has decided, also in `target`. One that can't be made is
-    /// reported, and its host is left out of the admission, so that it keeps no other host from the disks.
-    pub(crate) fn prepare_hosts(&self, mut admission: Admission, target: &mut Target) -> (Admission, Vec<FileError>) {
+    /// Makes the directories of the hosts on which somebody has decided, also in `target`, and gives them their keys. What
+    /// can't be made is reported, and its host is left out of the admission, so that it keeps no other host from the
+    /// disks, and is not admitted without the key that it must prove.
+    pub(crate) fn prepare_hosts(&self, hosts: Hosts, target: &mut Target) -> (Admission, Vec<FileError>) {
+        let Hosts { mut admission, keys } = hosts;
         let mut errors = Vec::new();
         for (nqn, op) in plan_hosts(&admission, target).make {
             match carry_out(&self.root, &[op]) {
@@ -138,6 +142,16 @@ impl Exporter {
                     errors.push(error);
                     admission = admission.without(&nqn);
                 }
+            }
+        }
+        for (nqn, ops) in plan_keys(&keys, target) {
+            // One without a directory has been reported.
+            if !target.hosts.contains(&nqn) {
+                continue;
+            }
+            if let Err(error) = carry_out(&self.root, &ops) {
+                errors.push(error);
+                admission = admission.without(&nqn);
             }
         }
         (admission, errors)
@@ -227,6 +241,7 @@ mod tests {
     use disks::disk::{Attributes, Disk};
     use nvmet::export::Grant;
     use nvmet::identity::Identity;
+    use nvmet::model::ChapKeys;
 
     use super::*;
 
@@ -259,12 +274,29 @@ mod tests {
             denied: BTreeSet::from(["nqn.b".to_owned()]),
         };
         let mut target = Target::default();
-        let (left, errors) = exporter.prepare_hosts(admission.clone(), &mut target);
+        let (left, errors) = exporter.prepare_hosts(Hosts::by_name(admission.clone()), &mut target);
         assert_eq!((left, errors.len()), (admission.without(&long), 1));
         assert_eq!(target.hosts, BTreeSet::from(["nqn.a".to_owned(), "nqn.b".to_owned()]));
         assert!(target.hosts.iter().all(|nqn| hosts.join(nqn).is_dir()));
-        let (_, errors) = exporter.prepare_hosts(Admission::Everyone, &mut target);
+        let (_, errors) = exporter.prepare_hosts(Hosts::by_name(Admission::Everyone), &mut target);
         assert_eq!(errors.len(), 0);
+
+        // One to which the kernel gives no key is not admitted by its name alone.
+        let text = |text: &str| zeroize::Zeroizing::new(text.to_owned()).into();
+        let pair = || ChapKeys { host: text("DHHC-1:01:AAAA:"), controller: text("DHHC-1:01:AAAB:") };
+        for attribute in ["dhchap_key", "dhchap_ctrl_key"] {
+            fs::write(hosts.join("nqn.a").join(attribute), "").unwrap();
+        }
+        let admission = Admission::Hosts {
+            read_write: BTreeSet::from(["nqn.a".to_owned()]),
+            read_only: BTreeSet::from(["nqn.b".to_owned()]),
+            denied: BTreeSet::new(),
+        };
+        let keys = BTreeMap::from(["nqn.a", "nqn.b"].map(|nqn| (nqn.to_owned(), pair())));
+        let both = Hosts { admission: admission.clone(), keys };
+        let (left, errors) = exporter.prepare_hosts(both, &mut target);
+        assert_eq!((left, errors.len()), (admission.without("nqn.b"), 1));
+        assert_eq!(fs::read_to_string(hosts.join("nqn.a/dhchap_key")).unwrap(), "DHHC-1:01:AAAA:");
     }
 
     #[test]

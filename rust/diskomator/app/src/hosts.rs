@@ -122,7 +122,7 @@ pub(crate) fn hosts(mut args: lexopt::Parser) -> Result<(), Failure> {
     }
     let root = Root::default();
     let config = given::read::<Config>(&root).0.config;
-    let mode = config.access;
+    let mode = config.mode();
     let Observation { exports, .. } = Exporter::new(root.clone(), config, || {}).observe()?;
     let rows = exports.iter().flat_map(|export| export.nqns().map(|nqn| (export.disk.name.clone(), nqn)));
     let rows = rows.flat_map(|(disk, nqn)| {

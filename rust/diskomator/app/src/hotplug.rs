@@ -29,6 +29,7 @@ use runtime::{AppletError, Failure, level_filter, print, start_daemon};
 
 use crate::admission;
 use crate::exporter::{ExportError, Exporter, Observation, carry_out, carry_out_or_undo, reason};
+use crate::secret;
 
 const USAGE: &str = "\
 Usage: diskomator hotplug
@@ -81,6 +82,7 @@ pub(crate) fn run(mut args: lexopt::Parser) -> Result<(), Failure> {
     }
     let root = Root::default();
     let config = start_daemon::<Config>("hotplug", &root, true).config;
+    secret::enter();
     Ok(follow(root, config)?)
 }
 
@@ -173,12 +175,12 @@ impl Hotplug {
             log::info!("the Thunderbolt device {device} is let in");
         }
         let unlinked = sysfs::link_by_diskseq(root, exports.iter().map(|export| &export.disk));
-        let admission = admission::current(root, &self.exporter.config);
-        let (controllers, unseen) = controllers(root, &admission);
+        let hosts = admission::current(root, &self.exporter.config);
+        let (controllers, unseen) = controllers(root, &hosts.admission);
         let held: BTreeSet<String> =
             unclaimed(&exports, &target).filter(|nqn| configfs::has_hosts(root, nqn)).cloned().collect();
         // Last, as the kernel tells a host that is not linked yet never to try again.
-        let (admission, homeless) = self.exporter.prepare_hosts(admission, &mut target);
+        let (admission, homeless) = self.exporter.prepare_hosts(hosts, &mut target);
         let complaints: [&[FileError]; 6] = [&unreadable, &unusable, &unlinked, &kept_out, &unseen, &homeless];
         let observation = reconcile::Observation {
             exports: &exports,

@@ -11,6 +11,7 @@ mod exporter;
 mod hosts;
 mod hotplug;
 mod listing;
+mod secret;
 
 use std::process::ExitCode;
 

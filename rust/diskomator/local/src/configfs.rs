@@ -8,8 +8,9 @@ use std::os::unix::fs::MetadataExt;
 
 use kernel::root::{FileError, Root};
 use nvmet::hosts::{Controller, ControllerId};
-use nvmet::model::{Host, Namespace, Port, PortAddress, Subsystem, Target};
+use nvmet::model::{ChapKeys, Host, KeyText, Namespace, Port, PortAddress, Subsystem, Target};
 use nvmet::plan::{Op, READONLY};
+use zeroize::Zeroizing;
 
 /// Where the target's configuration is.
 const NVMET: &str = "sys/kernel/config/nvmet";
@@ -35,6 +36,12 @@ pub fn read(root: &Root) -> Result<Target, NvmetError> {
     }
     let hosts = names(root, &format!("{NVMET}/hosts"))?;
     let mut target = Target { hosts, ..Target::default() };
+    for nqn in &target.hosts {
+        let keys = keys(root, nqn);
+        if keys != ChapKeys::default() {
+            target.keys.insert(nqn.clone(), keys);
+        }
+    }
     for nqn in root.list(format!("{NVMET}/subsystems"))? {
         if let Some(subsystem) = unless_gone(subsystem(root, &nqn))? {
             target.subsystems.insert(nqn, subsystem);
@@ -97,6 +104,15 @@ fn subsystem(root: &Root, nqn: &str) -> Result<Subsystem, FileError> {
         firmware: at("attr_firmware")?,
         namespaces,
     })
+}
+
+/// The keys of a host; none where the kernel has no DH-HMAC-CHAP.
+fn keys(root: &Root, nqn: &str) -> ChapKeys {
+    let at = |attribute: &str| {
+        let text = root.read(format!("{NVMET}/hosts/{nqn}/{attribute}")).unwrap_or_default();
+        KeyText::from(Zeroizing::new(text))
+    };
+    ChapKeys { host: at("dhchap_key"), controller: at("dhchap_ctrl_key") }
 }
 
 /// Where the kernel shows who is connected, if it has `CONFIG_NVME_TARGET_DEBUGFS` and debugfs is mounted.
@@ -236,6 +252,7 @@ pub fn apply(root: &Root, op: &Op) -> Result<(), FileError> {
         Op::MakeDir(path) => (root.make_dir(at(path)), io::ErrorKind::AlreadyExists),
         Op::RemoveDir(path) => (root.remove_dir(at(path)), io::ErrorKind::NotFound),
         Op::Write { path, value } => return root.write(at(path), value),
+        Op::WriteKey { path, key } => return root.write_secret(at(path), key.expose()),
         Op::Link { target, path } => (root.link(at(target), at(path)), io::ErrorKind::AlreadyExists),
         Op::Unlink(path) => (root.unlink(at(path)), io::ErrorKind::NotFound),
     };
@@ -321,6 +338,20 @@ mod tests {
             apply(&root, &op).unwrap();
             assert_eq!(allowed(), (vec!["nqn.host".to_owned()], expected), "after {op}");
         }
+        // A key is read back as it was written, and an error does not tell it.
+        let directory = tree.0.path().join(NVMET).join("hosts/nqn.host");
+        fs::write(directory.join("dhchap_key"), "\n").unwrap();
+        assert!(read(&root).unwrap().keys.is_empty());
+        let key = KeyText::from(Zeroizing::new("DHHC-1:01:AAAA:".to_owned()));
+        let write = |attribute: &str| {
+            apply(&root, &Op::WriteKey { path: format!("hosts/nqn.host/{attribute}"), key: key.clone() })
+        };
+        write("dhchap_key").unwrap();
+        let expected = ChapKeys { host: key.clone(), controller: KeyText::default() };
+        assert_eq!(read(&root).unwrap().keys["nqn.host"], expected);
+        let error = write("dhchap_ctrl_key").unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("AAAA"), "{error:?}");
+        fs::remove_file(directory.join("dhchap_key")).unwrap();
         apply(&root, &Op::RemoveDir("hosts/nqn.host".to_owned())).unwrap();
         assert_eq!(allowed(), (vec![], 0));
     }

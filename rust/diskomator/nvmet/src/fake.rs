@@ -5,7 +5,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::model::{NQN_MAX, Namespace, Port, PortAddress, PortId, Subsystem, Target};
+use super::model::{KeyText, NQN_MAX, Namespace, Port, PortAddress, PortId, Subsystem, Target};
 use super::plan::Op;
 
 /// The kernel's answers, by its names.
@@ -62,6 +62,7 @@ impl Fake {
             Op::MakeDir(path) => self.make_dir(&split(path)),
             Op::RemoveDir(path) => self.remove_dir(&split(path)),
             Op::Write { path, value } => self.write(&split(path), value),
+            Op::WriteKey { path, key } => self.write_key(&split(path), key),
             Op::Link { target, path } => match (&split(path)[..], &split(target)[..]) {
                 (["ports", id, "subsystems", nqn], ["subsystems", target]) if nqn == target => self.link(id, nqn),
                 (["subsystems", nqn, "allowed_hosts", host], ["hosts", target]) if host == target => {
@@ -155,11 +156,8 @@ impl Fake {
                 Err(Errno::Busy)
             }
             ["hosts", nqn] => {
-                if self.target.hosts.remove(nqn) {
-                    Ok(())
-                } else {
-                    Err(Errno::NoEntry)
-                }
+                self.target.keys.remove(nqn);
+                if self.target.hosts.remove(nqn) { Ok(()) } else { Err(Errno::NoEntry) }
             }
             // The kernel disables what is still enabled.
             ["subsystems", nqn, "namespaces", nsid] => {
@@ -260,6 +258,26 @@ impl Fake {
         }
     }
 
+    /// The kernel looks at the start of a key alone (`nvmet_auth_set_key` in its `drivers/nvme/target/auth.c`).
+    fn write_key(&mut self, path: &[&str], key: &KeyText) -> Result<(), Errno> {
+        let ["hosts", nqn, attribute] = *path else { return Err(Errno::NoEntry) };
+        if !self.target.hosts.contains(nqn) {
+            return Err(Errno::NoEntry);
+        }
+        let digits = key.expose().strip_prefix("DHHC-1:").unwrap_or_default();
+        let end = digits.bytes().position(|byte| !byte.is_ascii_digit()).unwrap_or(digits.len());
+        if !digits.get(..end).and_then(|hash| hash.parse().ok()).is_some_and(|hash: u8| hash <= 3) {
+            return Err(Errno::Invalid);
+        }
+        let keys = self.target.keys.entry(nqn.to_owned()).or_default();
+        match attribute {
+            "dhchap_key" => keys.host = key.clone(),
+            "dhchap_ctrl_key" => keys.controller = key.clone(),
+            _ => return Err(Errno::NoEntry),
+        }
+        Ok(())
+    }
+
     /// A controller is passed through by one subsystem at most.
     fn write_passthru(&mut self, nqn: &str, attribute: &str, value: &str) -> Result<(), Errno> {
         let path = self.controllers.get(nqn).cloned();
@@ -335,6 +353,9 @@ fn the_fake_answers_as_the_kernel_does() {
         let op = match words[..] {
             ["mkdir", path] => Op::MakeDir(path.into()),
             ["rmdir", path] => Op::RemoveDir(path.into()),
+            ["write", path, value] if path.starts_with("hosts/") => {
+                Op::WriteKey { path: path.into(), key: zeroize::Zeroizing::new(value.to_owned()).into() }
+            }
             ["write", path, value] => Op::Write { path: path.into(), value: value.into() },
             ["ln", target, path] => Op::Link { target: target.into(), path: path.into() },
             ["rm", path] => Op::Unlink(path.into()),

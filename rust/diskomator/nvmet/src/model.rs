@@ -1,8 +1,10 @@
 //! The state of the NVMe target: subsystems, their namespace, ports.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use disks::disk::Disk;
+use zeroize::Zeroizing;
 
 /// The start of each of our NQNs (NVM Express Base Specification, "NVMe
 /// Qualified Names": `nqn.`, a date, a reversed domain name, a colon).
@@ -148,11 +150,51 @@ pub struct Port {
 /// The number by which configfs knows a port.
 pub type PortId = u16;
 
+/// The keys with which a host and this machine prove to each other who they are, by DH-HMAC-CHAP (NVM Express Base
+/// Specification, "DH-HMAC-CHAP Protocol").
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ChapKeys {
+    /// `dhchap_key`: the host's.
+    pub host: KeyText,
+    /// `dhchap_ctrl_key`: this machine's.
+    pub controller: KeyText,
+}
+
+/// The text of a key, such as `DHHC-1:01:…:`; empty if there is none. It never shows itself.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct KeyText(Zeroizing<String>);
+
+impl KeyText {
+    /// The text itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether there is no key.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl From<Zeroizing<String>> for KeyText {
+    fn from(text: Zeroizing<String>) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for KeyText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_empty() { "no key" } else { "a key" })
+    }
+}
+
 /// Everything below `/sys/kernel/config/nvmet`, as far as it concerns us.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Target {
     /// The NQNs of hosts that have a directory, other people's included.
     pub hosts: BTreeSet<String>,
+    /// The keys of those that have one, by NQN.
+    pub keys: BTreeMap<String, ChapKeys>,
     /// By NQN, other people's included.
     pub subsystems: BTreeMap<String, Subsystem>,
     /// By number, other people's included.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::admission::Admission;
-use super::model::{LISTENER_NQN, Namespace, Port, PortAddress, PortId, Subsystem, Target, is_ours};
+use super::model::{ChapKeys, KeyText, LISTENER_NQN, Namespace, Port, PortAddress, PortId, Subsystem, Target, is_ours};
 
 /// The attribute of a namespace that only our kernel has.
 pub const READONLY: &str = "readonly";
@@ -28,6 +28,13 @@ pub enum Op {
         /// Its new value.
         value: String,
     },
+    /// Write a key of a host.
+    WriteKey {
+        /// The attribute.
+        path: String,
+        /// The key.
+        key: KeyText,
+    },
     /// Link a subsystem to a port, or a host to a subsystem.
     Link {
         /// The directory of the subsystem, or of the host.
@@ -40,12 +47,13 @@ pub enum Op {
 }
 
 impl fmt::Display for Op {
-    /// A line of shell that does the same, run in that directory.
+    /// A line of shell that does the same, run in that directory, but for a key, which is not shown.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::MakeDir(path) => write!(f, "mkdir {path}"),
             Self::RemoveDir(path) => write!(f, "rmdir {path}"),
             Self::Write { path, value } => write!(f, "echo -n '{}' >{path}", value.replace('\'', r"'\''")),
+            Self::WriteKey { path, .. } => write!(f, "echo -n \"$KEY\" >{path}"),
             Self::Link { target, path } => write!(f, "ln -s \"$PWD\"/{target} {path}"),
             Self::Unlink(path) => write!(f, "rm {path}"),
         }
@@ -245,6 +253,26 @@ pub fn plan_hosts(admission: &Admission, actual: &Target) -> HostPlan {
     let make = decided.difference(&actual.hosts).map(|nqn| (nqn.clone(), Op::MakeDir(host(nqn)))).collect();
     let gone = actual.hosts.difference(&decided).filter(|nqn| !foreign.contains(nqn));
     HostPlan { make, remove: gone.map(|nqn| Op::RemoveDir(host(nqn))).collect() }
+}
+
+/// Gives each host its keys that must prove one: after its directory is made, and before the host is linked. A host
+/// without its keys may not be linked, as it would be admitted by its name alone.
+///
+/// The controller's key is first: it has no effect without the host's.
+pub fn plan_keys(keys: &BTreeMap<String, ChapKeys>, actual: &Target) -> Vec<(String, Vec<Op>)> {
+    let none = ChapKeys::default();
+    let ops = |(nqn, wanted): (&String, &ChapKeys)| {
+        let found = actual.keys.get(nqn).unwrap_or(&none);
+        let attributes =
+            [("dhchap_ctrl_key", &wanted.controller, &found.controller), ("dhchap_key", &wanted.host, &found.host)];
+        let changed = attributes.into_iter().filter(|(_, wanted, found)| wanted != found);
+        let write = |(attribute, key, _): (&str, &KeyText, _)| Op::WriteKey {
+            path: format!("{}/{attribute}", host(nqn)),
+            key: key.clone(),
+        };
+        (nqn.clone(), changed.map(write).collect::<Vec<_>>())
+    };
+    keys.iter().map(ops).filter(|(_, ops)| !ops.is_empty()).collect()
 }
 
 /// Has the subsystems that there are admit the admitted hosts, and no others. None of this waits for a disk, so it can
@@ -709,6 +737,37 @@ mod tests {
         assert_eq!(fake.target().hosts, BTreeSet::from(["x", "y", "z"].map(String::from)));
         let listener = &fake.target().subsystems[LISTENER_NQN];
         assert!(listener.allowed_hosts.is_empty() && !listener.allow_any_host);
+    }
+
+    #[test]
+    fn keys_are_written_once_and_never_shown() {
+        let text = |text: &str| KeyText::from(zeroize::Zeroizing::new(text.to_owned()));
+        let pair = |host: &str, controller: &str| ChapKeys { host: text(host), controller: text(controller) };
+        let mut fake = Fake::default();
+        for (_, op) in plan_hosts(&hosts("xy", "", ""), &fake.target()).make {
+            fake.apply(&op).unwrap();
+        }
+        let apply = |fake: &mut Fake, keys: &BTreeMap<String, ChapKeys>| -> Vec<String> {
+            let ops: Vec<Op> = plan_keys(keys, &fake.target()).into_iter().flat_map(|(_, ops)| ops).collect();
+            for op in &ops {
+                assert!(!format!("{op} {op:?}").contains("DHHC"), "{op:?}");
+                fake.apply(op).unwrap();
+            }
+            assert_eq!(plan_keys(keys, &fake.target()), []);
+            ops.iter().map(ToString::to_string).collect()
+        };
+        let mut keys = BTreeMap::from([("x".to_owned(), pair("DHHC-1:01:HOST:", "DHHC-1:01:CONTROLLER:"))]);
+        let line = |attribute: &str| format!("echo -n \"$KEY\" >hosts/x/{attribute}");
+        assert_eq!(apply(&mut fake, &keys), [line("dhchap_ctrl_key"), line("dhchap_key")]);
+        assert_eq!(fake.target().keys, keys);
+        assert!(!format!("{:?}", fake.target()).contains("DHHC"));
+        keys.insert("x".to_owned(), pair("DHHC-1:01:OTHER:", "DHHC-1:01:CONTROLLER:"));
+        assert_eq!(apply(&mut fake, &keys), [line("dhchap_key")]);
+        // They go with the directory.
+        for op in plan_hosts(&hosts("y", "", ""), &fake.target()).remove {
+            fake.apply(&op).unwrap();
+        }
+        assert!(fake.target().keys.is_empty());
     }
 
     #[test]

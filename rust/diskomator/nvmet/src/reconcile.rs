@@ -1132,7 +1132,7 @@ mod tests {
         let done = match op {
             Op::MakeDir(_) | Op::Link { .. } => Some(Errno::Exists),
             Op::RemoveDir(_) | Op::Unlink(_) => Some(Errno::NoEntry),
-            Op::Write { .. } => None,
+            Op::Write { .. } | Op::WriteKey { .. } => None,
         };
         fake.apply(op).or_else(|errno| if Some(errno) == done { Ok(()) } else { Err(errno) })
     }

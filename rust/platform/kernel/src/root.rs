@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Where `/sys`, `/proc`, `/dev` and configfs are found: `/`, or a tree that
@@ -155,6 +155,17 @@ impl Root {
             io::Write::write_all(&mut file, value.as_bytes())
         };
         attempt().map_err(|source| FileError::Write { path: path.clone(), value: value.to_owned(), source })
+    }
+
+    /// The same for a value that is nobody's business: no error repeats it, and no other user may read the file.
+    pub fn write_secret(&self, path: impl AsRef<Path>, value: &str) -> Result<(), FileError> {
+        let mode = fs::Permissions::from_mode(0o600);
+        fs::set_permissions(self.path(&path), mode)
+            .map_err(|source| FileError::Keep { path: self.path(&path), source })?;
+        self.write(path, value).map_err(|error| match error {
+            FileError::Write { path, source, .. } => FileError::Keep { path, source },
+            other => other,
+        })
     }
 
     /// Puts a file in place that only its owner may read. A reader finds

@@ -198,3 +198,50 @@ fn a_client_that_is_silent_or_reads_nothing_holds_up_nobody() {
     assert!(matches!(answer::ask(&root, &Command::List {}), Err(answer::AskError::NoDaemon(_))));
     assert!(root.exists(FILE) && !root.exists(CONTROL));
 }
+
+#[test]
+fn hosts_of_the_settings_must_prove_keys_only_if_somebody_can_have_them() {
+    const SECRET: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    for (mode, is_given, admitted, keyed) in
+        [("ask", false, 1, 0), ("ask", true, 1, 1), ("paired", false, 0, 0), ("paired", true, 1, 1)]
+    {
+        let (directory, root) = tree();
+        let line = format!("diskomator.access={mode} diskomator.allow=nqn.a");
+        for folder in ["proc", ".extra/global_credentials"] {
+            std::fs::create_dir_all(directory.path().join(folder)).unwrap();
+        }
+        std::fs::write(directory.path().join("proc/cmdline"), &line).unwrap();
+        if is_given {
+            root.keep(".extra/global_credentials/diskomator.secret.cred", SECRET).unwrap();
+        }
+        let config = kernel::given::read::<Config>(&root).0.config;
+        let mut keeper = Keeper::start(root.clone(), &config, at(5));
+        keeper.act(at(5));
+        let state = kept(&root);
+        assert_eq!((state.admitted().len(), state.keyed().len()), (admitted, keyed), "{mode} {is_given}");
+        assert!(!root.read(FILE).unwrap().contains("AAEC"));
+        // A key is for this host alone, and the answer says nothing secret.
+        let answer = keeper.answer(br#"{"command":"key","host":"nqn.b"}"#, at(6));
+        let said = format!("{answer:?}");
+        assert_eq!(done(answer).admitted.unwrap().by, By::Key);
+        assert!(!said.contains("DHHC") && !said.contains("AAEC"), "{said}");
+        assert_eq!(kept(&root).keyed().len(), keyed + 1);
+        // The next run has the same.
+        drop(keeper);
+        let former = secret::read(&root).unwrap().unwrap();
+        let next = Keeper::start(root.clone(), &config, at(7));
+        assert_eq!(next.state.keyed().len(), keyed + 1);
+        assert_eq!(secret::read(&root).unwrap().unwrap().secret.expose(), former.secret.expose());
+    }
+}
+
+#[test]
+fn without_a_secret_nobody_is_admitted_by_a_key() {
+    let (_directory, root) = tree();
+    // A directory in the place of the file.
+    root.make_dir(secret::FILE).unwrap();
+    let mut keeper = Keeper::start(root.clone(), &config("diskomator.access=ask"), at(5));
+    let answer = keeper.answer(br#"{"command":"key","host":"nqn.b"}"#, at(6));
+    assert!(matches!(answer, Answer::Refused { .. }), "{answer:?}");
+    assert!(keeper.state.admitted().is_empty());
+}
