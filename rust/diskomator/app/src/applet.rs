@@ -5,7 +5,7 @@ use disks::config::Config;
 use nvmet::discovery::service;
 use runtime::{Applet, Program};
 
-use crate::{access, blink, console, export, hosts, hotplug};
+use crate::{access, blink, console, export, hosts, hotplug, key};
 
 /// The appliance's one program.
 pub(crate) const PROGRAM: Program = Program {
@@ -42,7 +42,7 @@ what they hold in their caches, hosts are told that the disks are gone, and then
 it happens. A disk that does not answer delays that by some ten seconds.
 ";
 
-const APPLETS: [Applet; 17] = [
+const APPLETS: [Applet; 18] = [
     Applet { name: "export", summary: "list, add and remove the exports of this machine's disks", run: export::run },
     Applet { name: "hotplug", summary: "export each disk as it appears, until stopped", run: hotplug::run },
     Applet { name: "dhcp", summary: "bring every Ethernet link up and give it addresses", run: dhcp::run::<Config> },
@@ -56,6 +56,7 @@ const APPLETS: [Applet; 17] = [
     Applet { name: "hosts", summary: "list which hosts use, ask for and may use the disks", run: hosts::hosts },
     Applet { name: "allow", summary: "admit a host to the disks", run: access::answer::allow },
     Applet { name: "deny", summary: "refuse the disks to a host", run: access::answer::deny },
+    Applet { name: "key", summary: "print the keys of a host, and how it connects with them", run: key::run },
     Applet { name: "disconnect", summary: "end the connections of a host", run: hosts::disconnect },
     Applet { name: "blink", summary: "make the light at a disk's bay blink", run: blink::run },
     Applet {

@@ -10,6 +10,7 @@ mod export;
 mod exporter;
 mod hosts;
 mod hotplug;
+mod key;
 mod listing;
 mod secret;
 
