@@ -107,7 +107,7 @@ pub enum CommandError {
     /// The answer has no effect.
     #[error(transparent)]
     Answer(#[from] AnswerError),
-    /// A person cannot admit hosts in mode `paired`.
+    /// A person cannot admit all hosts in mode `paired`.
     #[error(
         "this machine admits only hosts that prove a key; `diskomator key NQN` prints one; the setting `access=ask` lets a person admit others"
     )]
@@ -168,10 +168,11 @@ impl Command {
     pub fn carry_out(self, state: &mut State, mode: Mode, now: Duration) -> Result<Done, CommandError> {
         let mut done = Done { ok: true, ..Done::default() };
         match self {
-            Self::Allow { by, .. } if mode == Mode::Paired && by != By::Key => return Err(CommandError::Paired),
             Self::Key { host } => done.admitted = Some(state.key(&host, now)?),
             Self::Open {} if mode == Mode::Paired => return Err(CommandError::Paired),
             Self::Allow { host, address, read_only, by } => {
+                // Nobody is admitted there by a name alone: whoever is named must prove the key of that name.
+                let by = if mode == Mode::Paired { By::Key } else { by };
                 done.admitted = Some(state.allow(&host.try_into()?, address, read_only, by, now)?);
             }
             Self::Deny { .. } if state.everyone() => return Err(CommandError::Open),
@@ -327,11 +328,17 @@ mod tests {
     #[test]
     fn a_mode_that_an_answer_cannot_change_says_so() {
         let mut state = State::new(false, &[]);
-        for refused in [r#"{"command":"allow","host":"nqn.h"}"#, r#"{"command":"open"}"#] {
-            assert!(carry_out(&mut state, Mode::Paired, refused).unwrap_err().contains("access=ask"));
+        assert!(carry_out(&mut state, Mode::Paired, r#"{"command":"open"}"#).unwrap_err().contains("access=ask"));
+        // Whoever is named there must prove a key.
+        for by in ["command", "screen", "key"] {
+            let line = format!(r#"{{"command":"allow","host":"nqn.{by}","by":"{by}","read_only":true}}"#);
+            let admitted = carry_out(&mut state, Mode::Paired, &line).unwrap().admitted.unwrap();
+            assert_eq!((admitted.by, admitted.read_only), (By::Key, true));
+            assert!(state.keyed().contains(&admitted.nqn));
         }
-        let by_key = r#"{"command":"allow","host":"nqn.h","by":"key"}"#;
-        assert!(carry_out(&mut state, Mode::Paired, by_key).is_ok());
+        let nobody = r#"{"command":"allow","host":1}"#;
+        assert!(carry_out(&mut state, Mode::Paired, nobody).is_err());
+        assert!(carry_out(&mut state, Mode::Ask, r#"{"command":"allow","host":"nqn.h"}"#).is_ok());
         assert!(carry_out(&mut state, Mode::Ask, r#"{"command":"open"}"#).unwrap().everyone);
         let deny = r#"{"command":"deny","host":"nqn.h"}"#;
         assert!(carry_out(&mut state, Mode::Ask, deny).unwrap_err().contains("--everyone"));

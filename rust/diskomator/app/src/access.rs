@@ -39,7 +39,8 @@ The setting `diskomator.access` says whom the machine admits:
   ask     the hosts of the setting `diskomator.allow`, and those that a person
           allows; `diskomator allow --everyone` makes it `open` until the next
           start
-  paired  only hosts that prove a key; nobody else can be allowed
+  paired  only hosts that prove a key: those of `diskomator key` or `allow`, and
+          of the setting `diskomator.allow` if the secret is a credential
 Any other word counts as `paired`.
 
 A host names itself, and its NQN can be observed and copied: an answer keeps

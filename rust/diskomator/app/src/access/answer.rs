@@ -27,8 +27,9 @@ only if the request came from there.
 
 A host that is admitted already gets the access that this command says.
 
-A host names itself: whoever has its NQN is admitted, too. In the mode `paired`
-nobody can be admitted by this command. See `diskomator help access`.
+A host names itself: whoever has its NQN is admitted, too, unless it must prove
+a key. In the mode `paired` it must, and is named by its NQN; `diskomator key`
+prints the key. See `diskomator help access`.
 
 Options:
   --read-only  the host can only read
@@ -119,7 +120,8 @@ fn said(done: &Done) -> String {
     if let Some(host) = &done.admitted {
         let limit = if host.read_only { ", to read only" } else { "" };
         let note = if done.everyone { "; for now, this machine admits every host anyway" } else { "" };
-        return format!("{} is admitted{limit}{note}\n", host.nqn);
+        let proof = if host.by == By::Key { ", if it proves its key" } else { "" };
+        return format!("{} is admitted{limit}{proof}{note}\n", host.nqn);
     }
     match &done.denied {
         Some(host) => format!("{} is denied\n", host.nqn),
