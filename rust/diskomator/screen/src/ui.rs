@@ -217,7 +217,7 @@ impl Ui {
             Act::Redraw => return Outcome::Redraw,
             Act::Leave => return Outcome::Leave,
             Act::Disk(_) | Act::Host(_) | Act::Everyone | Act::Reboot | Act::PowerOff | Act::Shell => {
-                if let Some(reason) = self.no_use(binding, snapshot) {
+                if let Some(reason) = no_use(binding, snapshot) {
                     self.say(reason, true);
                     return Outcome::Shown;
                 }
@@ -236,16 +236,6 @@ impl Ui {
             }
         }
         Outcome::Shown
-    }
-
-    /// The reason why a key of access control has no effect here.
-    fn no_use(&self, binding: &Binding, snapshot: &Snapshot) -> Option<&'static str> {
-        match (binding.act, snapshot.access.mode) {
-            (Act::Host(HostAct::Admit | HostAct::AdmitReadOnly), Mode::Open) => {
-                Some("Every host is admitted here: the mode is open (O, or the setting diskomator.access).")
-            }
-            _ => None,
-        }
     }
 
     /// Moves the cursor to the new row of the chosen disk or host. Returns a message if that is gone.
@@ -371,7 +361,7 @@ fn pose(binding: &Binding, subject: Option<&Subject>, snapshot: &Snapshot) -> Op
         }
         Act::Host(act) => {
             let rows = snapshot.host_rows();
-            let (text, command) = host_question(act, rows.get(place()?)?, snapshot)?;
+            let (text, command) = host_question(act, rows.get(place()?)?, snapshot);
             (text, act != HostAct::AdmitReadOnly, Outcome::Run(command))
         }
         Act::Everyone => {
@@ -411,8 +401,18 @@ fn pose(binding: &Binding, subject: Option<&Subject>, snapshot: &Snapshot) -> Op
     Some(Question { binding: *binding, subject: subject.cloned(), hosts: losers, text, grave, outcome })
 }
 
+/// The reason why a key of access control has no effect here.
+fn no_use(binding: &Binding, snapshot: &Snapshot) -> Option<&'static str> {
+    match (binding.act, snapshot.access.mode) {
+        (Act::Host(HostAct::Admit | HostAct::AdmitReadOnly), Mode::Open) => {
+            Some("Every host is admitted here: the mode is open (O, or the setting diskomator.access).")
+        }
+        _ => None,
+    }
+}
+
 /// The question about a host, and the command after its yes.
-fn host_question(act: HostAct, row: &HostRow<'_>, snapshot: &Snapshot) -> Option<(String, Command)> {
+fn host_question(act: HostAct, row: &HostRow<'_>, snapshot: &Snapshot) -> (String, Command) {
     let nqn = row.nqn();
     let who = match row.address() {
         Some(address) => format!("{} ({})", printable(address), printable(nqn)),
@@ -423,7 +423,7 @@ fn host_question(act: HostAct, row: &HostRow<'_>, snapshot: &Snapshot) -> Option
         HostRow::Connected(..) | HostRow::Admitted(_) => None,
     };
     let command = |is_read_only| Command::Allow { number, nqn: nqn.to_owned(), is_read_only };
-    Some(match (act, row, snapshot.access.mode) {
+    match (act, row, snapshot.access.mode) {
         (HostAct::Admit, ..) => (
             format!("Admit {who} until the next start? It can read and overwrite all disks of this machine."),
             command(false),
@@ -442,7 +442,7 @@ fn host_question(act: HostAct, row: &HostRow<'_>, snapshot: &Snapshot) -> Option
             format!("Take the admission of {who} back? Its connections end, and what it has under way fails."),
             Command::Deny { number, nqn: nqn.to_owned() },
         ),
-    })
+    }
 }
 
 fn disconnection(host: &Host, disks: &[&Disk], snapshot: &Snapshot) -> (String, Command) {
