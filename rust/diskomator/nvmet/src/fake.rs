@@ -266,7 +266,7 @@ impl Fake {
         }
         let digits = key.expose().strip_prefix("DHHC-1:").unwrap_or_default();
         let end = digits.bytes().position(|byte| !byte.is_ascii_digit()).unwrap_or(digits.len());
-        if !digits.get(..end).and_then(|hash| hash.parse().ok()).is_some_and(|hash: u8| hash <= 3) {
+        if digits.get(..end).and_then(|hash| hash.parse().ok()).is_none_or(|hash: u8| hash > 3) {
             return Err(Errno::Invalid);
         }
         let keys = self.target.keys.entry(nqn.to_owned()).or_default();
