@@ -5,7 +5,7 @@ use disks::config::Config;
 use nvmet::discovery::service;
 use runtime::{Applet, Program};
 
-use crate::{access, blink, console, export, hosts, hotplug, key};
+use crate::{access, blink, boot, console, export, hosts, hotplug, key};
 
 /// The appliance's one program.
 pub(crate) const PROGRAM: Program = Program {
@@ -42,7 +42,7 @@ what they hold in their caches, hosts are told that the disks are gone, and then
 it happens. A disk that does not answer delays that by some ten seconds.
 ";
 
-const APPLETS: [Applet; 18] = [
+const APPLETS: [Applet; 19] = [
     Applet { name: "export", summary: "list, add and remove the exports of this machine's disks", run: export::run },
     Applet { name: "hotplug", summary: "export each disk as it appears, until stopped", run: hotplug::run },
     Applet { name: "dhcp", summary: "bring every Ethernet link up and give it addresses", run: dhcp::run::<Config> },
@@ -59,6 +59,7 @@ const APPLETS: [Applet; 18] = [
     Applet { name: "key", summary: "print the keys of a host, and how it connects with them", run: key::run },
     Applet { name: "disconnect", summary: "end the connections of a host", run: hosts::disconnect },
     Applet { name: "blink", summary: "make the light at a disk's bay blink", run: blink::run },
+    Applet { name: "boot", summary: "restart the machine from a disk, once", run: boot::run },
     Applet {
         name: "log",
         summary: "send this machine's log to another one, until stopped",

@@ -5,6 +5,7 @@ mod access;
 mod admission;
 mod applet;
 mod blink;
+mod boot;
 mod console;
 mod export;
 mod exporter;

@@ -409,6 +409,17 @@ impl Uncached {
         self.at += u64::try_from(length).map_err(io::Error::other)?;
         Ok(())
     }
+
+    /// Reads all of these bytes from the place `at`. Hosts write past this machine's memory, in which older ones may be.
+    pub fn read_exact(&self, bytes: &mut [u8], at: u64) -> io::Result<()> {
+        posix_fadvise(&self.disk, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
+        self.disk.read_exact_at(bytes, at)
+    }
+
+    /// Its size in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
 }
 
 /// Has the kernel ask a SCSI device for its size again; `devpath` is the device's,

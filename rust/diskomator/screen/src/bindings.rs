@@ -32,6 +32,8 @@ pub enum Act {
     Go(Page),
     /// Does something with the disk that is chosen.
     Disk(DiskAct),
+    /// Restarts the machine from the disk that is chosen.
+    Boot,
     /// Decides on the host that is chosen.
     Host(HostAct),
     /// Opens the disks to every host until the next start, or asks again.
@@ -136,7 +138,7 @@ pub(crate) fn binding(key: Key, page: Page) -> Option<&'static Binding> {
 }
 
 /// Every key that does more than move.
-pub const BINDINGS: [Binding; 24] = [
+pub const BINDINGS: [Binding; 25] = [
     Binding::new('o', "o", "overview", "diskomator console --once", Act::Go(Page::Overview)),
     Binding::new('d', "d", "disks", "diskomator export list", Act::Go(Page::Disks)).footer(Footer::Always("disks")),
     Binding::new('n', "n", "network", "diskomator net", Act::Go(Page::Network)).footer(Footer::Always("network")),
@@ -169,6 +171,9 @@ pub const BINDINGS: [Binding; 24] = [
     Binding::new('b', "b", "blink its light", "diskomator blink DISK", Act::Disk(DiskAct::Blink))
         .only_on(Page::Disks)
         .footer(Footer::Always("blink")),
+    Binding::new('B', "B", "restart from it, once", "diskomator boot DISK", Act::Boot)
+        .only_on(Page::Disks)
+        .footer(Footer::Always("boot")),
     Binding::new('a', "a", "admit it", "diskomator allow HOST", Act::Host(HostAct::Admit))
         .only_on(Page::Hosts)
         .footer(Footer::Always("admit")),
@@ -236,6 +241,15 @@ pub enum Command {
         diskseq: u64,
         /// Whether the disk's bay has a light that can be switched.
         has_light: bool,
+    },
+    /// Restarts the machine from a disk.
+    Boot {
+        /// The kernel's name, which another disk may have after this one.
+        name: String,
+        /// The kernel's number, which no other disk of this boot has.
+        diskseq: u64,
+        /// Also while hosts are connected.
+        is_forced: bool,
     },
     /// Admits a host.
     Allow {

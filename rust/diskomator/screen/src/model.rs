@@ -27,6 +27,8 @@ pub struct Snapshot {
     pub disks: Vec<Disk>,
     /// Why there are no disks to show, if they could not be listed.
     pub problem: Option<String>,
+    /// What the firmware starts when nothing is asked of it; `None` if it keeps no variables that say so.
+    pub after: Option<efi::After>,
     /// Warnings before anything goes wrong, the gravest first.
     pub warnings: Vec<String>,
     /// How to log in over the network, if that is possible.

@@ -216,7 +216,7 @@ impl Ui {
             }
             Act::Redraw => return Outcome::Redraw,
             Act::Leave => return Outcome::Leave,
-            Act::Disk(_) | Act::Host(_) | Act::Everyone | Act::Reboot | Act::PowerOff | Act::Shell => {
+            Act::Disk(_) | Act::Boot | Act::Host(_) | Act::Everyone | Act::Reboot | Act::PowerOff | Act::Shell => {
                 if let Some(reason) = no_use(binding, snapshot) {
                     self.say(reason, true);
                     return Outcome::Shown;
@@ -359,6 +359,16 @@ fn pose(binding: &Binding, subject: Option<&Subject>, snapshot: &Snapshot) -> Op
             let command = Command::Disk { act, name, diskseq, has_light };
             (disk_question(act, disk, snapshot), act == DiskAct::Remove, Outcome::Run(command))
         }
+        Act::Boot => {
+            let disk = snapshot.disks.get(place()?)?;
+            losers.extend(snapshot.hosts().into_iter().map(|(host, _)| host.clone()));
+            let model = disk.model.as_deref().map_or_else(String::new, |model| format!(" ({})", printable(model)));
+            let after = snapshot.after.as_ref().map_or_else(String::new, ToString::to_string);
+            let text =
+                format!("Restart this machine from {}{model}, once? {after}\n{}", printable(&disk.name), connected(&losers));
+            let (name, diskseq, is_forced) = (disk.name.clone(), disk.diskseq, !losers.is_empty());
+            (text, true, Outcome::Run(Command::Boot { name, diskseq, is_forced }))
+        }
         Act::Host(act) => {
             let rows = snapshot.host_rows();
             let (text, command) = host_question(act, rows.get(place()?)?, snapshot);
@@ -385,12 +395,7 @@ fn pose(binding: &Binding, subject: Option<&Subject>, snapshot: &Snapshot) -> Op
                 ("Switch this machine off?", Command::PowerOff)
             };
             losers.extend(snapshot.hosts().into_iter().map(|(host, _)| host.clone()));
-            let whose = match losers.len() {
-                0 => "No host is connected.".to_owned(),
-                1 => "ONE HOST IS CONNECTED and loses its disks.".to_owned(),
-                count => format!("{count} HOSTS ARE CONNECTED and lose their disks."),
-            };
-            (format!("{what}\n{whose}"), true, Outcome::Run(command))
+            (format!("{what}\n{}", connected(&losers)), true, Outcome::Run(command))
         }
         Act::Shell => (
             "Open a root shell? It can do anything to this machine and its disks. On the screen it is on Alt-F9, and Alt-F1 leads back; on a serial line `exit` does.".to_owned(),
@@ -401,13 +406,25 @@ fn pose(binding: &Binding, subject: Option<&Subject>, snapshot: &Snapshot) -> Op
     Some(Question { binding: *binding, subject: subject.cloned(), hosts: losers, text, grave, outcome })
 }
 
-/// The reason why a key of access control has no effect here.
+/// The reason why a key has no effect on this machine.
 fn no_use(binding: &Binding, snapshot: &Snapshot) -> Option<&'static str> {
     match (binding.act, snapshot.access.mode) {
         (Act::Host(HostAct::Admit | HostAct::AdmitReadOnly), Mode::Open) => {
             Some("Every host is admitted here: the mode is open (O, or the setting diskomator.access).")
         }
+        (Act::Boot, _) if snapshot.after.is_none() => {
+            Some("This machine's firmware can't be told where to start from: use its own boot menu (see the log).")
+        }
         _ => None,
+    }
+}
+
+/// How many hosts lose their disks.
+fn connected(hosts: &[Host]) -> String {
+    match hosts.len() {
+        0 => "No host is connected.".to_owned(),
+        1 => "ONE HOST IS CONNECTED and loses its disks.".to_owned(),
+        count => format!("{count} HOSTS ARE CONNECTED and lose their disks."),
     }
 }
 
@@ -563,6 +580,7 @@ mod tests {
         let host = Host { nqn: "nqn.host".to_owned(), address: Some("192.0.2.9".to_owned()) };
         snapshot.disks[1].hosts.push(host);
         snapshot.access.mode = Mode::Ask;
+        snapshot.after = Some(efi::After::Unknown);
         for binding in BINDINGS.iter().filter(|binding| binding.asks) {
             for other in [Key::Char('n'), Key::Enter, Key::Esc, Key::Char('Y'), binding.key] {
                 let mut ui = Ui::default();
@@ -581,6 +599,9 @@ mod tests {
                 Outcome::Shell => assert_eq!(binding.act, Act::Shell),
                 Outcome::Run(Command::Disk { act, name, .. }) => {
                     assert_eq!((binding.act, name.as_str()), (Act::Disk(act), "nvme0n1"));
+                }
+                Outcome::Run(Command::Boot { name, is_forced, .. }) => {
+                    assert_eq!((binding.act, name.as_str(), is_forced), (Act::Boot, "nvme0n1", true));
                 }
                 Outcome::Run(Command::Allow { nqn, is_read_only, .. }) => {
                     let act = if is_read_only { HostAct::AdmitReadOnly } else { HostAct::Admit };
@@ -614,6 +635,29 @@ mod tests {
         let mut gone = before.clone();
         gone.disks.remove(0);
         assert_eq!(asked(&gone), (true, true));
+    }
+
+    #[test]
+    fn the_question_about_a_start_from_a_disk_says_what_follows_after_that() {
+        let mut snapshot = sample(1, 1);
+        snapshot.disks[0].hosts.clear();
+        let text = |snapshot: &Snapshot| {
+            let mut ui = Ui::default();
+            ui.go(Page::Disks);
+            ui.key(Key::Char('B'), snapshot, SIZE);
+            let text = ui.render(snapshot, SIZE).text();
+            (text.split_whitespace().collect::<Vec<_>>().join(" "), ui.key(Key::Char('y'), snapshot, SIZE))
+        };
+        let (refused, outcome) = text(&snapshot);
+        assert!(refused.contains("can't be told where to start from") && outcome == Outcome::Shown, "{refused}");
+        let entry = efi::Entry { number: 7, description: "stick".to_owned() };
+        for (after, word) in [(efi::After::Ours(entry.clone()), "again"), (efi::After::Other(entry), "which is not")] {
+            snapshot.after = Some(after);
+            let (asked, outcome) = text(&snapshot);
+            assert!(asked.contains("Boot0007 (stick)") && asked.contains(word), "{asked}");
+            let command = Command::Boot { name: "nvme0n1".to_owned(), diskseq: 1, is_forced: false };
+            assert_eq!(outcome, Outcome::Run(command));
+        }
     }
 
     /// Connects a host to a disk.

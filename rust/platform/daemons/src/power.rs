@@ -20,11 +20,19 @@ Exit status: 0 it is going down, 1 it is not, 2 wrong usage.
 
 /// Why the machine stays on.
 #[derive(Debug, thiserror::Error)]
-enum PowerError {
+pub enum PowerError {
+    /// Another init would take the signal for something else.
     #[error("this is not the {product} appliance but a system whose init is {init}; use its own command")]
-    NotTheAppliance { product: &'static str, init: String },
+    NotTheAppliance {
+        /// The name of the product.
+        product: &'static str,
+        /// The other init's program.
+        init: String,
+    },
+    /// Init can't be looked at.
     #[error("cannot look for init")]
     Init(#[source] FileError),
+    /// Init does not take the signal.
     #[error("cannot tell init")]
     Signal(#[source] io::Error),
 }
@@ -57,11 +65,21 @@ fn run<C: Product>(mut args: lexopt::Parser, usage: &str, steps: &str, signal: I
     Ok(ask_init::<C>(signal)?)
 }
 
-/// Another init would take the signal for something else.
 fn ask_init<C: Product>(signal: InitSignal) -> Result<(), PowerError> {
+    check_init::<C>()?;
+    signal_init(signal).map_err(PowerError::Signal)
+}
+
+/// Whether this machine's init is ours, which restarts the machine when it is asked to.
+pub fn check_init<C: Product>() -> Result<(), PowerError> {
     let init = Root::default().resolve("proc/1/exe").map_err(PowerError::Init)?;
     if init.file_name().is_none_or(|name| name != "busybox") {
         return Err(PowerError::NotTheAppliance { product: C::NAME, init: init.display().to_string() });
     }
-    signal_init(signal).map_err(PowerError::Signal)
+    Ok(())
+}
+
+/// Restarts the machine, when its disks are at rest.
+pub fn restart<C: Product>() -> Result<(), PowerError> {
+    ask_init::<C>(InitSignal::Reboot)
 }

@@ -5,6 +5,7 @@ pub mod cards;
 pub mod clock;
 pub mod datagram;
 pub mod dhcp6;
+pub mod efi;
 pub mod error;
 mod font;
 pub mod given;

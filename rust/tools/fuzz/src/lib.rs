@@ -13,6 +13,7 @@ mod access;
 mod arp;
 mod dhcp;
 mod dhcp6;
+mod efi;
 mod input;
 mod keys;
 mod mdns;
@@ -23,6 +24,7 @@ mod ssh;
 mod uevent;
 
 pub use self::access::access;
+pub use self::efi::efi;
 pub use self::keys::keys;
 pub use self::screen::screen;
 pub use self::settings::settings;
@@ -39,11 +41,12 @@ pub type Target = fn(&[u8]);
 
 /// Every target with its name, which its fuzzer and the folder of its corpus
 /// have, too.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("access", access),
     ("arp", arp),
     ("dhcp", dhcp),
     ("dhcp6", dhcp6),
+    ("efi", efi),
     ("keys", keys),
     ("mdns", mdns),
     ("netlink", netlink),

@@ -77,6 +77,7 @@ fn press(ui: &mut Ui, key: Key, snapshot: &Snapshot, size: Size) {
     if let Outcome::Run(command) = outcome {
         let act = match &command {
             Command::Disk { act, .. } => Act::Disk(*act),
+            Command::Boot { .. } => Act::Boot,
             Command::Allow { is_read_only: false, .. } => Act::Host(HostAct::Admit),
             Command::Allow { is_read_only: true, .. } => Act::Host(HostAct::AdmitReadOnly),
             Command::Deny { .. } | Command::Disconnect { .. } => Act::Host(HostAct::Deny),

@@ -33,6 +33,10 @@ pub(super) fn arguments(command: &Wanted) -> Vec<String> {
             let by_reading: &[&str] = if *act == DiskAct::Blink && !has_light { &["--read"] } else { &[] };
             words(&[verb, &[name, "--diskseq", &diskseq.to_string()], by_reading].concat())
         }
+        Wanted::Boot { name, diskseq, is_forced } => {
+            let force: &[&str] = if *is_forced { &["--force"] } else { &[] };
+            words(&[&["boot", name, "--diskseq", &diskseq.to_string()], force].concat())
+        }
         Wanted::Disconnect { host, controllers } => {
             let ids: Vec<String> = controllers.iter().map(ToString::to_string).collect();
             // A host chooses its NQN, which may look like an option or an address.
@@ -175,6 +179,10 @@ mod tests {
         Wanted::Disk { act, name: "sda".to_owned(), diskseq: 39, has_light }
     }
 
+    fn boot(is_forced: bool) -> Wanted {
+        Wanted::Boot { name: "sda".to_owned(), diskseq: 39, is_forced }
+    }
+
     fn disconnect(nqn: &str, address: Option<&str>) -> Wanted {
         let host = Host { nqn: nqn.to_owned(), address: address.map(str::to_owned) };
         let controllers = [(2, 102), (3, 103)].map(|(number, inode)| ControllerId { number, inode }).to_vec();
@@ -192,6 +200,8 @@ mod tests {
             (disk(DiskAct::Blink, false), "blink sda --diskseq 39 --read"),
             (disconnect("nqn.h", Some("192.0.2.2")), "disconnect nqn.h 192.0.2.2 --controllers 2:102,3:103"),
             (disconnect("nqn.h", None), "disconnect nqn.h --controllers 2:102,3:103"),
+            (boot(false), "boot sda --diskseq 39"),
+            (boot(true), "boot sda --diskseq 39 --force"),
             (Wanted::Reboot, "reboot"),
             (Wanted::PowerOff, "poweroff"),
         ] {
@@ -225,6 +235,7 @@ mod tests {
         for binding in BINDINGS.iter().filter(|binding| binding.asks) {
             let command = match binding.act {
                 Act::Disk(act) => disk(act, true),
+                Act::Boot => boot(false),
                 Act::Host(HostAct::Deny) => Wanted::Deny { number: None, nqn: "nqn.h".to_owned() },
                 Act::Host(act) => {
                     let is_read_only = act == HostAct::AdmitReadOnly;

@@ -1,5 +1,6 @@
 //! The view of the kernel's state.
 
+use std::cell::OnceCell;
 use std::time::{Duration, Instant};
 
 use access::Mode;
@@ -22,6 +23,7 @@ use screen::log::Log;
 use screen::model::{self, Address, Admitted, Disk, DiskState, Link, Machine, Request, Snapshot, Ssh};
 
 use crate::admission;
+use crate::boot;
 use crate::exporter::{ExportError, Exporter, Observation, State, state};
 
 /// Less than this, and programs are about to be ended for want of memory.
@@ -37,6 +39,9 @@ pub(super) struct Observer {
     exports: Vec<Export>,
     /// No clock that goes is before this.
     earliest: Duration,
+    /// What the firmware starts when nothing is asked of it; `None` if it keeps no variables. It was asked once, when
+    /// there was something on the screen already.
+    after: OnceCell<Option<efi::After>>,
 }
 
 impl Observer {
@@ -60,7 +65,15 @@ impl Observer {
         let earliest = clock::earliest(&root);
         let exporter = Exporter::new(root, settings.config, wake);
         let settings = settings.warnings.iter().map(ToString::to_string).collect();
-        Ok(Self { netlink: Netlink::new()?, exporter, machine, settings, exports: Vec::new(), earliest })
+        Ok(Self {
+            netlink: Netlink::new()?,
+            exporter,
+            machine,
+            settings,
+            exports: Vec::new(),
+            earliest,
+            after: OnceCell::new(),
+        })
     }
 
     /// The state that is known at once, without asking any disk.
@@ -113,6 +126,7 @@ impl Observer {
             machine: self.machine.clone(),
             is_by_hand: self.exporter.config.export.is_none(),
             warnings: self.warnings(&disks, access.mode, log),
+            after: self.after.get_or_init(|| after(root)).clone(),
             access,
             links,
             disks,
@@ -168,6 +182,16 @@ impl Observer {
         });
         // Tunnels and the like, which are nobody's to plug in, only with an address.
         Ok((links.filter(|link| link.mac.is_some() || !link.addresses.is_empty()).collect(), name))
+    }
+}
+
+fn after(root: &Root) -> Option<efi::After> {
+    match boot::firmware(root) {
+        Ok((_, firmware)) => Some(firmware.after()),
+        Err(error) => {
+            log::info!("no start from a chosen disk: {}", chain(&error));
+            None
+        }
     }
 }
 
