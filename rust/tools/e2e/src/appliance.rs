@@ -68,6 +68,7 @@ pub struct ApplianceBuilder {
     strings: Vec<String>,
     fw_cfg: Vec<(String, String)>,
     uuid: &'static str,
+    restarts: bool,
     deadline: Duration,
 }
 
@@ -92,6 +93,7 @@ impl ApplianceBuilder {
             strings: Vec::new(),
             fw_cfg: Vec::new(),
             uuid: "5f6e1a2c-74b0-4c1e-9d53-0a1b2c3d4e5f",
+            restarts: false,
             deadline: Duration::from_secs(500),
         }
     }
@@ -228,6 +230,13 @@ impl ApplianceBuilder {
         self.word("diskomator.debug")
     }
 
+    /// It starts again after a restart ([`Appliance::wait_restart`]), which else ends it.
+    #[must_use]
+    pub fn restarts(mut self) -> Self {
+        self.restarts = true;
+        self
+    }
+
     /// When to give up on it, from power-on.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
@@ -257,7 +266,9 @@ impl ApplianceBuilder {
             arguments.add("-fw_cfg", format!("name={name},string={}", content.replace(',', ",,")));
         }
         // A restart ends it, so that a test sees it; QEMU's own way out is quit.
-        arguments.flag("-no-reboot");
+        if !self.restarts {
+            arguments.flag("-no-reboot");
+        }
         // Buses come before what sits on them: QEMU creates devices in the order given.
         arguments.add("-device", "qemu-xhci,id=usb,p2=8,p3=8").add("-device", "usb-kbd,bus=usb.0");
         self.add_boot(&mut arguments, name, evidence)?;
@@ -620,6 +631,11 @@ impl Appliance {
         let data = self.qemu.event("SHUTDOWN", limit, |_| true)?;
         self.qemu.wait_end(Duration::from_secs(10))?;
         Ok(data.get("reason").and_then(Value::as_str).unwrap_or_default().to_owned())
+    }
+
+    /// Waits until it restarts; it must be one that [does](ApplianceBuilder::restarts).
+    pub fn wait_restart(&self, limit: Duration) -> Result<()> {
+        self.qemu.event("RESET", limit, |data| data.get("guest").and_then(Value::as_bool) == Some(true)).map(drop)
     }
 
     /// Cuts its power.
