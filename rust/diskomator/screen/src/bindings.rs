@@ -172,8 +172,8 @@ pub const BINDINGS: [Binding; 25] = [
         .only_on(Page::Disks)
         .footer(Footer::Always("blink")),
     Binding::new('B', "B", "restart from it, once", "diskomator boot DISK", Act::Boot)
-        .only_on(Page::Disks)
-        .footer(Footer::Always("boot")),
+        // A row of 80 columns has no room for it beside the way to the help, which has it.
+        .only_on(Page::Disks),
     Binding::new('a', "a", "admit it", "diskomator allow HOST", Act::Host(HostAct::Admit))
         .only_on(Page::Hosts)
         .footer(Footer::Always("admit")),
