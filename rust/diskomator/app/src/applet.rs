@@ -49,7 +49,7 @@ const APPLETS: [Applet; 19] = [
     Applet {
         name: "mdns",
         summary: "tell the network the machine's name and what it serves",
-        run: |args| mdns::run::<Config>(args, |config| service(config.access)),
+        run: |args| mdns::run::<Config>(args, |config| service(config.mode())),
     },
     Applet { name: "console", summary: "show addresses and disks on the screen, until stopped", run: console::run },
     Applet { name: "access", summary: "note which hosts ask for the disks, until stopped", run: access::run },

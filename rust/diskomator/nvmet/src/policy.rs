@@ -3,7 +3,7 @@
 use std::fmt;
 
 use access::Mode;
-use disks::config::Config;
+use disks::config::{Config, Secret};
 use disks::disk::{Answer, Bus, Disk};
 use disks::kind::{Exported, Never};
 
@@ -32,8 +32,8 @@ pub enum Refusal {
     /// Its partitions are exported instead. Never both: who writes to one would
     /// destroy what the other's user sees.
     InParts,
-    /// The machine was started from it, and admits hosts one by one. Its FAT file system has the
-    /// machine's secret and settings.
+    /// The machine was started from it, and admits hosts one by one or has a secret. Its FAT file system has the
+    /// secret and the settings.
     BootDisk,
     /// A device mapper or md device is made of it.
     Held(Vec<String>),
@@ -117,9 +117,9 @@ impl fmt::Display for Refusal {
             Self::Unanswered => f.write_str("does not answer"),
             Self::PassedThrough(first) => write!(f, "passed through with {first}, as another namespace"),
             Self::InParts => f.write_str("its partitions are exported"),
-            Self::BootDisk => {
-                f.write_str("has this machine's system and secret; exported with diskomator.access=open alone")
-            }
+            Self::BootDisk => f.write_str(
+                "this machine was started from it; exported only with diskomator.access=open and without a secret",
+            ),
             Self::Mounted => f.write_str("mounted on this machine"),
             Self::ByHandOnly { setting, .. } => write!(f, "diskomator.export={setting}"),
             Self::Held(holders) => write!(f, "in use by {}", holders.join(", ")),
@@ -143,7 +143,7 @@ pub fn exportable(disk: &Disk, config: &Config) -> Result<Access, Refusal> {
         Exported::ByName | Exported::Yes => return Err(Refusal::Virtual),
     }
     // Before it has answered, nobody knows whether it is the one, and it waits for that below.
-    if disk.is_boot_medium && config.access != Mode::Open {
+    if disk.is_boot_medium && (config.mode() != Mode::Open || config.secret == Secret::Given) {
         return Err(Refusal::BootDisk);
     }
     if disk.in_parts {
@@ -278,6 +278,11 @@ mod tests {
             }
             let config = Config { access: mode, ..Config::default() };
             assert_eq!(exportable(&stick(true, Answer::Given), &config).err(), expected.or(Some(Refusal::InParts)));
+        }
+        // Nor is it where only a refused secret closes the machine, or where everyone could read the secret.
+        for secret in [Secret::Refused, Secret::Given] {
+            let config = Config { access: Mode::Open, secret, ..Config::default() };
+            assert_eq!(exportable(&stick(false, Answer::Given), &config), Err(Refusal::BootDisk), "{secret:?}");
         }
         let config = Config { access: Mode::Ask, ..Config::default() };
         let unknown = Disk { is_boot_medium: false, ..stick(false, Answer::Awaited) };

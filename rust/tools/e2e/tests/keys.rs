@@ -54,8 +54,8 @@ fn wait_keyed(machine: &Appliance, nqn: &str) -> Result<()> {
 
 fn wait_exported(machine: &Appliance) -> Result<()> {
     wait_for("the disk's subsystem", SOON, || {
-        let listed = machine.shell("ls /sys/kernel/config/nvmet/subsystems/*/namespaces/")?;
-        Ok(if listed.lines().any(|line| line == "1") { Ok(()) } else { Err(listed) })
+        let listed = machine.shell("echo /sys/kernel/config/nvmet/subsystems/*/namespaces/*")?;
+        Ok(if listed.split_whitespace().any(|path| path.ends_with("/namespaces/1")) { Ok(()) } else { Err(listed) })
     })
 }
 
