@@ -103,7 +103,10 @@ fn connect_with_keys(other: &Initiator, address: &str, secret: &Secret, host: &s
         *keys.dhchap_host.expose(),
         *keys.dhchap_controller.expose()
     );
-    other.run(&format!("nvme connect-all -t tcp -a {address} {chap}"))?;
+    // connect-all takes no key of the controller.
+    for entry in other.discover(address)? {
+        other.run(&format!("nvme connect -t tcp -a {address} -s 4420 -n {} {chap}", entry.subnqn))?;
+    }
     Ok(())
 }
 
