@@ -20,16 +20,16 @@ const USAGE: &str = "\
 Usage: diskomator boot [--dry-run] [--force] [--diskseq N] DISK
        diskomator boot --forget
 
-Restarts this machine from a disk, once: the firmware is told to start the disk's
-EFI system partition next, hosts are told that the disks are gone, disks write
-what they hold in their caches, and the machine restarts. What it starts from
-after that is said; it is Diskomator only if that comes first in the firmware's
-order.
+Restarts this machine from a disk, once: the firmware is told to start the
+disk's EFI system partition next, hosts are told that the disks are gone, disks
+write what they hold in their caches, and the machine restarts. What it starts
+from after that is said; it is Diskomator only if that comes first in the
+firmware's order.
 
-An entry of the firmware's boot menu that leads to the disk's EFI system partition
-is used. Where there is none, one is made for the file that firmware looks for by
-itself (EFI/BOOT/BOOTX64.EFI or the like); it is in no order, and is removed when
-Diskomator is next up. Nothing is written to the disk.
+An entry of the firmware's boot menu that leads to the disk's EFI system
+partition is used. Where there is none, one is made for the file that firmware
+looks for by itself (EFI/BOOT/BOOTX64.EFI or the like); it is in no order, and
+is removed when Diskomator is next up. Nothing is written to the disk.
 
 Nothing is done while hosts are connected, where the disk has no EFI system
 partition, or where the firmware keeps no variables (a BIOS).
@@ -37,7 +37,8 @@ partition, or where the firmware keeps no variables (a BIOS).
 Options:
   --dry-run    say what would be done, and do nothing
   --force      also while hosts are connected; they lose their disks
-  --diskseq N  only if DISK is the disk with this number in /sys/block/DISK/diskseq
+  --diskseq N  only if DISK is the disk that has this number in
+               /sys/block/DISK/diskseq
   --forget     remove the entry that an earlier `boot` has made, and do nothing
                else; each start of Diskomator does that
   -h, --help   this text
@@ -296,7 +297,7 @@ mod tests {
         for wrong in [&[][..], &["sda", "sdb"], &["--forget", "sda"], &["--once", "sda"]] {
             assert!(parsed(wrong).is_err(), "{wrong:?}");
         }
-        assert!(USAGE.lines().all(|line| line.len() <= 82));
+        assert!(USAGE.lines().all(|line| line.len() <= 80));
     }
 
     #[test]
