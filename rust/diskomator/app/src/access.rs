@@ -43,8 +43,8 @@ The setting `diskomator.access` says whom the machine admits:
           of the setting `diskomator.allow` if the secret is a credential
 Any other word counts as `paired`.
 
-A host names itself, and its NQN can be observed and copied: an answer keeps
-neighbours apart, and no attacker out.
+A host names itself, and its NQN can be observed and copied: an answer about a
+host without a key keeps neighbours apart, and no attacker out.
 
 Files:
   /run/access/secret   the machine's secret for this boot, of the credential

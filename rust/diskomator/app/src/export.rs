@@ -37,7 +37,8 @@ Usage: diskomator export list [--json]
        diskomator export {readonly | readwrite} DISK...
 
 Exports local disks over NVMe/TCP, on the ports 4420 (I/O) and 8009
-(discovery) of every address. Works on any Linux with the kernel's NVMe target
+(discovery) of every address, to the hosts that are admitted (see
+`diskomator help access`). Works on any Linux with the kernel's NVMe target
 (modules nvmet and nvmet-tcp, configfs mounted); needs root.
 
 Commands:
@@ -67,8 +68,8 @@ Options:
 
 List:
   STATE is one of
-    exported   hosts can read and write the disk
-    read-only  hosts can read it: it can't be written to, or the setting
+    exported   admitted hosts can read and write the disk
+    read-only  they can only read it: it can't be written to, or the setting
                `diskomator.readonly` says so
     passthru   hosts have its controller, because the setting
                `diskomator.passthru` says so

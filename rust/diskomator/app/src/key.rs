@@ -41,7 +41,8 @@ credential does. The machine admits the host by its keys if the setting
 `diskomator.allow` there names it, or after `diskomator key HOSTNQN` there.
 
 What it prints is secret: whoever has it is that host. The commands hold keys,
-too; other users of the host can see them while they run.
+too; other users of the host can see them while they run. The keys for TLS are
+of no use yet, as no port of the machine speaks TLS.
 
 Options:
   --secret FILE      the secret is in this file; - is standard input
