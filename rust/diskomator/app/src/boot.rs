@@ -124,8 +124,11 @@ pub(crate) fn run(args: lexopt::Parser) -> Result<(), Failure> {
             }
             check_power()?;
             write(&disk, &prepared)?;
-            print(&text)?;
-            Ok(restart()?)
+            let outcome = print(&text).and_then(|()| Ok(restart()?));
+            if outcome.is_err() {
+                take_back(&prepared);
+            }
+            outcome
         }
     }
 }
@@ -239,13 +242,23 @@ fn write(disk: &str, prepared: &Prepared) -> Result<(), BootError> {
     };
     let outcome = attempt();
     if outcome.is_err() {
-        // What is half done would lead the next start astray.
-        let _ = writable.remove("BootNext");
-        if plan.new.is_some() {
-            let _ = writable.remove(&name);
-        }
+        remove(&writable, plan);
     }
     outcome
+}
+
+/// Removes what [`write`] has written: half done, or without the restart, it would lead some later start astray.
+fn take_back(prepared: &Prepared) {
+    if let Ok(writable) = prepared.variables.writable() {
+        remove(&writable, &prepared.plan);
+    }
+}
+
+fn remove(writable: &Writable<'_>, plan: &Plan) {
+    let _ = writable.remove("BootNext");
+    if plan.new.is_some() {
+        let _ = writable.remove(&variable(plan.entry.number));
+    }
 }
 
 fn set(variables: &Variables, writable: &Writable<'_>, name: &str, content: &[u8]) -> Result<(), BootError> {

@@ -16,9 +16,10 @@ mod write;
 
 use std::env;
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, BufRead, IsTerminal, Write as _};
 use std::ops::Range;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
@@ -426,8 +427,15 @@ fn into_file(
     admission.keep()?;
     let started = Instant::now();
     let stop = Termination::new()?;
-    let mut file =
-        File::options().read(true).write(true).create(true).truncate(true).open(path).map_err(failed("open"))?;
+    // Whoever reads the secret can make every host's keys.
+    let has_secret = admission.secret.is_some();
+    let mode = if has_secret { 0o600 } else { 0o666 };
+    let mut file = File::options();
+    let file = file.read(true).write(true).create(true).truncate(true).mode(mode);
+    let mut file = file.open(path).map_err(failed("open"))?;
+    if has_secret {
+        file.set_permissions(Permissions::from_mode(mode)).map_err(failed("set the permissions of"))?;
+    }
     file.set_len(size).map_err(failed("resize"))?;
     finish(path, write_watched(&mut file, &layout, &stop), None)?;
     say_done(&layout, identity, started);
