@@ -64,6 +64,8 @@ pub struct Attributes {
     pub start: u64,
     /// This machine was started from it.
     pub boot: bool,
+    /// This machine may have been started from it: its partition table can't be read.
+    pub may_be_boot: bool,
 }
 
 /// The I/O between the kernel and a disk since it appeared.
@@ -175,6 +177,8 @@ pub struct Disk {
     pub in_parts: bool,
     /// This machine was started from it.
     pub is_boot_medium: bool,
+    /// This machine may have been started from it: its partition table can't be read.
+    pub may_be_boot_medium: bool,
     /// Whether it answers.
     pub answer: Answer,
     /// Why it does not even open for reading, in the kernel's words.
@@ -209,6 +213,7 @@ impl Disk {
             partition: a.partition,
             in_parts: false,
             is_boot_medium: a.boot,
+            may_be_boot_medium: a.may_be_boot,
             answer: Answer::Given,
             open_error: None,
             lun: lun(&a.devpath),

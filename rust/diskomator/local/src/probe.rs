@@ -29,8 +29,8 @@ const OVERDUE: Duration = Duration::from_secs(5);
 const READY: Duration = Duration::from_secs(60);
 const READY_POLL: Duration = Duration::from_millis(500);
 
-/// After how long a CD drive with a disc is asked again. Not every drive tells
-/// the kernel, which polls it, that its disc was taken out.
+/// After how long a CD drive with a disc is asked again, as not every drive tells the kernel, which polls it, that its
+/// disc was taken out; and a disk whose partition table could not be read.
 const DISC_POLL: Duration = Duration::from_secs(5);
 
 /// A thread opens one file and reads one table.
@@ -52,8 +52,8 @@ pub(crate) struct Reply {
     pub(crate) is_empty: bool,
     /// The serial number of a disk that is asked for it.
     pub(crate) serial: Option<String>,
-    /// This machine was started from a partition of it.
-    pub(crate) is_boot_medium: bool,
+    /// This machine was started from a partition of it. Nobody knows while its partition table can't be read.
+    pub(crate) is_boot_medium: Option<bool>,
 }
 
 /// The question put to one disk, and its answer.
@@ -74,7 +74,10 @@ impl Question {
     /// When to ask again.
     fn due(&self, name: &str) -> Option<Instant> {
         match &self.answered {
-            Some((at, reply)) if self.asked.is_none() && has_discs(name) && !reply.is_empty => Some(*at + DISC_POLL),
+            Some((at, reply)) if self.asked.is_none() => {
+                let has_disc = has_discs(name) && !reply.is_empty;
+                (has_disc || reply.is_boot_medium.is_none()).then(|| *at + DISC_POLL)
+            }
             _ => None,
         }
     }
@@ -123,7 +126,11 @@ impl Prober {
         let question = match self.start(key.clone(), block_size, last) {
             Ok(()) => Question { asked: Some(now), answered },
             Err(error) => {
-                let reply = Reply { error: Some(error.to_string()), ..Reply::default() };
+                let reply = Reply {
+                    error: Some(error.to_string()),
+                    is_boot_medium: is_boot_medium(self.boot, |_| Err(error)),
+                    ..Reply::default()
+                };
                 Question { asked: None, answered: Some((now, reply)) }
             }
         };
@@ -215,34 +222,50 @@ fn interrogate(root: &Root, name: &str, block_size: u32, boot: Option<Uuid>) -> 
     // Without waiting for a medium, and without closing a tray.
     let mut disk = match File::options().read(true).custom_flags(libc::O_NONBLOCK).open(device) {
         Ok(disk) => disk,
-        Err(error) => return Reply { error: Some(error.to_string()), serial, ..Reply::default() },
+        Err(error) => {
+            let text = error.to_string();
+            let is_boot_medium = is_boot_medium(boot, |_| Err(error));
+            return Reply { error: Some(text), serial, is_boot_medium, ..Reply::default() };
+        }
     };
     let block_size = usize::try_from(block_size).unwrap_or(512);
+    let is_empty = has_discs(name) && !holds_disc(&disk);
     Reply {
         error: None,
-        is_empty: has_discs(name) && !holds_disc(&disk),
+        is_empty,
         serial: serial.filter(|serial| !serial.is_empty()),
-        is_boot_medium: boot.is_some_and(|boot| has_boot_partition(&mut disk, block_size, boot)),
+        is_boot_medium: is_boot_medium(boot.filter(|_| !is_empty), |boot| {
+            has_boot_partition(&mut disk, block_size, boot)
+        }),
     }
 }
 
-/// Whether the firmware may have found this partition on the disk. A disk that
-/// can't be read, such as an empty drive, has none.
-fn has_boot_partition(disk: &mut (impl Read + Seek), block_size: usize, boot: Uuid) -> bool {
+/// Whether the machine was started from a disk: from none if the firmware names none.
+fn is_boot_medium(boot: Option<Uuid>, look: impl FnOnce(Uuid) -> io::Result<bool>) -> Option<bool> {
+    boot.map_or(Some(false), |boot| look(boot).ok())
+}
+
+/// Whether the firmware may have found this partition on the disk. One that ends before there could be a table has
+/// none, such as a card reader without a card.
+fn has_boot_partition(disk: &mut (impl Read + Seek), block_size: usize, boot: Uuid) -> io::Result<bool> {
+    let read = |outcome: io::Result<()>| match outcome {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        outcome => outcome.map(|()| true),
+    };
     let mut start = vec![0; table_size(block_size)];
-    if disk.read_exact(&mut start).is_err() {
-        return false;
+    if !read(disk.read_exact(&mut start))? {
+        return Ok(false);
     }
     if has_partition(&start, block_size, boot) {
-        return true;
+        return Ok(true);
     }
     if !may_have_backup(&start) {
-        return false;
+        return Ok(false);
     }
     let mut end = vec![0; backup_size(block_size)];
     let back = i64::try_from(end.len()).unwrap_or(i64::MAX);
-    let read = disk.seek(SeekFrom::End(-back)).and_then(|_| disk.read_exact(&mut end));
-    read.is_ok() && has_partition_in_backup(&end, block_size, boot)
+    disk.seek(SeekFrom::End(-back))?;
+    Ok(read(disk.read_exact(&mut end))? && has_partition_in_backup(&end, block_size, boot))
 }
 
 nix::ioctl_write_int_bad!(
@@ -292,11 +315,38 @@ mod tests {
         let (boot, other) = (Uuid::from_u128(7), Uuid::from_u128(8));
         for block_size in [512, 4096] {
             let mut bytes = disk(block_size, 200, boot);
-            let mut has = |partition| has_boot_partition(&mut Cursor::new(&mut bytes), block_size, partition);
-            assert!(has(boot) && !has(other), "{block_size}");
+            let has =
+                |bytes: &[u8], partition| has_boot_partition(&mut Cursor::new(bytes), block_size, partition).unwrap();
+            assert!(has(&bytes, boot) && !has(&bytes, other), "{block_size}");
             bytes[450] = 0x0c;
-            assert!(!has_boot_partition(&mut Cursor::new(&bytes), block_size, boot), "a disk with an old table");
-            assert!(!has_boot_partition(&mut Cursor::new(&bytes[..block_size]), block_size, boot));
+            assert!(!has(&bytes, boot), "a disk with an old table");
+            assert!(!has(&bytes[..block_size], boot));
+        }
+    }
+
+    /// A disk that can be read up to this byte.
+    struct Damaged(Cursor<Vec<u8>>, u64);
+
+    impl Read for Damaged {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            if self.0.position() >= self.1 { Err(io::Error::other("EIO")) } else { self.0.read(buffer) }
+        }
+    }
+
+    impl Seek for Damaged {
+        fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+            self.0.seek(to)
+        }
+    }
+
+    #[test]
+    fn of_a_disk_that_cannot_be_read_nobody_knows_whether_it_was_booted() {
+        let boot = Uuid::from_u128(7);
+        for readable in [0, 64 * 512] {
+            let mut disk = Damaged(Cursor::new(disk(512, 200, boot)), readable);
+            assert_eq!(is_boot_medium(Some(boot), |boot| has_boot_partition(&mut disk, 512, boot)), None, "{readable}");
+            // A machine that was started over the network was started from no disk.
+            assert_eq!(is_boot_medium(None, |boot| has_boot_partition(&mut disk, 512, boot)), Some(false));
         }
     }
 }

@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt};
 use std::path::Path;
 
-use disks::disk::{Activity, Attributes, Bus, Disk};
+use disks::disk::{Activity, Answer, Attributes, Bus, Disk};
 use disks::kind::Kind;
 use disks::selection::Selection;
 use kernel::cards::{is_built_in, permanent_mac};
@@ -120,7 +120,8 @@ fn whole_disk(root: &Root, prober: &Prober, name: &str, usage: &Usage) -> Result
     }
     let (answer, reply) = prober.answer(&key);
     attributes.serial = attributes.serial.or(reply.serial);
-    attributes.boot = reply.is_boot_medium;
+    attributes.boot = reply.is_boot_medium == Some(true);
+    attributes.may_be_boot = answer == Answer::Given && reply.is_boot_medium.is_none();
     if reply.is_empty {
         attributes.sectors = 0;
     }

@@ -35,6 +35,8 @@ pub enum Refusal {
     /// The machine was started from it, and admits hosts one by one or has a secret. Its FAT file system has the
     /// secret and the settings.
     BootDisk,
+    /// Its partition table can't be read, so it may be the one that the machine was started from.
+    Unread,
     /// A device mapper or md device is made of it.
     Held(Vec<String>),
     /// This machine has it mounted, or swaps to it. A second writer would
@@ -87,6 +89,7 @@ impl Refusal {
             | Self::PassedThrough(_)
             | Self::InParts
             | Self::BootDisk
+            | Self::Unread
             | Self::Held(_)
             | Self::Mounted
             | Self::ByHandOnly { .. } => None,
@@ -120,6 +123,10 @@ impl fmt::Display for Refusal {
             Self::BootDisk => f.write_str(
                 "this machine was started from it; exported only with diskomator.access=open and without a secret",
             ),
+            Self::Unread => f.write_str(
+                "its partition table can't be read, so this machine may have been started from it; exported only with \
+                 diskomator.access=open and without a secret",
+            ),
             Self::Mounted => f.write_str("mounted on this machine"),
             Self::ByHandOnly { setting, .. } => write!(f, "diskomator.export={setting}"),
             Self::Held(holders) => write!(f, "in use by {}", holders.join(", ")),
@@ -143,8 +150,13 @@ pub fn exportable(disk: &Disk, config: &Config) -> Result<Access, Refusal> {
         Exported::ByName | Exported::Yes => return Err(Refusal::Virtual),
     }
     // Before it has answered, nobody knows whether it is the one, and it waits for that below.
-    if disk.is_boot_medium && (config.mode() != Mode::Open || config.secret == Secret::Given) {
-        return Err(Refusal::BootDisk);
+    if config.mode() != Mode::Open || config.secret == Secret::Given {
+        if disk.is_boot_medium {
+            return Err(Refusal::BootDisk);
+        }
+        if disk.may_be_boot_medium {
+            return Err(Refusal::Unread);
+        }
     }
     if disk.in_parts {
         return Err(Refusal::InParts);
@@ -283,6 +295,14 @@ mod tests {
         for secret in [Secret::Refused, Secret::Given] {
             let config = Config { access: Mode::Open, secret, ..Config::default() };
             assert_eq!(exportable(&stick(false, Answer::Given), &config), Err(Refusal::BootDisk), "{secret:?}");
+        }
+        // One that can't be read may be the one.
+        let unread = Disk { is_boot_medium: false, may_be_boot_medium: true, ..stick(false, Answer::Given) };
+        for (mode, expected) in
+            [(Mode::Open, None), (Mode::Ask, Some(Refusal::Unread)), (Mode::Paired, Some(Refusal::Unread))]
+        {
+            let config = Config { access: mode, ..Config::default() };
+            assert_eq!(exportable(&unread, &config).err(), expected, "{mode}");
         }
         let config = Config { access: Mode::Ask, ..Config::default() };
         let unknown = Disk { is_boot_medium: false, ..stick(false, Answer::Awaited) };
