@@ -149,9 +149,12 @@ impl Exporter {
             if !target.hosts.contains(&nqn) {
                 continue;
             }
-            if let Err(error) = carry_out(&self.root, &ops) {
-                errors.push(error);
-                admission = admission.without(&nqn);
+            match carry_out(&self.root, &ops) {
+                Ok(()) => target.keys.extend(keys.get_key_value(&nqn).map(|(nqn, keys)| (nqn.clone(), keys.clone()))),
+                Err(error) => {
+                    errors.push(error);
+                    admission = admission.without(&nqn);
+                }
             }
         }
         (admission, errors)

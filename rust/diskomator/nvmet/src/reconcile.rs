@@ -227,10 +227,11 @@ impl Reconciler {
         let mut actions: Vec<Action> = self.complain(&seen.complaints).map(Action::Log).collect();
         actions.extend(self.refuse(seen.exports).into_iter().map(Action::Log));
         let wanted = self.desired(seen.exports, seen.admission);
-        actions.extend(self.tell_open(seen).map(Action::Log));
+        let was_open = std::mem::replace(&mut self.is_open, *seen.admission == Admission::Everyone);
+        actions.extend(self.tell_open(was_open, seen).map(Action::Log));
         let target = &self.admit(now, seen, &wanted, &mut actions);
         let seen = &Observation { target, complaints: BTreeSet::new(), ..*seen };
-        self.end(seen, &mut actions);
+        self.end(was_open && !self.is_open, seen, &mut actions);
         if seen.can_be_named || seen.exports.iter().any(|export| export.enabled) {
             if seen.is_nameless && !self.is_nameless {
                 self.is_nameless = true;
@@ -302,18 +303,14 @@ impl Reconciler {
     }
 
     /// The subsystems that are open to everyone though nobody here opened them. What follows closes them.
-    fn tell_open(&mut self, seen: &Observation<'_>) -> impl Iterator<Item = Line> + use<> {
-        let was_open = std::mem::replace(&mut self.is_open, *seen.admission == Admission::Everyone);
+    fn tell_open(&self, was_open: bool, seen: &Observation<'_>) -> impl Iterator<Item = Line> {
+        let is_unexpected = !was_open && !self.is_open;
         let ours = seen.target.subsystems.iter().filter(|(nqn, subsystem)| is_ours(nqn) && subsystem.allow_any_host);
-        let open: Vec<Line> = ours
-            .filter(|(nqn, _)| !was_open && !self.is_open && !self.busy.contains_key(*nqn))
-            .map(|(nqn, _)| {
-                let text = "lets every host in (attr_allow_any_host), which the setting access does not allow: it is \
-                            closed, and hosts that are not admitted are disconnected";
-                line(LogLevel::Error, format!("{nqn} {text}"))
-            })
-            .collect();
-        open.into_iter()
+        ours.filter(move |(nqn, _)| is_unexpected && !self.busy.contains_key(*nqn)).map(|(nqn, _)| {
+            let text = "lets every host in (attr_allow_any_host), which the setting access does not allow: it is closed, \
+                        and hosts that are not admitted are disconnected";
+            line(LogLevel::Error, format!("{nqn} {text}"))
+        })
     }
 
     /// Has the kernel know who is admitted: whichever disk hangs, a host that is not admitted any more is out at once.
@@ -341,13 +338,21 @@ impl Reconciler {
         target
     }
 
-    /// Ends the controllers of hosts that are not admitted, as the kernel keeps them.
-    fn end(&mut self, seen: &Observation<'_>, actions: &mut Vec<Action>) {
+    /// Ends the controllers of hosts that are not admitted, as the kernel keeps them. When the machine closes again,
+    /// those of hosts with a key, too: while it was open they had nothing to prove.
+    fn end(&mut self, is_closing: bool, seen: &Observation<'_>, actions: &mut Vec<Action>) {
         let ending: Vec<(&String, &Controller)> = seen
             .controllers
             .iter()
             .flat_map(|(nqn, controllers)| {
-                to_end(controllers, seen.admission, nqn).into_iter().map(move |controller| (nqn, controller))
+                let mut ending = to_end(controllers, seen.admission, nqn);
+                if is_closing && is_ours(nqn) {
+                    let unproven = |controller: &&Controller| seen.target.keys.contains_key(&controller.host.nqn);
+                    ending.extend(controllers.iter().filter(unproven));
+                    ending.sort_unstable_by_key(|controller| controller.id);
+                    ending.dedup();
+                }
+                ending.into_iter().map(move |controller| (nqn, controller))
             })
             .collect();
         for (nqn, controller) in &ending {
@@ -355,7 +360,9 @@ impl Reconciler {
                 let Host { nqn: host, address } = &controller.host;
                 let address = address.as_deref().unwrap_or("unknown address").escape_debug();
                 let host = host.escape_debug();
-                let text = format!("{host} ({address}) is not admitted to {nqn}: its connection is ended");
+                let is_admitted = seen.admission.at(nqn).is_none_or(|allowed| allowed.contains(&controller.host.nqn));
+                let why = if is_admitted { "has to prove its key to" } else { "is not admitted to" };
+                let text = format!("{host} ({address}) {why} {nqn}: its connection is ended");
                 actions.push(log(LogLevel::Info, text));
             }
             actions.push(Action::End { nqn: (*nqn).clone(), controller: (*controller).clone() });
@@ -584,7 +591,7 @@ fn log(level: LogLevel, text: impl Into<String>) -> Action {
 #[cfg(test)]
 mod tests {
     use super::super::fake::{Errno, Fake};
-    use super::super::model::{listen_addresses, read_only_nqn};
+    use super::super::model::{KeyText, listen_addresses, read_only_nqn};
     use super::super::plan::{PortPlan, plan_ports, plan_undo};
     use super::*;
     use crate::export::{decide, device_path};
@@ -592,6 +599,7 @@ mod tests {
     use disks::config::Config;
     use disks::disk::{Answer, Attributes};
     use netproto::rng::Rng;
+    use zeroize::Zeroizing;
 
     /// A machine with a target, its disks and its hosts.
     struct World {
@@ -1067,6 +1075,19 @@ mod tests {
         assert_eq!(world.after(1), [format!("z (192.0.2.1) is not admitted to {nqn}: its connection is ended")]);
         assert_eq!((world.allowed(&nqn), world.controllers[&nqn].len()), ("x".to_owned(), 1));
         assert_eq!((world.after(1), world.step(), world.deadline()), (vec![], vec![], None));
+        // While it was open nobody had to prove the key of x.
+        let key = |attribute: &str| Op::WriteKey {
+            path: format!("hosts/x/{attribute}"),
+            key: KeyText::from(Zeroizing::new("DHHC-1:00:a:".to_owned())),
+        };
+        for attribute in ["dhchap_ctrl_key", "dhchap_key"] {
+            world.fake.apply(&key(attribute)).unwrap();
+        }
+        assert_eq!((world.after(1), world.controllers[&nqn].len()), (vec![], 1));
+        let admission = std::mem::replace(&mut world.admission, Admission::Everyone);
+        (0..3).for_each(|_| drop(world.after(1)));
+        world.admission = admission;
+        assert_eq!(world.after(1), [format!("x (192.0.2.1) has to prove its key to {nqn}: its connection is ended")]);
     }
 
     #[test]
