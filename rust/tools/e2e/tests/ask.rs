@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{Appliance, Boot, Bus, Failure, Init, Lab, Result, digest_of_file, wait_for};
+use e2e::{Appliance, Boot, Bus, Failure, Lab, Result, digest_of_file, wait_for};
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(60);
@@ -114,35 +114,6 @@ fn a_host_whose_disk_is_in_use_waits_for_an_answer_after_a_power_cut() -> std::r
         second.shell(&format!("diskomator allow {number}"))?;
         load.finish()?;
         assert_eq!(other.io_errors()?, "");
-        Ok(())
-    })
-}
-
-#[test]
-#[ignore = "boots virtual machines; run by make test"]
-fn with_nvme_stas_an_admitted_host_has_its_disks_and_nothing_is_typed_there() -> std::result::Result<(), Failure> {
-    const NAME: &str = "with_nvme_stas_an_admitted_host_has_its_disks_and_nothing_is_typed_there";
-    const PATIENCE: Duration = Duration::from_secs(120);
-    Lab::run_beside(Init::Systemd, NAME, Duration::from_secs(600), |lab| {
-        let disk = lab.disk(Bus::Nvme, "ASK-3", 64)?;
-        let other = lab.initiator();
-        other.wait_ready()?;
-        let services = "rm /etc/nvme/hostnqn /etc/nvme/hostid; systemctl enable --now avahi-daemon stafd stacd";
-        let services = other.start_command(services)?;
-        let machine = lab.boot(lab.appliance().as_shipped().boot(Boot::Kernel).disk(&disk).debug())?;
-        services.wait(PATIENCE)?;
-        // It found the machine by itself, and keeps a discovery connection; one for each of the machine's addresses.
-        let number = wait_for("a request", PATIENCE, || {
-            let requests = hosts(&machine, "requests")?;
-            Ok(requests.first().map(|request| request["number"].clone()).ok_or_else(|| "none".to_owned()))
-        })?;
-        assert!(other.list()?.is_empty());
-        machine.shell(&format!("diskomator allow {number}"))?;
-        other.wait_disk(disk.serial(), PATIENCE)?;
-        assert!(hosts(&machine, "requests")?.is_empty());
-        let nqn = hosts(&machine, "admitted")?[0]["nqn"].as_str().unwrap_or_default().to_owned();
-        machine.shell(&format!("diskomator deny {nqn}"))?;
-        other.wait_gone(disk.serial(), PATIENCE)?;
         Ok(())
     })
 }

@@ -93,12 +93,17 @@ fn with_a_discovery_connection_that_stays_later_disks_connect_by_themselves() ->
     Lab::run_beside(Init::Systemd, name, DEADLINE, |lab| {
         let disk = lab.disk(Bus::Nvme, "STAYS-4111", 64)?;
         let late = lab.disk(Bus::UsbStorage, "STAYS-4112", 64)?;
-        let machine = lab.appliance().boot(Boot::Kernel).disk(&disk);
+        let machine = lab.appliance().as_shipped().boot(Boot::Kernel).disk(&disk).debug();
         let (machine, address) = lab.boot_with_address(machine)?;
         let other = lab.initiator();
         other.run("modprobe nvme-tcp")?;
-        other.wait_discovered(&address, "the disk", SOON, |log| log.len() == 1)?;
+        // Nobody has admitted it yet: it waits, and when it is admitted nothing is typed on it.
         other.run(&format!("nvme connect-all --persistent -t tcp -a {address}"))?;
+        assert_eq!(other.list()?, []);
+        wait_for("its request", SOON, || {
+            let answer = machine.try_shell("diskomator allow 1", SOON)?;
+            Ok(if answer.status == 0 { Ok(()) } else { Err(answer.stdout) })
+        })?;
         other.wait_disk(disk.serial(), SOON)?;
         let plugged = Instant::now();
         machine.add_disk(&late)?;
