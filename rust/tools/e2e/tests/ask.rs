@@ -36,7 +36,7 @@ fn a_host_gets_the_disks_once_a_person_at_the_screen_admits_it() -> std::result:
         let machine = lab.appliance().as_shipped().resolution(1280, 800).disk(&disk).debug();
         let (machine, address) = lab.boot_with_address(machine)?;
         let other = lab.initiator();
-        wait_shown(&machine, "asks here for the disks")?;
+        wait_shown(&machine, "then asks here")?;
         assert!(!machine.screen_text()?.contains("Everyone on this network"));
 
         // A stock host finds no disk, and appears on the screen.
