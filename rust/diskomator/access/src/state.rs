@@ -426,13 +426,12 @@ impl State {
             Named::Number(_) => Err(AnswerError::NoRequest(named.clone())),
             Named::Nqn(nqn) => Ok((nqn.clone(), None)),
             Named::Address(from) => {
-                let mut hosts = self.admitted.iter().filter(|host| host.address == Some(*from));
-                match (hosts.next(), hosts.next()) {
-                    (Some(host), None) => Ok((host.nqn.clone(), Some(*from))),
-                    (None, _) => Err(AnswerError::Nobody(*from)),
-                    (Some(_), Some(_)) => {
-                        let hosts = self.admitted.iter().filter(|host| host.address == Some(*from));
-                        Err(AnswerError::Ambiguous(hosts.map(|host| format!("{from} {}", host.nqn)).collect()))
+                let hosts: Vec<_> = self.admitted.iter().filter(|host| host.address == Some(*from)).collect();
+                match hosts.as_slice() {
+                    [] => Err(AnswerError::Nobody(*from)),
+                    [host] => Ok((host.nqn.clone(), Some(*from))),
+                    hosts => {
+                        Err(AnswerError::Ambiguous(hosts.iter().map(|host| format!("{from} {}", host.nqn)).collect()))
                     }
                 }
             }
