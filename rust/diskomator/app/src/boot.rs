@@ -4,17 +4,14 @@ use daemons::power::{self, PowerError};
 use disks::config::Config;
 use efi::{DEFAULT_LOADER, Firmware, NoPlan, Plan, is_boot_variable, variable};
 use kernel::efi::{NoVariables, Variables, Writable};
-use kernel::given;
 use kernel::root::{FileError, Root};
 use lexopt::Arg::{Long, Short, Value};
 use lexopt::ValueExt as _;
 use local::configfs;
 use local::esp::{self, EspError};
 use local::sysfs;
-use nvmet::model::Host;
+use nvmet::model::{Host, is_ours};
 use runtime::{AppletError, Failure, print};
-
-use crate::exporter::{ExportError, Exporter, Observation};
 
 const USAGE: &str = "\
 Usage: diskomator boot [--dry-run] [--force] [--diskseq N] DISK
@@ -67,7 +64,7 @@ enum BootError {
     #[error("{} connected and would lose their disks: {}; disconnect there, or use --force", count(.0.len()), names(.0))]
     Connected(Vec<Host>),
     #[error("cannot look which hosts are connected")]
-    Hosts(#[from] ExportError),
+    Hosts(#[from] FileError),
     #[error("the machine does not restart")]
     Power(#[from] PowerError),
     #[error("the firmware did not take {variable}; nothing was disconnected")]
@@ -195,13 +192,8 @@ pub(crate) fn firmware(root: &Root) -> Result<(Variables, Firmware), NoVariables
 
 /// The hosts that use a disk, each once.
 fn hosts(root: &Root) -> Result<Vec<Host>, BootError> {
-    let config = given::read::<Config>(root).0.config;
-    let Observation { exports, .. } = Exporter::new(root.clone(), config, || {}).observe()?;
-    let nqns = exports.iter().flat_map(|export| export.nqns().collect::<Vec<_>>());
-    let mut hosts: Vec<Host> = nqns.flat_map(|nqn| configfs::hosts(root, &nqn)).collect();
-    hosts.sort_unstable();
-    hosts.dedup();
-    Ok(hosts)
+    let ours = configfs::all_controllers(root)?.into_iter().filter(|(nqn, _)| is_ours(nqn));
+    Ok(configfs::hosts_of(&ours.map(|(_, controller)| controller).collect::<Vec<_>>()))
 }
 
 fn check_power() -> Result<(), BootError> {
